@@ -1,0 +1,13 @@
+#include "tessera/kernels/cpu/backend.hpp"
+
+#ifndef TESSERA_CPU_LEVEL
+#define TESSERA_CPU_LEVEL "baseline"
+#endif
+
+namespace tessera::kernels::cpu {
+
+const Backend cpu_backend{
+    .name = "cpu " TESSERA_CPU_LEVEL,
+};
+
+}  // namespace tessera::kernels::cpu

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <memory>
+#include <typeindex>
+#include <unordered_map>
+
+#include "tessera/runtime/device.hpp"
+#include "tessera/runtime/driver.hpp"
+
+namespace tessera {
+
+class Allocator;
+
+/// A point in a stream's order.
+class Event {
+ public:
+  Event() = default;
+  void synchronize() const;
+
+ private:
+  friend class Stream;
+  struct Handle;
+  std::shared_ptr<Handle> handle_;
+};
+
+/// Stream-ordered temporary memory, given back when it goes out of scope.
+class Scratch {
+ public:
+  Scratch(size_t bytes, class Stream& stream);
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  template <class T> T* as() const { return static_cast<T*>(data_); }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  void* data_;
+  size_t bytes_;
+  class Stream& stream_;
+  std::shared_ptr<Allocator> allocator_;
+};
+
+/// An ordered queue of work on one device. CPU streams run each call to its end before returning. A
+/// stream is used by one thread at a time.
+class Stream {
+ public:
+  explicit Stream(Device device);
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  Device device() const { return device_; }
+  Driver& driver() const { return *driver_; }
+  void synchronize();
+  Event record();
+  void wait(const Event& event);
+  Scratch scratch(size_t bytes) { return Scratch(bytes, *this); }
+  void* native() const { return queue_; }  // cudaStream_t; null on the CPU
+
+  /// The stream's own R, made by R(Stream&) on first use and destroyed with the stream; a library
+  /// handle, for instance.
+  template <class R>
+  R& resource() {
+    std::shared_ptr<void>& slot = resources_[std::type_index(typeid(R))];
+    if (!slot) slot = std::make_shared<R>(*this);
+    return *static_cast<R*>(slot.get());
+  }
+
+ private:
+  Device device_;
+  Driver* driver_;
+  void* queue_;
+  std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;
+};
+
+/// The calling thread's stream on `device`: the device's default stream unless a StreamScope is alive.
+Stream& current_stream(Device device);
+
+/// Makes `stream` the calling thread's current stream on its device until the end of the scope.
+class StreamScope {
+ public:
+  explicit StreamScope(Stream& stream);
+  ~StreamScope();
+  StreamScope(const StreamScope&) = delete;
+  StreamScope& operator=(const StreamScope&) = delete;
+
+ private:
+  Device device_;
+  Stream* previous_;
+};
+
+}  // namespace tessera
