@@ -17,6 +17,7 @@ struct QgemmKernels;
 struct SpmmKernels;
 struct LinalgKernels;
 struct ConvKernels;
+struct PoolKernels;
 struct AttentionKernels;
 struct SortKernels;
 struct RandomKernels;
@@ -37,6 +38,7 @@ struct Backend {
   const SpmmKernels* spmm = nullptr;
   const LinalgKernels* linalg = nullptr;
   const ConvKernels* conv = nullptr;
+  const PoolKernels* pool = nullptr;
   const AttentionKernels* attention = nullptr;
   const SortKernels* sort = nullptr;
   const RandomKernels* random = nullptr;

@@ -16,6 +16,7 @@ extern const QgemmKernels qgemm_kernels;
 extern const SpmmKernels spmm_kernels;
 extern const LinalgKernels linalg_kernels;
 extern const ConvKernels conv_kernels;
+extern const PoolKernels pool_kernels;
 extern const AttentionKernels attention_kernels;
 extern const SortKernels sort_kernels;
 extern const RandomKernels random_kernels;

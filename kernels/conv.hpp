@@ -1,0 +1,68 @@
+#pragma once
+
+#include "tessera/kernels/backend.hpp"
+#include "tessera/kernels/gemm.hpp"
+#include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/view.hpp"
+
+/// Two-dimensional convolution (cross-correlation, as networks mean it). Convolution is linear in x
+/// and in w; its gradients are the two transposes below, and a transposed convolution is
+/// `data_gradient`, so the three functions are closed under differentiation.
+namespace tessera::kernels {
+
+enum class ConvVariant : uint8_t {
+  automatic,
+  direct,    // implicit GEMM: patches are gathered tile by tile in cache
+  winograd,  // F(4x4, 3x3): 3x3, stride 1, dilation 1, f32; fewer products, errors some ten times
+             // larger
+};
+
+struct ConvParams {
+  int64_t stride[2] = {1, 1};   // rows, columns
+  int64_t padding[2] = {0, 0};  // zeros on both sides
+  int64_t dilation[2] = {1, 1};
+  int64_t groups = 1;  // channels and filters in as many independent groups; depthwise: groups = c
+  Activation activation = Activation::none;  // of `forward`
+  ConvVariant variant = ConvVariant::automatic;
+};
+
+/// Extent of the output along one axis; negative or 0 when the filter does not fit.
+constexpr int64_t conv_extent(int64_t input, int64_t filter, int64_t stride, int64_t padding,
+                              int64_t dilation) {
+  const int64_t room = input + 2 * padding - dilation * (filter - 1) - 1;
+  return room < 0 ? 0 : room / stride + 1;
+}
+
+/// Shapes: x [n, c, h, w], weight [o, c / groups, r, s], y [n, o, p, q] with p, q = conv_extent;
+/// one floating dtype. Layouts: weight contiguous; the others contiguous (NCHW) or channels-last
+/// (the strides of a contiguous [n, h, w, c]), which `forward` and `data_gradient` convert in
+/// passing. Sums run in f32 (f64 for f64). Outputs overlap no input. The bits do not depend on the
+/// thread count.
+struct ConvKernels {
+  /// y[n, o, p, q] = activation(bias[o] + sum over c, r, s of
+  ///                 x[n, c, p * stride - padding + r * dilation, ..] weight[o, c, r, s]);  bias
+  ///                 optional.
+  void (*forward)(Stream&, View x, View weight, View bias, View y, const ConvParams&);
+  /// dx = the transpose of `forward` in x, applied to dy. The extents of dx say how far to go:
+  /// every h with conv_extent(h, ..) = p is right, and input rows that no output touches get 0.
+  void (*data_gradient)(Stream&, View dy, View weight, View dx, const ConvParams&);
+  /// dweight = the transpose of `forward` in weight, applied to dy; dbias[o] (optional) = sum of
+  /// dy[:, o].
+  void (*weight_gradient)(Stream&, View x, View dy, View dweight, View dbias, const ConvParams&);
+};
+
+inline void conv_forward(Stream& s, View x, View weight, View bias, View y,
+                         const ConvParams& p = {}) {
+  call("conv_forward", s.device(), &Backend::conv, &ConvKernels::forward, s, x, weight, bias, y, p);
+}
+inline void conv_data_gradient(Stream& s, View dy, View weight, View dx, const ConvParams& p = {}) {
+  call("conv_data_gradient", s.device(), &Backend::conv, &ConvKernels::data_gradient, s, dy, weight,
+       dx, p);
+}
+inline void conv_weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
+                                 const ConvParams& p = {}) {
+  call("conv_weight_gradient", s.device(), &Backend::conv, &ConvKernels::weight_gradient, s, x, dy,
+       dweight, dbias, p);
+}
+
+}  // namespace tessera::kernels
