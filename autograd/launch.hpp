@@ -1,0 +1,26 @@
+#pragma once
+
+#include "tessera/kernels/elementwise.hpp"
+#include "tessera/kernels/reduce.hpp"
+#include "tessera/runtime/tensor.hpp"
+
+/// What op evaluations share: check shapes, allocate the output, launch one kernel on the current stream of
+/// the operands' device. Plain tensors in and out, nothing differentiable.
+namespace tessera::autograd {
+
+/// Throws naming `operation` unless both are on one device (and of one dtype).
+void check_same_device(std::string_view operation, const Tensor& a, const Tensor& b);
+void check_same(std::string_view operation, const Tensor& a, const Tensor& b);
+
+Tensor unary(kernels::UnaryOp op, const Tensor& x, const kernels::UnaryParams& params = {});
+/// Broadcasts; comparisons and logical operations give bool.
+Tensor binary(kernels::BinaryOp op, const Tensor& a, const Tensor& b);
+Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b);
+/// `axes` are removed, or kept with extent 1.
+Tensor reduce(kernels::ReduceOp op, const Tensor& x, const Axes& axes, bool keep_axes);
+Tensor convert(const Tensor& x, DType dtype);
+/// x itself when its elements lie in row-major order, else a copy that does.
+Tensor contiguous(const Tensor& x);
+Tensor full(const Shape& shape, double value, DType dtype, Device device);
+
+}  // namespace tessera::autograd

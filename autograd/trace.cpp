@@ -1,0 +1,194 @@
+#include "tessera/autograd/trace.hpp"
+
+#include <atomic>
+
+#include "tessera/autograd/ops/arithmetic.hpp"
+#include "tessera/kernels/elementwise.hpp"
+#include "tessera/runtime/stream.hpp"
+
+namespace tessera::autograd {
+namespace {
+
+thread_local std::vector<Trace*> traces;
+std::atomic<uint64_t> next_trace_id{1};
+
+// Inputs and outputs of one op live on the stack up to this number.
+constexpr size_t inline_arity = 4;
+
+template <class T>
+class SmallArray {
+ public:
+  explicit SmallArray(size_t n) : size_(n) {
+    if (n > inline_arity) heap_ = std::make_unique<T[]>(n);
+  }
+  std::span<T> span() { return {heap_ ? heap_.get() : inline_, size_}; }
+  T& operator[](size_t i) { return span()[i]; }
+
+ private:
+  size_t size_;
+  T inline_[inline_arity] = {};
+  std::unique_ptr<T[]> heap_;
+};
+
+bool any_floating(Inputs y) {
+  for (const Var& v : y)
+    if (is_float(v.dtype())) return true;
+  return false;
+}
+
+void evaluate(const Op& op, Inputs x, Outputs y) {
+  SmallArray<Tensor> in(x.size()), out(y.size());
+  for (size_t i = 0; i < x.size(); ++i) in[i] = x[i].value();
+  op.eval(in.span(), out.span());
+  for (size_t k = 0; k < y.size(); ++k) y[k] = Var(std::move(out[k]));
+}
+
+}  // namespace
+
+std::string to_string(const Var& var) {
+  return concat(var.traced() ? "traced " : "", var.value());
+}
+
+Trace::Trace() : level_(static_cast<int>(traces.size())), id_(next_trace_id++) { traces.push_back(this); }
+
+Trace::~Trace() { traces.pop_back(); }
+
+Var Trace::box(Var inner, Var tangent, int slot) const {
+  Tensor value = inner.value();
+  return Var(std::move(value), std::make_shared<const Box>(Box{level_, id_, std::move(inner),
+                                                               std::move(tangent), slot}));
+}
+
+void apply_op(const OpRef& op, Inputs x, Outputs y) {
+  int level = -1;
+  const Var* owner = nullptr;
+  for (const Var& v : x) {
+    TS_CHECK(v.defined(), op->name(), ": an input is an undefined Var");
+    if (v.box() && v.box()->level > level) {
+      level = v.box()->level;
+      owner = &v;
+    }
+  }
+  if (!owner) return evaluate(*op, x, y);
+  TS_CHECK(static_cast<size_t>(level) < traces.size() && traces[static_cast<size_t>(level)]->owns(*owner),
+           op->name(), ": an input belongs to a transform that has ended (a traced Var leaked out of it)");
+  traces[static_cast<size_t>(level)]->process(op, x, y);
+}
+
+// ---- forward mode --------------------------------------------------------------------------------
+
+void JvpTrace::process(const OpRef& op, Inputs x, Outputs y) {
+  SmallArray<Var> primals(x.size()), tangents(x.size()), dy(y.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    primals[i] = primal(x[i]);
+    tangents[i] = tangent(x[i]);
+  }
+  apply_op(op, primals.span(), y);
+  if (!any_floating(y)) return;
+  op->jvp(primals.span(), y, tangents.span(), dy.span());
+  for (size_t k = 0; k < y.size(); ++k)
+    if (dy[k].defined() && is_float(y[k].dtype())) y[k] = box(std::move(y[k]), std::move(dy[k]), -1);
+}
+
+// ---- tape ----------------------------------------------------------------------------------------
+
+void TapeTrace::process(const OpRef& op, Inputs x, Outputs y) {
+  SmallArray<Var> inside(x.size());
+  SmallArray<int> x_slots(x.size()), y_slots(y.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    inside[i] = inner(x[i]);
+    x_slots[i] = slot(x[i]);
+  }
+  apply_op(op, inside.span(), y);
+  if (!any_floating(y)) return;
+  for (size_t k = 0; k < y.size(); ++k) y_slots[k] = is_float(y[k].dtype()) ? tape_.add_slot() : -1;
+  tape_.record(op, inside.span(), x_slots.span(), y, y_slots.span());
+  for (size_t k = 0; k < y.size(); ++k)
+    if (y_slots[k] >= 0) y[k] = box(std::move(y[k]), Var(), y_slots[k]);
+}
+
+void Tape::record(const OpRef& op, Inputs x, std::span<const int> x_slots, Inputs y,
+                  std::span<const int> y_slots) {
+  const Saved saved = op->saves();
+  const auto keep = [](const Var& v, bool whole) {
+    return whole ? v : Var(Tensor::meta(v.shape(), v.dtype(), v.device()));
+  };
+  Node node{op, {}, {}, static_cast<int>(x.size())};
+  node.values.reserve(x.size() + y.size());
+  node.slots.reserve(x.size() + y.size());
+  for (size_t i = 0; i < x.size(); ++i) node.values.push_back(keep(x[i], saved.inputs >> i & 1u));
+  for (size_t k = 0; k < y.size(); ++k) node.values.push_back(keep(y[k], saved.outputs >> k & 1u));
+  node.slots.insert(node.slots.end(), x_slots.begin(), x_slots.end());
+  node.slots.insert(node.slots.end(), y_slots.begin(), y_slots.end());
+  nodes_.push_back(std::move(node));
+}
+
+namespace {
+
+// sum += term; in place when the sum is a plain tensor that nobody else holds.
+void accumulate(Var& sum, Var term) {
+  if (!sum.defined()) {
+    sum = std::move(term);
+    return;
+  }
+  const bool in_place = !sum.traced() && !term.traced() && sum.value().unique() &&
+                        sum.value().contiguous() && sum.shape() == term.shape() &&
+                        sum.dtype() == term.dtype();
+  if (in_place)
+    kernels::axpby(current_stream(sum.device()), 1.0, term.value().view(), 1.0, sum.value().view());
+  else
+    sum = add(sum, term);
+}
+
+}  // namespace
+
+void Tape::reverse(Vars& cotangents, bool keep) {
+  for (size_t n = nodes_.size(); n-- > 0;) {
+    Node& node = nodes_[n];
+    const auto inputs = static_cast<size_t>(node.inputs), outputs = node.values.size() - inputs;
+    SmallArray<Var> gy(outputs), gx(inputs);
+    SmallArray<bool> wanted(inputs);
+    bool reached = false;
+    for (size_t k = 0; k < outputs; ++k) {
+      const int slot = node.slots[inputs + k];
+      if (slot < 0) continue;
+      gy[k] = std::move(cotangents[static_cast<size_t>(slot)]);
+      cotangents[static_cast<size_t>(slot)] = Var();
+      reached = reached || gy[k].defined();
+    }
+    if (reached) {
+      for (size_t i = 0; i < inputs; ++i) wanted[i] = node.slots[i] >= 0;
+      const Inputs values(node.values);
+      node.op->vjp(values.first(inputs), values.subspan(inputs), gy.span(), wanted.span(), gx.span());
+      for (Var& g : gy.span()) g = Var();
+      for (size_t i = 0; i < inputs; ++i) {
+        if (!wanted[i] || !gx[i].defined()) continue;
+        TS_CHECK(gx[i].shape() == node.values[i].shape(), node.op->name(), ": the gradient of input ", i,
+                 " has shape ", gx[i].shape(), ", the input ", node.values[i].shape());
+        accumulate(cotangents[static_cast<size_t>(node.slots[i])], std::move(gx[i]));
+      }
+    }
+    if (!keep) nodes_.pop_back();
+  }
+}
+
+void Tape::forward(Vars& tangents) const {
+  for (const Node& node : nodes_) {
+    const auto inputs = static_cast<size_t>(node.inputs), outputs = node.values.size() - inputs;
+    SmallArray<Var> dx(inputs), dy(outputs);
+    bool reached = false;
+    for (size_t i = 0; i < inputs; ++i) {
+      if (node.slots[i] < 0) continue;
+      dx[i] = tangents[static_cast<size_t>(node.slots[i])];
+      reached = reached || dx[i].defined();
+    }
+    if (!reached) continue;
+    const Inputs values(node.values);
+    node.op->jvp(values.first(inputs), values.subspan(inputs), dx.span(), dy.span());
+    for (size_t k = 0; k < outputs; ++k)
+      if (const int slot = node.slots[inputs + k]; slot >= 0)
+        tangents[static_cast<size_t>(slot)] = std::move(dy[k]);
+  }
+}
+
+}  // namespace tessera::autograd
