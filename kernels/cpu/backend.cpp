@@ -8,6 +8,7 @@ namespace tessera::kernels::cpu {
 
 const Backend cpu_backend{
     .name = "cpu " TESSERA_CPU_LEVEL,
+    .gemm = &gemm_kernels,
 };
 
 }  // namespace tessera::kernels::cpu

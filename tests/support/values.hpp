@@ -1,0 +1,116 @@
+#pragma once
+
+#include <gtest/gtest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "tessera/runtime/tensor.hpp"
+
+/// Tensors of any dtype as plain doubles, and what tests compare them with.
+namespace tessera::test {
+
+inline std::vector<double> to_doubles(const Tensor& t) {
+  return for_any(t.dtype(), [&]<class T>() {
+    std::vector<double> out;
+    for (const T x : t.values<T>()) out.push_back(static_cast<double>(x));
+    return out;
+  });
+}
+
+inline Tensor from_doubles(const std::vector<double>& values, const Shape& shape, DType dtype) {
+  Tensor t = Tensor::empty(shape, dtype, Device::cpu());
+  for_any(dtype, [&]<class T>() {
+    T* out = static_cast<T*>(t.data());
+    for (size_t i = 0; i < values.size(); ++i) {
+      if constexpr (is_half(dtype_of<T>))
+        out[i] = T(static_cast<float>(values[i]));
+      else
+        out[i] = static_cast<T>(values[i]);
+    }
+  });
+  return t;
+}
+
+/// A fixed pseudo-random sequence of 32-bit numbers per seed.
+class Numbers {
+ public:
+  explicit Numbers(uint64_t seed) : state_(seed * 0x9e3779b97f4a7c15u + 0x632be59bd9b4e019u) {}
+  uint32_t operator()() {
+    state_ = state_ * 6364136223846793005u + 1442695040888963407u;
+    const auto x = static_cast<uint32_t>((state_ >> 33) ^ (state_ >> 20));
+    return x * 0x85ebca6bu ^ x >> 13;
+  }
+
+ private:
+  uint64_t state_;
+};
+
+/// Integers in [-limit, limit]: sums and products of few of them are exact in every dtype.
+inline Tensor integers(const Shape& shape, DType dtype, uint64_t seed, int limit = 3) {
+  Numbers next(seed);
+  std::vector<double> values(static_cast<size_t>(shape.numel()));
+  for (double& x : values)
+    x = static_cast<int>(next() % static_cast<uint32_t>(2 * limit + 1)) - limit;
+  return from_doubles(values, shape, dtype);
+}
+
+/// Uniform in [-1, 1).
+inline Tensor uniform(const Shape& shape, DType dtype, uint64_t seed) {
+  Numbers next(seed);
+  std::vector<double> values(static_cast<size_t>(shape.numel()));
+  for (double& x : values) x = next() * 0x1p-31 - 1;
+  return from_doubles(values, shape, dtype);
+}
+
+/// |a - b| <= tolerance * (1 + |b|) everywhere; NaN equals NaN. Names the worst element otherwise.
+inline void expect_close(const std::vector<double>& got, const std::vector<double>& wanted,
+                         double tolerance, const std::string& what = "") {
+  ASSERT_EQ(got.size(), wanted.size()) << what;
+  double worst = 0;
+  size_t at = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    if (got[i] == wanted[i] || (std::isnan(got[i]) && std::isnan(wanted[i]))) continue;
+    double error = std::abs(got[i] - wanted[i]) / (1 + std::abs(wanted[i]));
+    if (std::isnan(error)) error = INFINITY;
+    if (error > worst) worst = error, at = i;
+  }
+  if (worst > tolerance)
+    ADD_FAILURE() << what << ": element " << at << " of " << got.size() << " is " << got[at]
+                  << ", expected " << wanted[at] << " (error " << worst << ", allowed " << tolerance
+                  << ")";
+}
+
+/// Unit roundoff of a dtype: the error of one rounding.
+inline double roundoff(DType dtype) {
+  switch (dtype) {
+    case DType::f64:
+      return 0x1p-53;
+    case DType::f32:
+      return 0x1p-24;
+    case DType::f16:
+      return 0x1p-11;
+    case DType::bf16:
+      return 0x1p-8;
+    default:
+      return 0;
+  }
+}
+
+/// The kernels run on this many threads while the object lives.
+class Threads {
+ public:
+  explicit Threads(int count) : before_(omp_get_max_threads()) { omp_set_num_threads(count); }
+  ~Threads() { omp_set_num_threads(before_); }
+  Threads(const Threads&) = delete;
+  Threads& operator=(const Threads&) = delete;
+
+ private:
+  int before_;
+};
+
+inline constexpr DType float_dtypes[] = {DType::f64, DType::f32, DType::f16, DType::bf16};
+
+}  // namespace tessera::test
