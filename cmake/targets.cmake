@@ -17,6 +17,10 @@ if(TESSERA_SANITIZE)
   target_link_options(tessera_flags INTERFACE -fsanitize=${TESSERA_SANITIZE})
 endif()
 
+if(TESSERA_TIDY)
+  find_program(TESSERA_CLANG_TIDY NAMES clang-tidy clang-tidy-14 REQUIRED)
+endif()
+
 # tessera_library(<name> SOURCES ... [PUBLIC targets...] [PRIVATE targets...])
 # A shared library lib<tessera_name>.so with alias tessera::<name>.
 function(tessera_library name)
@@ -33,5 +37,8 @@ function(tessera_library name)
   target_include_directories(${target} PUBLIC
     $<BUILD_INTERFACE:${TESSERA_INCLUDE_ROOT}> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
   target_link_libraries(${target} PUBLIC ${ARG_PUBLIC} PRIVATE ${ARG_PRIVATE} $<BUILD_INTERFACE:tessera_flags>)
+  if(TESSERA_TIDY)
+    set_target_properties(${target} PROPERTIES CXX_CLANG_TIDY "${TESSERA_CLANG_TIDY};--quiet")
+  endif()
   set_property(GLOBAL APPEND PROPERTY TESSERA_INSTALL_TARGETS ${target})
 endfunction()

@@ -68,7 +68,8 @@ class Rng {
   uint64_t below(uint64_t bound) {
     const Philox::Block b = Philox::generate(state_.seed, state_.offset++);
     const uint64_t word = b.word[0] | (uint64_t{b.word[1]} << 32);
-    return static_cast<uint64_t>((static_cast<unsigned __int128>(word) * bound) >> 64);
+    __extension__ using Wide = unsigned __int128;
+    return static_cast<uint64_t>((static_cast<Wide>(word) * bound) >> 64);
   }
   double uniform() {
     const Philox::Block b = Philox::generate(state_.seed, state_.offset++);

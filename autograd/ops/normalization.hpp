@@ -1,0 +1,36 @@
+#pragma once
+
+#include "tessera/autograd/op.hpp"
+#include "tessera/kernels/rowwise.hpp"
+
+/// Softmax and normalisation, fused forward and in first derivatives; everything of higher order comes out
+/// of the same ops. gamma and beta may be empty Vars (1 and 0).
+namespace tessera::autograd {
+
+using kernels::BatchNormParams;  // {.epsilon = 1e-5, .momentum = 0.1}
+
+Var softmax(const Var& x, int axis = -1);
+Var log_softmax(const Var& x, int axis = -1);
+
+/// (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma, beta: [last].
+Var layer_norm(const Var& x, const Var& gamma = {}, const Var& beta = {}, double epsilon = 1e-5);
+/// x / sqrt(mean(x^2) + epsilon) * gamma over the last axis.
+Var rms_norm(const Var& x, const Var& gamma = {}, double epsilon = 1e-5);
+
+/// Per channel (axis 1) of x [n, channels, ...], with the mean and variance of the batch; gamma, beta:
+/// [channels]. Running statistics, where given, are updated in place, once per call whatever transforms are
+/// running: new = (1 - momentum) * old + momentum * batch, with the unbiased variance. Functions that run
+/// twice (`checkpoint`) update them twice: leave them out there.
+Var batch_norm(const Var& x, const Var& gamma = {}, const Var& beta = {}, Tensor running_mean = {},
+               Tensor running_variance = {}, const BatchNormParams& params = {});
+/// With given statistics, constant for differentiation.
+Var batch_norm_inference(const Var& x, const Var& gamma, const Var& beta, const Tensor& mean,
+                         const Tensor& variance, double epsilon = 1e-5);
+
+/// Per sample and group of neighbouring channels of x [n, channels, ...]; gamma, beta: [channels].
+Var group_norm(const Var& x, int64_t groups, const Var& gamma = {}, const Var& beta = {},
+               double epsilon = 1e-5);
+/// Per sample and channel.
+Var instance_norm(const Var& x, const Var& gamma = {}, const Var& beta = {}, double epsilon = 1e-5);
+
+}  // namespace tessera::autograd

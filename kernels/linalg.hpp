@@ -1,0 +1,91 @@
+#pragma once
+
+#include "tessera/kernels/backend.hpp"
+#include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/view.hpp"
+
+/// Dense linear algebra on batches of small and middle-sized matrices. Every operand is contiguous,
+/// [.., rows, columns] with equal leading (batch) extents, f32 or f64, one dtype per call. Outputs
+/// overlap no input unless said. Results are unique where mathematics leaves a choice of sign:
+/// R of a QR has a diagonal >= 0, and in each eigenvector and left singular vector the component of
+/// largest magnitude (of equal ones the first) is positive.
+///
+/// A factorisation that does not exist or does not converge throws an Error that names the matrix
+/// in the batch. With LinalgParams::status it is recorded there instead, so that a device need not
+/// wait for the host; the outputs of that matrix are then unspecified.
+namespace tessera::kernels {
+
+enum class LinalgVariant : uint8_t {
+  automatic,  // what choose_linalg says
+  own,        // the same bits for any thread count
+  vendor,     // LAPACK, cuSOLVER; throws where the build has none
+};
+
+struct LinalgParams {
+  bool deterministic = true;  // `automatic` keeps to variants whose bits do not depend on threads
+  LinalgVariant variant = LinalgVariant::automatic;
+  /// Absent, or i32 with one element per matrix: 0 = done, otherwise 1 + the row where Cholesky met
+  /// a pivot that is not positive, 1 + the column where LU met a pivot 0, -1 = no convergence,
+  /// which includes input that is not finite.
+  View status = {};
+};
+
+struct TriangularParams {
+  bool upper = false;          // which triangle of a is read
+  bool transpose = false;      // solves with the transpose of that triangle
+  bool unit_diagonal = false;  // takes the diagonal as 1 without reading it
+};
+
+struct LinalgKernels {
+  /// l [.., n, n] = the lower triangular L with L L^T = a; reads a's lower triangle. l may be a.
+  void (*cholesky)(Stream&, View a, View l, const LinalgParams&);
+  /// x [.., n, k] = op(a)^-1 b; x may be b. A zero on the diagonal gives infinities, as division
+  /// does.
+  void (*triangular_solve)(Stream&, View a, View b, View x, const TriangularParams&,
+                           const LinalgParams&);
+  /// x [.., n, k] = a^-1 b by LU with row exchanges.
+  void (*solve)(Stream&, View a, View b, View x, const LinalgParams&);
+  /// a [.., m, n] = q r with orthonormal columns of q; thin (q [.., m, p], r [.., p, n] with
+  /// p = min(m, n)) or full (p = m), as q's shape says.
+  void (*qr)(Stream&, View a, View q, View r, const LinalgParams&);
+  /// a = v diag(w) v^T for symmetric a [.., n, n], of which the lower triangle is read; w [.., n]
+  /// rising, eigenvectors are the columns of v [.., n, n].
+  void (*eigh)(Stream&, View a, View w, View v, const LinalgParams&);
+  /// a [.., m, n] = u diag(s) vt; u [.., m, p], s [.., p] falling, vt [.., p, n], p = min(m, n).
+  void (*svd)(Stream&, View a, View u, View s, View vt, const LinalgParams&);
+  /// g [n, n] = (x - shift)^T (x - shift), products and sums in f64; x [m, n], g in x's dtype or
+  /// f64; shift (optional): [n], x's dtype. Fast for m much larger than n. All columns of g are
+  /// written.
+  void (*gram)(Stream&, View x, View shift, View g);
+};
+
+inline void cholesky(Stream& s, View a, View l, const LinalgParams& p = {}) {
+  call("cholesky", s.device(), &Backend::linalg, &LinalgKernels::cholesky, s, a, l, p);
+}
+inline void triangular_solve(Stream& s, View a, View b, View x, const TriangularParams& t = {},
+                             const LinalgParams& p = {}) {
+  call("triangular_solve", s.device(), &Backend::linalg, &LinalgKernels::triangular_solve, s, a, b,
+       x, t, p);
+}
+inline void solve(Stream& s, View a, View b, View x, const LinalgParams& p = {}) {
+  call("solve", s.device(), &Backend::linalg, &LinalgKernels::solve, s, a, b, x, p);
+}
+inline void qr(Stream& s, View a, View q, View r, const LinalgParams& p = {}) {
+  call("qr", s.device(), &Backend::linalg, &LinalgKernels::qr, s, a, q, r, p);
+}
+inline void eigh(Stream& s, View a, View w, View v, const LinalgParams& p = {}) {
+  call("eigh", s.device(), &Backend::linalg, &LinalgKernels::eigh, s, a, w, v, p);
+}
+inline void svd(Stream& s, View a, View u, View sigma, View vt, const LinalgParams& p = {}) {
+  call("svd", s.device(), &Backend::linalg, &LinalgKernels::svd, s, a, u, sigma, vt, p);
+}
+inline void gram(Stream& s, View x, View shift, View g) {
+  call("gram", s.device(), &Backend::linalg, &LinalgKernels::gram, s, x, shift, g);
+}
+
+/// The variant that `automatic` means for matrices whose smaller extent is n.
+constexpr LinalgVariant choose_linalg(int64_t n, bool deterministic, bool has_vendor) {
+  return deterministic || !has_vendor || n < 48 ? LinalgVariant::own : LinalgVariant::vendor;
+}
+
+}  // namespace tessera::kernels

@@ -1,0 +1,140 @@
+#pragma once
+
+#include "tessera/kernels/backend.hpp"
+#include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/view.hpp"
+
+/// Sparse matrix times dense matrix, and what graph networks do on the entries (edges) of a sparse
+/// matrix. Entry e of row i has column col[e]. Dense operands are [n, width], or [n, heads, width]
+/// with one set of entry values per head; entry operands are accordingly [nnz] or [nnz, heads].
+///
+/// Layout: entry operands contiguous; dense operands contiguous except for the stride of dimension
+/// 0, which is free. One floating dtype per call; sums run in f32 (f64 for f64). Outputs overlap no
+/// input unless said. The bits depend neither on the thread count nor on the variant: long rows are
+/// summed in segments of a fixed length, joined in order.
+namespace tessera::kernels {
+
+/// A sparse matrix in compressed rows, with the entries of a row in any order. Kernels trust the
+/// indices: row_ptr rises from 0 to nnz and 0 <= col < cols, as CsrMatrix has checked.
+struct CsrView {
+  int64_t rows = 0, cols = 0, nnz = 0;
+  const int32_t* row_ptr = nullptr;  // [rows + 1]
+  const int32_t* col = nullptr;      // [nnz]
+  View values = {};                  // absent: every entry is 1
+};
+
+enum class SpmmVariant : uint8_t {
+  automatic,   // what choose_spmm says
+  row_split,   // one worker per row
+  merge_path,  // workers get equal shares of rows + entries; rows that are cut join in a second
+               // stage
+  vendor,      // cuSPARSE; throws where there is none
+};
+
+struct SpmmParams {
+  double alpha = 1;
+  double beta = 0;      // at 0, y is not read and may hold anything
+  bool mean = false;    // divides each row by its number of entries; rows without entries stay 0
+  View row_scale = {};  // absent, or contiguous [rows] in f32 (f64 with f64)
+  View col_scale = {};  // absent, or contiguous [cols]: with both, D_r A D_c without stored values
+  SpmmVariant variant = SpmmVariant::automatic;
+};
+
+enum class ExtremeOp : uint8_t { maximum, minimum };
+enum class SegmentOp : uint8_t { sum, mean, maximum, minimum };
+
+struct SpmmKernels {
+  /// y[i] = alpha * row_scale[i] * sum over e in row i of values[e] * col_scale[col[e]] * x[col[e]]
+  ///        + beta * y[i]
+  void (*spmm)(Stream&, const CsrView& a, View x, View y, const SpmmParams&);
+  /// scores[e, h] = alpha * sum over j of x[i, h, j] * z[col[e], h, j] for every entry e of row i:
+  /// the products of dense rows that a's pattern selects. The transpose of spmm in its values.
+  void (*sddmm)(Stream&, const CsrView& a, View x, View z, View scores, double alpha);
+  /// scores[e] = x[i] + z[col[e]] for every entry e of row i; x [rows(, heads)], z [cols(, heads)].
+  void (*edge_add)(Stream&, const CsrView& a, View x, View z, View scores);
+  /// Softmax over the entries of each row, per head; y may be x.
+  void (*edge_softmax)(Stream&, const CsrView& a, View x, View y);
+  /// dx[e] = y[e] * (dy[e] - sum over the row of dy * y); dx may be dy.
+  void (*edge_softmax_gradient)(Stream&, const CsrView& a, View y, View dy, View dx);
+
+  /// y[i, j] = the largest (smallest) x[col[e], j] over the entries of row i, index[i, j] (i32) =
+  /// the entry e it came from. Ties take the first entry, NaN wins; a row without entries gives 0
+  /// and index -1. x, y: [n, width]; a's values take no part.
+  void (*aggregate_extreme)(Stream&, ExtremeOp, const CsrView& a, View x, View y, View index);
+  /// y[i, j] = x[col[index[i, j]], j], or 0 where index is -1: aggregate_extreme, choice given.
+  void (*aggregate_gather)(Stream&, const CsrView& a, View x, View index, View y);
+  /// x[c, j] = sum of all y[i, j] whose index points at an entry of column c: the transpose of
+  /// aggregate_gather. Takes the transposed matrix and its permutation, as csr_transpose gives
+  /// them.
+  void (*aggregate_scatter)(Stream&, const CsrView& transposed, View permutation, View y,
+                            View index, View x);
+
+  /// y[s] = sum, mean, largest or smallest of x[offsets[s] .. offsets[s + 1]), x [n, width]; with a
+  /// permutation (i32 [n], optional) of x[permutation[..]]. offsets: i32 or i64 [segments + 1],
+  /// rising, within [0, n]. index (optional, i64, y's shape): where the extreme came from, as a row
+  /// of x, -1 for an empty segment, whose y is 0.
+  void (*segment_reduce)(Stream&, SegmentOp, View x, View offsets, View permutation, View y,
+                         View index);
+  /// x[k] = y[s] for all k of segment s: the transpose of the segment sum. Rows of x outside every
+  /// segment keep what they hold.
+  void (*segment_expand)(Stream&, View y, View offsets, View permutation, View x);
+
+  /// The transpose of a's pattern: row_ptr (i32 [cols + 1]), col (i32 [nnz], rising within a row)
+  /// and the permutation (i32 [nnz]) that carries values over: transposed[t] =
+  /// values[permutation[t]].
+  void (*csr_transpose)(Stream&, const CsrView& a, View row_ptr, View col, View permutation);
+};
+
+inline void spmm(Stream& s, const CsrView& a, View x, View y, const SpmmParams& p = {}) {
+  call("spmm", s.device(), &Backend::spmm, &SpmmKernels::spmm, s, a, x, y, p);
+}
+inline void sddmm(Stream& s, const CsrView& a, View x, View z, View scores, double alpha = 1) {
+  call("sddmm", s.device(), &Backend::spmm, &SpmmKernels::sddmm, s, a, x, z, scores, alpha);
+}
+inline void edge_add(Stream& s, const CsrView& a, View x, View z, View scores) {
+  call("edge_add", s.device(), &Backend::spmm, &SpmmKernels::edge_add, s, a, x, z, scores);
+}
+inline void edge_softmax(Stream& s, const CsrView& a, View x, View y) {
+  call("edge_softmax", s.device(), &Backend::spmm, &SpmmKernels::edge_softmax, s, a, x, y);
+}
+inline void edge_softmax_gradient(Stream& s, const CsrView& a, View y, View dy, View dx) {
+  call("edge_softmax_gradient", s.device(), &Backend::spmm, &SpmmKernels::edge_softmax_gradient, s,
+       a, y, dy, dx);
+}
+inline void aggregate_extreme(Stream& s, ExtremeOp op, const CsrView& a, View x, View y,
+                              View index) {
+  call("aggregate_extreme", s.device(), &Backend::spmm, &SpmmKernels::aggregate_extreme, s, op, a,
+       x, y, index);
+}
+inline void aggregate_gather(Stream& s, const CsrView& a, View x, View index, View y) {
+  call("aggregate_gather", s.device(), &Backend::spmm, &SpmmKernels::aggregate_gather, s, a, x,
+       index, y);
+}
+inline void aggregate_scatter(Stream& s, const CsrView& transposed, View permutation, View y,
+                              View index, View x) {
+  call("aggregate_scatter", s.device(), &Backend::spmm, &SpmmKernels::aggregate_scatter, s,
+       transposed, permutation, y, index, x);
+}
+inline void segment_reduce(Stream& s, SegmentOp op, View x, View offsets, View permutation, View y,
+                           View index = {}) {
+  call("segment_reduce", s.device(), &Backend::spmm, &SpmmKernels::segment_reduce, s, op, x,
+       offsets, permutation, y, index);
+}
+inline void segment_expand(Stream& s, View y, View offsets, View permutation, View x) {
+  call("segment_expand", s.device(), &Backend::spmm, &SpmmKernels::segment_expand, s, y, offsets,
+       permutation, x);
+}
+inline void csr_transpose(Stream& s, const CsrView& a, View row_ptr, View col, View permutation) {
+  call("csr_transpose", s.device(), &Backend::spmm, &SpmmKernels::csr_transpose, s, a, row_ptr, col,
+       permutation);
+}
+
+/// The variant that `automatic` means for a product with `workers` warps or threads. Whole rows are
+/// enough where rows are many and short on average; few rows per worker, or a dense matrix of few
+/// rows, leave workers idle behind the longest row.
+constexpr SpmmVariant choose_spmm(int64_t rows, int64_t nnz, int64_t longest_row, int64_t workers) {
+  const int64_t share = (rows + nnz) / (workers > 0 ? workers : 1);
+  return 8 * longest_row > share ? SpmmVariant::merge_path : SpmmVariant::row_split;
+}
+
+}  // namespace tessera::kernels

@@ -1,0 +1,20 @@
+# Every header compiles alone: one generated source per header includes it first, and again to see its
+# guard. Part of the build, so that a failure names the header.
+set(sources "")
+foreach(folder runtime kernels autograd models algorithms tests bench)
+  file(GLOB_RECURSE headers CONFIGURE_DEPENDS RELATIVE "${PROJECT_SOURCE_DIR}" "${PROJECT_SOURCE_DIR}/${folder}/*.hpp")
+  foreach(header IN LISTS headers)
+    if(header MATCHES "^(kernels|runtime)/cuda/")
+      continue()
+    endif()
+    string(REPLACE "/" "__" name "${header}")
+    set(source "${CMAKE_CURRENT_BINARY_DIR}/headers/${name}.cpp")
+    file(CONFIGURE OUTPUT "${source}"
+         CONTENT "#include \"tessera/@header@\"\n#include \"tessera/@header@\"  // again\n" @ONLY)
+    list(APPEND sources "${source}")
+  endforeach()
+endforeach()
+add_library(tessera_header_check OBJECT ${sources})
+target_include_directories(tessera_header_check PRIVATE "${TESSERA_INCLUDE_ROOT}")
+target_link_libraries(tessera_header_check PRIVATE tessera_flags OpenMP::OpenMP_CXX GTest::gtest)
+target_compile_options(tessera_header_check PRIVATE -O0 -g0)
