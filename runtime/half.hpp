@@ -8,8 +8,8 @@
 namespace tessera {
 
 /// IEEE 754 binary16 and bfloat16 storage types, bit-compatible with CUDA's `__half` and
-/// `__nv_bfloat16`. They convert to and from float with round-to-nearest-even; arithmetic is done in
-/// float by whoever loads them.
+/// `__nv_bfloat16`. They convert to and from float with round-to-nearest-even, to the bit (NaN included)
+/// as the F16C and AVX-512 instructions do; arithmetic is done in float by whoever loads them.
 struct f16 {
   uint16_t bits;
 
@@ -27,7 +27,8 @@ struct f16 {
     const uint32_t u = std::bit_cast<uint32_t>(value);
     const uint32_t sign = (u >> 16) & 0x8000u;
     const uint32_t magnitude = u & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);   // NaN
+    if (magnitude > 0x7f800000u)  // NaN: quiet, with the upper bits of its payload
+      return static_cast<uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu));
     if (magnitude >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);  // rounds to inf
     if (magnitude < 0x38800000u) {  // subnormal or zero: let a float add do the rounding
       const float rounded = std::bit_cast<float>(magnitude) + 0.5f;
@@ -40,8 +41,9 @@ struct f16 {
   TS_HD static float to_float(uint16_t bits) {
     const uint32_t sign = static_cast<uint32_t>(bits & 0x8000u) << 16;
     const uint32_t magnitude = bits & 0x7fffu;
-    if (magnitude >= 0x7c00u)  // infinity keeps its zero mantissa, a NaN its payload
-      return std::bit_cast<float>(sign | 0x7f800000u | ((magnitude & 0x3ffu) << 13));
+    if (magnitude > 0x7c00u)  // NaN: quiet, with its payload
+      return std::bit_cast<float>(sign | 0x7fc00000u | ((magnitude & 0x1ffu) << 13));
+    if (magnitude == 0x7c00u) return std::bit_cast<float>(sign | 0x7f800000u);
     if (magnitude >= 0x0400u) return std::bit_cast<float>(sign | ((magnitude << 13) + 0x38000000u));
     const float subnormal = static_cast<float>(magnitude) * 0x1p-24f;
     return std::bit_cast<float>(sign | std::bit_cast<uint32_t>(subnormal));
