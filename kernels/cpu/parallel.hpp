@@ -84,5 +84,6 @@ void parallel_blocks(int64_t blocks, Body&& body) {
 }
 
 inline int max_threads() { return omp_in_parallel() ? 1 : omp_get_max_threads(); }
+inline void set_max_threads(int count) { omp_set_num_threads(count); }
 
 }  // namespace tessera::kernels::cpu

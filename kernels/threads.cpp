@@ -1,0 +1,15 @@
+#include "tessera/kernels/threads.hpp"
+
+#include "tessera/kernels/cpu/parallel.hpp"
+#include "tessera/runtime/error.hpp"
+
+namespace tessera::kernels {
+
+int cpu_threads() { return cpu::max_threads(); }
+
+void set_cpu_threads(int count) {
+  TS_CHECK(count >= 1, "set_cpu_threads: ", count, " threads; at least 1 is needed");
+  cpu::set_max_threads(count);
+}
+
+}  // namespace tessera::kernels
