@@ -16,16 +16,17 @@
 #include "tessera/runtime/half.hpp"
 
 /// One register of the instruction set level that the including file is compiled for: 64 bytes with
-/// AVX-512, 32 with AVX2, 16 otherwise. `Vec<T>` holds numbers, `Mask<T>` the outcome of comparing them;
-/// both are thin structs around GCC's vector types, so arithmetic needs no intrinsics and the few
-/// operations that do are spelt out once per level here. Functions such as `exp` are in simd_math.hpp.
+/// AVX-512, 32 with AVX2, 16 otherwise. `Vec<T>` holds numbers, `Mask<T>` the outcome of comparing
+/// them; both are thin structs around GCC's vector types, so arithmetic needs no intrinsics and the
+/// few operations that do are spelt out once per level here. Functions such as `exp` are in
+/// simd_math.hpp.
 ///
-/// Halves exist in memory only: `load(const f16*)` gives Vec<float>, `store(f16*, Vec<float>)` rounds to
-/// nearest even, bit for bit as runtime/half.hpp does.
+/// Halves exist in memory only: `load(const f16*)` gives Vec<float>, `store(f16*, Vec<float>)`
+/// rounds to nearest even, bit for bit as runtime/half.hpp does.
 ///
-/// GCC 12 keeps arrays of vectors in memory: give accumulators names. Of the AVX-512 intrinsics it warns
-/// about the unmasked forms that start from an undefined register; the maskz forms with all lanes set
-/// compile to the same instruction.
+/// GCC 12 keeps arrays of vectors in memory: give accumulators names. Of the AVX-512 intrinsics it
+/// warns about the unmasked forms that start from an undefined register; the maskz forms with all
+/// lanes set compile to the same instruction.
 namespace tessera::kernels::cpu {
 
 #if defined(__AVX512F__)
@@ -37,26 +38,44 @@ inline constexpr int vector_bytes = 16;
 #endif
 
 namespace detail {
-template <int bytes> struct signed_of_size;
-template <> struct signed_of_size<1> { using type = int8_t; };
-template <> struct signed_of_size<2> { using type = int16_t; };
-template <> struct signed_of_size<4> { using type = int32_t; };
-template <> struct signed_of_size<8> { using type = int64_t; };
+template <int bytes>
+struct signed_of_size;
+template <>
+struct signed_of_size<1> {
+  using type = int8_t;
+};
+template <>
+struct signed_of_size<2> {
+  using type = int16_t;
+};
+template <>
+struct signed_of_size<4> {
+  using type = int32_t;
+};
+template <>
+struct signed_of_size<8> {
+  using type = int64_t;
+};
 
-template <class T, int lanes> struct native_vector {
+template <class T, int lanes>
+struct native_vector {
   typedef T type __attribute__((vector_size(lanes * sizeof(T))));
 };
-template <class T, int lanes> using native_t = typename native_vector<T, lanes>::type;
+template <class T, int lanes>
+using native_t = typename native_vector<T, lanes>::type;
 }  // namespace detail
 
 /// The signed integer of T's size: what the bits of a T are seen as.
-template <class T> using bits_t = typename detail::signed_of_size<sizeof(T)>::type;
+template <class T>
+using bits_t = typename detail::signed_of_size<sizeof(T)>::type;
 
 namespace detail {
-template <class T> inline constexpr bits_t<T> sign_bit = std::numeric_limits<bits_t<T>>::min();
+template <class T>
+inline constexpr bits_t<T> sign_bit = std::numeric_limits<bits_t<T>>::min();
 }  // namespace detail
 
-template <class T> struct Mask;
+template <class T>
+struct Mask;
 
 template <class T>
 struct Vec {
@@ -76,9 +95,18 @@ struct Vec {
   friend Vec operator-(Vec a, Vec b) { return a.native - b.native; }
   friend Vec operator*(Vec a, Vec b) { return a.native * b.native; }
   friend Vec operator/(Vec a, Vec b) { return a.native / b.native; }
-  Vec& operator+=(Vec b) { native += b.native; return *this; }
-  Vec& operator-=(Vec b) { native -= b.native; return *this; }
-  Vec& operator*=(Vec b) { native *= b.native; return *this; }
+  Vec& operator+=(Vec b) {
+    native += b.native;
+    return *this;
+  }
+  Vec& operator-=(Vec b) {
+    native -= b.native;
+    return *this;
+  }
+  Vec& operator*=(Vec b) {
+    native *= b.native;
+    return *this;
+  }
 
   // bits: integer vectors only
   friend Vec operator&(Vec a, Vec b) { return a.native & b.native; }
@@ -142,7 +170,10 @@ inline Vec<T> lanes(Vec<T> x, Vec<T> y, F&& f) {
   return x;
 }
 
-template <class T> inline Mask<T> is_nan(Vec<T> x) { return x != x; }
+template <class T>
+inline Mask<T> is_nan(Vec<T> x) {
+  return x != x;
+}
 
 template <class T>
 inline Vec<T> abs(Vec<T> x) {
@@ -184,8 +215,9 @@ inline Vec<float> load(const f16* p) {
 }
 inline void store(f16* p, Vec<float> x) {
 #if defined(__AVX512F__)
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
-                      _mm512_maskz_cvtps_ph(0xffff, x.native, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  _mm256_storeu_si256(
+      reinterpret_cast<__m256i*>(p),
+      _mm512_maskz_cvtps_ph(0xffff, x.native, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 #elif defined(__F16C__)
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
                    _mm256_cvtps_ph(x.native, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
@@ -205,7 +237,8 @@ inline void store(bf16* p, Vec<float> x) {
   const Vec<uint32_t> rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
   const Vec<uint32_t> quiet_nan = (u >> 16) | 0x40u;
   const Vec<uint32_t> bits = where((u & 0x7fffffffu) > 0x7f800000u, quiet_nan, rounded);
-  const auto half = __builtin_convertvector(bits.native, detail::native_t<uint16_t, Vec<float>::width>);
+  const auto half =
+      __builtin_convertvector(bits.native, detail::native_t<uint16_t, Vec<float>::width>);
   std::memcpy(p, &half, sizeof half);
 }
 
@@ -243,7 +276,8 @@ inline void stream(void* p, const void* source) {
 #if defined(__AVX512F__)
   _mm512_stream_si512(static_cast<__m512i*>(p), _mm512_load_si512(source));
 #elif defined(__AVX2__)
-  _mm256_stream_si256(static_cast<__m256i*>(p), _mm256_load_si256(static_cast<const __m256i*>(source)));
+  _mm256_stream_si256(static_cast<__m256i*>(p),
+                      _mm256_load_si256(static_cast<const __m256i*>(source)));
 #elif defined(__SSE2__)
   _mm_stream_si128(static_cast<__m128i*>(p), _mm_load_si128(static_cast<const __m128i*>(source)));
 #else
@@ -302,11 +336,15 @@ namespace detail {
 template <int mode, class T>
 inline Vec<T> round_to_integer(Vec<T> x) {
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_roundscale_ps(0xffff, x.native, mode);
-  else return _mm512_maskz_roundscale_pd(0xff, x.native, mode);
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_maskz_roundscale_ps(0xffff, x.native, mode);
+  else
+    return _mm512_maskz_roundscale_pd(0xff, x.native, mode);
 #elif defined(__AVX2__)
-  if constexpr (std::is_same_v<T, float>) return _mm256_round_ps(x.native, mode);
-  else return _mm256_round_pd(x.native, mode);
+  if constexpr (std::is_same_v<T, float>)
+    return _mm256_round_ps(x.native, mode);
+  else
+    return _mm256_round_pd(x.native, mode);
 #else
   return lanes(x, [](T v) {
     return mode == 8 ? std::nearbyint(v) : mode == 9 ? std::floor(v) : std::ceil(v);
@@ -316,9 +354,18 @@ inline Vec<T> round_to_integer(Vec<T> x) {
 }  // namespace detail
 
 /// To integers: nearest with halves to even, towards minus infinity, towards infinity.
-template <class T> inline Vec<T> round(Vec<T> x) { return detail::round_to_integer<8>(x); }
-template <class T> inline Vec<T> floor(Vec<T> x) { return detail::round_to_integer<9>(x); }
-template <class T> inline Vec<T> ceil(Vec<T> x) { return detail::round_to_integer<10>(x); }
+template <class T>
+inline Vec<T> round(Vec<T> x) {
+  return detail::round_to_integer<8>(x);
+}
+template <class T>
+inline Vec<T> floor(Vec<T> x) {
+  return detail::round_to_integer<9>(x);
+}
+template <class T>
+inline Vec<T> ceil(Vec<T> x) {
+  return detail::round_to_integer<10>(x);
+}
 
 // --- across lanes, always as the same tree: halves against halves ---
 
@@ -329,8 +376,9 @@ inline T fold(native_t<T, lanes> x, F f) {
     return f(x[0], x[1]);
   } else {
     const auto halves = [&]<int... i>(std::integer_sequence<int, i...>) {
-      return fold<T, lanes / 2>(f(__builtin_shufflevector(x, x, i...),
-                                  __builtin_shufflevector(x, x, (i + lanes / 2)...)), f);
+      return fold<T, lanes / 2>(
+          f(__builtin_shufflevector(x, x, i...), __builtin_shufflevector(x, x, (i + lanes / 2)...)),
+          f);
     };
     return halves(std::make_integer_sequence<int, lanes / 2>{});
   }
@@ -352,9 +400,12 @@ inline T horizontal_min(Vec<T> x) {
 }
 template <class T>
 inline bool any(Mask<T> m) {
-  return detail::fold<bits_t<T>, Vec<T>::width>(m.native, [](auto a, auto b) { return a | b; }) != 0;
+  return detail::fold<bits_t<T>, Vec<T>::width>(m.native, [](auto a, auto b) { return a | b; }) !=
+         0;
 }
 template <class T>
-inline bool all(Mask<T> m) { return !any(!m); }
+inline bool all(Mask<T> m) {
+  return !any(!m);
+}
 
 }  // namespace tessera::kernels::cpu

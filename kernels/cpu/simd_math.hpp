@@ -2,15 +2,17 @@
 
 #include "tessera/kernels/cpu/simd.hpp"
 
-/// Elementary functions of Vec<float> and Vec<double>: errors of at most about 2 units in the last place
-/// over the whole range, with the usual values at infinities and NaN. erf of doubles and the rarely used
-/// sin, cos, power and atan2 go lane by lane to the C library.
+/// Elementary functions of Vec<float> and Vec<double>: errors of at most about 2 units in the last
+/// place over the whole range, with the usual values at infinities and NaN. erf of doubles and the
+/// rarely used sin, cos, power and atan2 go lane by lane to the C library.
 namespace tessera::kernels::cpu {
 
 namespace detail {
 
-template <class T> struct Format;
-template <> struct Format<float> {
+template <class T>
+struct Format;
+template <>
+struct Format<float> {
   static constexpr int mantissa_bits = 23, bias = 127;
   static constexpr float magic = 0x1.8p23f;  // x + magic - magic rounds x to an integer
   static constexpr float log2_e = 0x1.715476p0f;
@@ -18,7 +20,8 @@ template <> struct Format<float> {
   static constexpr float ln2_high = 0x1.63p-1f, ln2_low = -0x1.bd0106p-13f;
   static constexpr float exp_low = -104.0f, exp_high = 89.0f, expm1_low = -20.0f;
 };
-template <> struct Format<double> {
+template <>
+struct Format<double> {
   static constexpr int mantissa_bits = 52, bias = 1023;
   static constexpr double magic = 0x1.8p52;
   static constexpr double log2_e = 0x1.71547652b82fep0;
@@ -42,7 +45,8 @@ inline Vec<T> power_of_two(Vec<bits_t<T>> k) {
   return bit_cast<T>((k + Format<T>::bias) << Format<T>::mantissa_bits);
 }
 
-/// e^x = 2^n (1 + r + curve), n an integer (k as bits), |r| <= ln 2 / 2. x: of moderate size, or NaN.
+/// e^x = 2^n (1 + r + curve), n an integer (k as bits), |r| <= ln 2 / 2. x: of moderate size, or
+/// NaN.
 template <class T>
 struct ExpParts {
   Vec<T> n, r, curve;
@@ -56,10 +60,11 @@ inline ExpParts<T> exp_parts(Vec<T> x) {
   const Vec<T> r = fma(n, -F::ln2_low, fma(n, -F::ln2_high, x));
   Vec<T> q;
   if constexpr (std::is_same_v<T, float>)  // minimax, 3e-9 relative
-    q = polynomial<T>(r, 0x1.fffffcp-2f, 0x1.55548ap-3f, 0x1.555916p-5f, 0x1.123fbep-7f, 0x1.6a1af4p-10f);
+    q = polynomial<T>(r, 0x1.fffffcp-2f, 0x1.55548ap-3f, 0x1.555916p-5f, 0x1.123fbep-7f,
+                      0x1.6a1af4p-10f);
   else  // Taylor, 4e-18
-    q = polynomial<T>(r, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880,
-                      1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800);
+    q = polynomial<T>(r, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320,
+                      1. / 362880, 1. / 3628800, 1. / 39916800, 1. / 479001600, 1. / 6227020800);
   return {n, r, r * r * q, k};
 }
 
@@ -73,11 +78,14 @@ inline Vec<T> clamp_keeping_nan(Vec<T> x, T low, T high) {
 template <class T>
 inline Vec<T> exp(Vec<T> x) {
   using F = detail::Format<T>;
-  const auto [n, r, curve, k] = detail::exp_parts(detail::clamp_keeping_nan(x, F::exp_low, F::exp_high));
+  const auto [n, r, curve, k] =
+      detail::exp_parts(detail::clamp_keeping_nan(x, F::exp_low, F::exp_high));
   const Vec<T> p = (curve + r) + T{1};
 #if defined(__AVX512F__)
-  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_scalef_ps(0xffff, p.native, n.native);
-  else return _mm512_maskz_scalef_pd(0xff, p.native, n.native);
+  if constexpr (std::is_same_v<T, float>)
+    return _mm512_maskz_scalef_ps(0xffff, p.native, n.native);
+  else
+    return _mm512_maskz_scalef_pd(0xff, p.native, n.native);
 #else
   const Vec<bits_t<T>> half = k >> 1;  // in two steps: the result may be subnormal, 2^n too large
   return p * detail::power_of_two<T>(half) * detail::power_of_two<T>(k - half);
@@ -88,7 +96,8 @@ inline Vec<T> exp(Vec<T> x) {
 template <class T>
 inline Vec<T> expm1(Vec<T> x) {
   using F = detail::Format<T>;
-  const auto [n, r, curve, k] = detail::exp_parts(detail::clamp_keeping_nan(x, F::expm1_low, F::exp_high));
+  const auto [n, r, curve, k] =
+      detail::exp_parts(detail::clamp_keeping_nan(x, F::expm1_low, F::exp_high));
   const Vec<T> half_scale = detail::power_of_two<T>(k - bits_t<T>{1});
   return T{2} * fma(half_scale, curve + r, half_scale - T{0.5});
 }
@@ -99,8 +108,8 @@ inline Vec<T> log(Vec<T> x) {
   using Bits = Vec<bits_t<T>>;
   using Limits = std::numeric_limits<T>;
   const Mask<T> subnormal = x < Limits::min();
-  const Bits ix = bit_cast<bits_t<T>>(
-      where(subnormal, x * static_cast<T>(int64_t{1} << F::mantissa_bits), x));
+  const Bits ix =
+      bit_cast<bits_t<T>>(where(subnormal, x * static_cast<T>(int64_t{1} << F::mantissa_bits), x));
   // x = 2^e (1 + f) with 1 + f in [sqrt(1/2), sqrt(2))
   constexpr bits_t<T> sqrt_half = std::bit_cast<bits_t<T>>(static_cast<T>(0.70710678118654752));
   const Bits k = (ix - sqrt_half) >> F::mantissa_bits;
@@ -113,8 +122,8 @@ inline Vec<T> log(Vec<T> x) {
   if constexpr (std::is_same_v<T, float>)
     tail = detail::polynomial<T>(z, 2.f / 3, 2.f / 5, 2.f / 7, 2.f / 9);
   else
-    tail = detail::polynomial<T>(z, 2. / 3, 2. / 5, 2. / 7, 2. / 9, 2. / 11, 2. / 13, 2. / 15, 2. / 17,
-                                 2. / 19, 2. / 21);
+    tail = detail::polynomial<T>(z, 2. / 3, 2. / 5, 2. / 7, 2. / 9, 2. / 11, 2. / 13, 2. / 15,
+                                 2. / 17, 2. / 19, 2. / 21);
   const Vec<T> low = fma(s, fma(z, tail, square), e * F::ln2_low);
   const Vec<T> y = fma(e, F::ln2_high, f - (square - low));
   const Vec<T> not_positive = where(x == T{0}, -Limits::infinity(), Limits::quiet_NaN());
@@ -144,13 +153,15 @@ inline Vec<T> sigmoid(Vec<T> x) {
 }
 
 inline Vec<float> erf(Vec<float> x) {
-  // |x| <= 0.92: x + x P(x^2), 1.5e-8 relative; beyond: 1 - exp(-G(|x|)), 1.5e-9 absolute; 1 from 3.93 on
+  // |x| <= 0.92: x + x P(x^2), 1.5e-8 relative; beyond: 1 - exp(-G(|x|)), 1.5e-9 absolute; 1
+  // from 3.93 on
   const Vec<float> t = min(Vec<float>(3.93f), abs(x)), s = x * x;
-  const Vec<float> near = detail::polynomial<float>(
-      s, 0x1.06eba6p-3f, -0x1.8126e8p-2f, 0x1.ce1abcp-4f, -0x1.b69008p-6f, 0x1.4757fcp-8f, -0x1.3a8db2p-11f);
-  const Vec<float> minus_g = detail::polynomial<float>(
-      t, -0x1.b33222p-13f, -0x1.20ac0cp0f, -0x1.464830p-1f, -0x1.a961d2p-4f, 0x1.6b87eap-6f,
-      -0x1.8d945ep-9f, 0x1.98bfcap-13f);
+  const Vec<float> near =
+      detail::polynomial<float>(s, 0x1.06eba6p-3f, -0x1.8126e8p-2f, 0x1.ce1abcp-4f, -0x1.b69008p-6f,
+                                0x1.4757fcp-8f, -0x1.3a8db2p-11f);
+  const Vec<float> minus_g =
+      detail::polynomial<float>(t, -0x1.b33222p-13f, -0x1.20ac0cp0f, -0x1.464830p-1f,
+                                -0x1.a961d2p-4f, 0x1.6b87eap-6f, -0x1.8d945ep-9f, 0x1.98bfcap-13f);
   const auto [n, r, curve, k] = detail::exp_parts(minus_g);
   const Vec<float> far = fma((curve + r) + 1.0f, -detail::power_of_two<float>(k), 1.0f);
   return where(t > 0.92f, copysign(far, x), fma(x, near, x));
@@ -159,12 +170,20 @@ inline Vec<double> erf(Vec<double> x) {
   return lanes(x, [](double v) { return std::erf(v); });
 }
 
-template <class T> inline Vec<T> sin(Vec<T> x) { return lanes(x, [](T v) { return std::sin(v); }); }
-template <class T> inline Vec<T> cos(Vec<T> x) { return lanes(x, [](T v) { return std::cos(v); }); }
-template <class T> inline Vec<T> power(Vec<T> x, Vec<T> a) {
+template <class T>
+inline Vec<T> sin(Vec<T> x) {
+  return lanes(x, [](T v) { return std::sin(v); });
+}
+template <class T>
+inline Vec<T> cos(Vec<T> x) {
+  return lanes(x, [](T v) { return std::cos(v); });
+}
+template <class T>
+inline Vec<T> power(Vec<T> x, Vec<T> a) {
   return lanes(x, a, [](T v, T p) { return std::pow(v, p); });
 }
-template <class T> inline Vec<T> atan2(Vec<T> y, Vec<T> x) {
+template <class T>
+inline Vec<T> atan2(Vec<T> y, Vec<T> x) {
   return lanes(y, x, [](T b, T a) { return std::atan2(b, a); });
 }
 

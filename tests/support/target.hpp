@@ -1,0 +1,80 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "tessera/kernels/cpu/backend.hpp"
+#include "tessera/runtime/driver.hpp"
+#include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/tensor.hpp"
+#include "tessera/tests/support/values.hpp"
+
+/// Tests that run for each device and dtype.
+///
+///     class Add : public test::TargetTest {};
+///     TEST_P(Add, ...) { kernels::binary(stream(), ..., on_device(x).view(), ...); }
+///     INSTANTIATE_TEST_SUITE_P(Targets, Add, test::targets(test::float_dtypes),
+///     test::target_name);
+namespace tessera::test {
+
+struct Target {
+  Device device;
+  DType dtype;
+};
+
+inline std::string target_name(const testing::TestParamInfo<Target>& info) {
+  std::string name = to_string(info.param.device) + "_" + std::string(to_string(info.param.dtype));
+  for (char& c : name)
+    if (c == ':') c = '_';
+  return name;
+}
+inline void PrintTo(const Target& t, std::ostream* out) {
+  *out << to_string(t.device) << " " << to_string(t.dtype);
+}
+
+/// Every dtype on every device; one target for a device that is absent, whose tests are then
+/// skipped.
+inline auto targets(std::span<const DType> dtypes) {
+  std::vector<Target> list;
+  for (Device device : {Device::cpu(), Device::cuda(), Device::simt()})
+    for (DType dtype : available(device) ? dtypes : dtypes.first(1))
+      list.push_back({device, dtype});
+  return testing::ValuesIn(list);
+}
+
+inline constexpr DType all_dtypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i64,
+                                       DType::i32, DType::i8,  DType::u8,  DType::bool_};
+
+class TargetTest : public testing::TestWithParam<Target> {
+ protected:
+  void SetUp() override {
+    std::string reason;
+    if (!available(device(), &reason)) GTEST_SKIP() << to_string(device()) << ": " << reason;
+  }
+  static Device device() { return GetParam().device; }
+  static DType dtype() { return GetParam().dtype; }
+  static Stream& stream() { return current_stream(device()); }
+  static Tensor on_device(const Tensor& t) { return t.to(device()); }
+  static Tensor empty(const Shape& shape, DType dtype) {
+    return Tensor::empty(shape, dtype, device());
+  }
+  static Tensor empty(const Shape& shape) { return empty(shape, dtype()); }
+};
+
+/// The CPU kernels of every instruction set level that this build and processor have.
+inline std::vector<const kernels::Backend*> cpu_backends() {
+  std::vector<const kernels::Backend*> list{&kernels::cpu::cpu_backend};
+  std::string reason;
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("x86-64-v3"))
+    if (const Module* m = load_module("tessera_cpu_x86-64-v3", reason)) list.push_back(m->backend);
+  if (__builtin_cpu_supports("x86-64-v4"))
+    if (const Module* m = load_module("tessera_cpu_x86-64-v4", reason)) list.push_back(m->backend);
+#endif
+  return list;
+}
+
+}  // namespace tessera::test
