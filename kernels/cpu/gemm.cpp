@@ -76,7 +76,7 @@ struct Plan {
     const int64_t kc = depth.largest();
     a_size = pack_a ? std::min(p.m, row_tiles * tile_rows) * kc : 0;
     const int64_t padded = Split(pack_b ? columns : 1, tile_columns<T>).parts * tile_columns<T>;
-    b_size = pack_b || p.n % lanes<T> != 0 ? padded * kc : 0;
+    b_size = pack_b || p.n % Vec<T>::width != 0 ? padded * kc : 0;
     sums_size = !std::is_same_v<C, T> && depth.parts > 1 ? p.m * columns : 0;
   }
   int64_t scratch_elements() const { return a_size + b_size + sums_size; }
@@ -114,12 +114,12 @@ class BlockedProduct {
   int64_t tile_width(int64_t j) const {
     return std::min<int64_t>(tile_columns<T>, columns_ - j * tile_columns<T>);
   }
-  bool packed(int64_t j) const { return plan_.pack_b || tile_width(j) % lanes<T> != 0; }
+  bool packed(int64_t j) const { return plan_.pack_b || tile_width(j) % Vec<T>::width != 0; }
   T* panel_b(int64_t j) const { return packed_b_ + (plan_.pack_b ? j * tile_columns<T> * k_ : 0); }
 
   void pack_b(int64_t j) {
     const int64_t width = tile_width(j);
-    const int64_t padded = width > lanes<T> ? tile_columns<T> : lanes<T>;
+    const int64_t padded = width > Vec<T>::width ? tile_columns<T> : Vec<T>::width;
     pack_panel(p_.b + k0_ * p_.b_row + (column_ + j * tile_columns<T>)*p_.b_column, p_.b_column,
                p_.b_row, width, padded, k_, panel_b(j));
   }
@@ -182,7 +182,7 @@ class BlockedProduct {
     }
     if (packed(j)) {
       t.b = panel_b(j);
-      t.b_stride = t.columns > lanes<T> ? tile_columns<T> : lanes<T>;
+      t.b_stride = t.columns > Vec<T>::width ? tile_columns<T> : Vec<T>::width;
     }
     t.alpha = p_.alpha;
     t.beta = first_ ? (direct_store ? p_.beta : T(0)) : T(1);

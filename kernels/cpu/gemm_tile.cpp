@@ -10,33 +10,6 @@ namespace tessera::kernels::cpu {
 namespace {
 
 template <class T>
-struct VectorOf {
-  typedef T type __attribute__((vector_size(vector_bytes)));
-  typedef T unaligned __attribute__((vector_size(vector_bytes), aligned(alignof(T)), may_alias));
-};
-template <class T>
-using Vector = typename VectorOf<T>::type;
-
-template <class T>
-[[gnu::always_inline]] inline Vector<T> load(const T* x) {
-  return *reinterpret_cast<const typename VectorOf<T>::unaligned*>(x);
-}
-template <class T>
-[[gnu::always_inline]] inline void store(T* x, const Vector<T>& v) {
-  *reinterpret_cast<typename VectorOf<T>::unaligned*>(x) = v;
-}
-
-// f(constant 0), .., f(constant n - 1): indices known to the compiler at once, so that arrays of
-// vectors become registers. GCC 12 leaves them on the stack when a loop is unrolled late.
-template <int n, class F>
-[[gnu::always_inline]] inline void unrolled(F&& f) {
-  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<int, i>{}), ...);
-  }
-  (std::make_integer_sequence<int, n>{});
-}
-
-template <class T>
 [[gnu::noinline]] void store_edge(const T* tile, int rows, int tile_stride,
                                   const TileProduct<T>& p) {
   for (int r = 0; r < rows; ++r) {
@@ -52,14 +25,14 @@ template <class T>
 
 template <class T, int rows, int vectors, TileA layout>
 void multiply_tile(const TileProduct<T>& p) {
-  constexpr int n = lanes<T>;
-  Vector<T> sum[rows * vectors];
-  unrolled<rows * vectors>([&](auto i) __attribute__((always_inline)) { sum[i] = Vector<T>{}; });
+  constexpr int n = Vec<T>::width;
+  Vec<T> sum[rows * vectors];
+  unrolled<rows * vectors>([&](auto i) __attribute__((always_inline)) { sum[i] = Vec<T>(T(0)); });
 
   const T *a = p.a, *b = p.b;
   const int64_t stride = p.a_stride;
   for (int64_t k = 0; k < p.k; ++k) {
-    Vector<T> x[vectors];
+    Vec<T> x[vectors];
     unrolled<vectors>([&](auto v) __attribute__((always_inline)) { x[v] = load(b + v * n); });
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const T y = a[layout == TileA::columns ? r : r * stride];
@@ -83,7 +56,7 @@ void multiply_tile(const TileProduct<T>& p) {
   T* c = p.c;
   unrolled<rows>([&](auto r) __attribute__((always_inline)) {
     unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
-      Vector<T> y = sum[r * vectors + v] * alpha;
+      Vec<T> y = sum[r * vectors + v] * alpha;
       if (beta != 0) y += beta * load(c + v * n);
       store(c + v * n, y);
     });
@@ -102,7 +75,7 @@ constexpr auto kernels_by_rows = []<int... r>(std::integer_sequence<int, r...>) 
 template <class T>
 TileKernel<T> tile_kernel(TileA layout, int64_t rows, int64_t columns) {
   const auto r = static_cast<size_t>(rows - 1);
-  if (columns > lanes<T>)
+  if (columns > Vec<T>::width)
     return layout == TileA::columns ? kernels_by_rows<T, 2, TileA::columns>[r]
                                     : kernels_by_rows<T, 2, TileA::rows>[r];
   return layout == TileA::columns ? kernels_by_rows<T, 1, TileA::columns>[r]

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "tessera/kernels/cpu/simd.hpp"
+
 /// The register tile under every product of this folder: a few rows of A times a few vectors of B's
 /// columns, sums held in registers along the whole of k. Each element of C is one chain of
 /// multiply-adds in the order of k, whatever the tile's shape, so how C is cut into tiles does not
@@ -10,22 +12,14 @@
 namespace tessera::kernels::cpu {
 
 #if defined(__AVX512F__)
-inline constexpr int vector_bytes = 64;
 inline constexpr int tile_rows =
     14;  // 28 sums, 2 vectors of B and a broadcast of A in 32 registers
-#elif defined(__AVX2__)
-inline constexpr int vector_bytes = 32;
-inline constexpr int tile_rows = 6;  // 12 + 2 + 1 of 16
 #else
-inline constexpr int vector_bytes = 16;
-inline constexpr int tile_rows = 6;
+inline constexpr int tile_rows = 6;  // 12 + 2 + 1 of 16
 #endif
 inline constexpr int tile_vectors = 2;
-
 template <class T>
-inline constexpr int lanes = vector_bytes / static_cast<int>(sizeof(T));
-template <class T>
-inline constexpr int tile_columns = tile_vectors* lanes<T>;
+inline constexpr int tile_columns = tile_vectors* Vec<T>::width;
 
 /// c = alpha * a b + beta * c for one tile. c is not read when beta is 0.
 template <class T>
@@ -34,7 +28,7 @@ struct TileProduct {
   const T* a;
   int64_t a_stride;  // between columns (TileA::columns) or rows (TileA::rows) of a; the other
                      // stride is 1
-  const T* b;        // whole vectors are read: padded to a multiple of `lanes`
+  const T* b;        // whole vectors are read: padded to a multiple of Vec<T>::width
   int64_t b_stride;
   T* c;
   int64_t c_stride;

@@ -24,9 +24,9 @@
 /// Halves exist in memory only: `load(const f16*)` gives Vec<float>, `store(f16*, Vec<float>)`
 /// rounds to nearest even, bit for bit as runtime/half.hpp does.
 ///
-/// GCC 12 keeps arrays of vectors in memory: give accumulators names. Of the AVX-512 intrinsics it
-/// warns about the unmasked forms that start from an undefined register; the maskz forms with all
-/// lanes set compile to the same instruction.
+/// GCC 12 keeps arrays of vectors in memory: give accumulators names, or see `unrolled`. Of the
+/// AVX-512 intrinsics it warns about the unmasked forms that start from an undefined register; the
+/// maskz forms with all lanes set compile to the same instruction.
 namespace tessera::kernels::cpu {
 
 #if defined(__AVX512F__)
@@ -187,6 +187,16 @@ template <class T>
 inline Vec<T> copysign(Vec<T> x, Vec<T> s) {
   return bit_cast<T>((bit_cast<bits_t<T>>(x) & ~detail::sign_bit<T>) |
                      (bit_cast<bits_t<T>>(s) & detail::sign_bit<T>));
+}
+
+/// f(constant 0), .., f(constant n - 1), written out before the optimiser starts: arrays of vectors
+/// whose indices are such constants live in registers. Give f `__attribute__((always_inline))`.
+template <int n, class F>
+[[gnu::always_inline]] inline void unrolled(F&& f) {
+  [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, i>{}), ...);
+  }
+  (std::make_integer_sequence<int, n>{});
 }
 
 // --- memory: no alignment is required except by `stream` ---
