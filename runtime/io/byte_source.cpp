@@ -19,6 +19,14 @@ void ByteSource::read(void* to, uint64_t bytes, std::string_view what) {
   }
 }
 
+void ByteSource::skip(uint64_t bytes, std::string_view what) {
+  char passed[256];
+  for (uint64_t n; bytes > 0; bytes -= n) {
+    n = std::min<uint64_t>(bytes, sizeof passed);
+    read(passed, n, what);
+  }
+}
+
 void ByteSource::expect(uint64_t bytes, std::string_view what) {
   const uint64_t most = remaining_at_most();
   if (most < bytes) fail(what, " takes ", bytes, " bytes but at most ", most, " follow");

@@ -28,6 +28,7 @@ class ByteSource {
 
   /// Exactly `bytes` bytes; an `io` Error naming `what` when the source ends before.
   void read(void* to, uint64_t bytes, std::string_view what);
+  void skip(uint64_t bytes, std::string_view what);
   /// Throws when the source certainly holds fewer than `bytes` more. Readers ask before they
   /// allocate, so that a damaged size cannot make them take more memory than the file can fill.
   void expect(uint64_t bytes, std::string_view what);
@@ -53,9 +54,11 @@ class ByteSource {
     throw Error(ErrorKind::io, concat(name_, ", byte ", position_, ": ", parts...));
   }
 
+  /// No more than this many bytes follow; exact for memory.
+  virtual uint64_t remaining_at_most() const = 0;
+
  protected:
   virtual size_t read_some(void* to, size_t bytes) = 0;  // 0 only at the end
-  virtual uint64_t remaining_at_most() const = 0;
 
  private:
   std::string name_;
@@ -67,10 +70,10 @@ class MemorySource final : public ByteSource {
  public:
   MemorySource(std::span<const std::byte> bytes, std::string name, uint64_t position = 0)
       : ByteSource(std::move(name), position), rest_(bytes) {}
+  uint64_t remaining_at_most() const override { return rest_.size(); }
 
  private:
   size_t read_some(void* to, size_t bytes) override;
-  uint64_t remaining_at_most() const override { return rest_.size(); }
   std::span<const std::byte> rest_;
 };
 
@@ -80,10 +83,10 @@ class InflateSource final : public ByteSource {
   enum class Format { deflate, gzip };
   InflateSource(std::span<const std::byte> compressed, Format format, std::string name);
   ~InflateSource() override;
+  uint64_t remaining_at_most() const override;
 
  private:
   size_t read_some(void* to, size_t bytes) override;
-  uint64_t remaining_at_most() const override;
   struct State;
   std::unique_ptr<State> state_;
 };

@@ -26,6 +26,7 @@ enum class StoredType : uint8_t {
   u8,
   bool_
 };
+inline constexpr int stored_type_count = 13;
 
 std::string_view to_string(StoredType type);
 size_t size_of(StoredType type);
