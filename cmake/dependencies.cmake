@@ -4,11 +4,13 @@ find_package(Threads REQUIRED)
 
 # OpenBLAS, OpenMP flavour: the pthread flavour's own pool would fight with ours.
 set(TESSERA_HAVE_BLAS OFF)
+set(TESSERA_BLAS_NAME "none")
 if(NOT TESSERA_BLAS STREQUAL "off")
   find_library(TESSERA_OPENBLAS openblas PATH_SUFFIXES openblas-openmp)
   if(TESSERA_OPENBLAS)
     set(TESSERA_HAVE_BLAS ON)
-    file(REAL_PATH "${TESSERA_OPENBLAS}" openblas_path)
+    file(REAL_PATH "${TESSERA_OPENBLAS}" openblas_path)  # its name holds the version
+    get_filename_component(TESSERA_BLAS_NAME "${openblas_path}" NAME_WLE)
     if(openblas_path MATCHES "pthread")
       message(WARNING "OpenBLAS here is the pthread flavour (${openblas_path}); install libopenblas-openmp-dev")
     endif()

@@ -1,0 +1,179 @@
+// The program tessera: lists algorithms and runs one of them.
+//
+// Exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted (Ctrl-C; the last checkpoint is
+// intact).
+#include <CLI/CLI.hpp>
+
+#include <csignal>
+#include <cstdio>
+#include <iostream>
+
+#include "tessera/algorithms/registry.hpp"
+#include "tessera/kernels/threads.hpp"
+#include "tessera/runtime/error.hpp"
+#include "tessera/runtime/interrupt.hpp"
+
+namespace {
+
+using namespace tessera;
+using namespace tessera::algorithms;
+
+enum Status : int { done = 0, failed = 1, wrong_usage = 2, interrupted = 130 };
+
+constexpr const char* program_examples = R"(examples:
+  tessera list
+  tessera run node_classification
+  tessera run node_classification --data cora.npz --set model=gcn --set runs=100 --out results
+  tessera run node_classification --help
+
+exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted)";
+
+constexpr const char* run_examples = R"(examples:
+  tessera run node_classification --device cpu --threads 2 --seed 7
+  tessera run node_classification --config algorithms/node_classification/config.smoke.json
+  tessera run node_classification --data cora.npz --set hidden=32 --set dropout=0.6 --out results
+  tessera run node_classification --data cora.npz --out results --resume
+
+`tessera run NAME --help` lists the settings of NAME. With --out, results/ holds report.json (metrics, config,
+versions), config.json (to repeat the run with --config), curves.svg and curves.csv, and checkpoints. Ctrl-C
+stops at the next step and keeps the checkpoint; --resume continues from it.)";
+
+struct RunOptions {
+  std::string name, device = "auto";
+  Context context;
+  Settings settings;
+  int threads = 0;
+};
+
+/// The first signal asks training to stop at its next step, the second ends the program at once.
+void stop_on_signals() {
+  struct sigaction action {};
+  action.sa_handler = [](int) { request_stop(); };
+  action.sa_flags = static_cast<int>(SA_RESETHAND);
+  sigaction(SIGINT, &action, nullptr);
+  sigaction(SIGTERM, &action, nullptr);
+}
+
+Status list() {
+  size_t widest = 0;
+  for (const Algorithm& a : registry()) widest = std::max(widest, a.name.size());
+  for (const Algorithm& a : registry())
+    std::cout << a.name << std::string(widest + 2 - a.name.size(), ' ') << a.summary << "\n";
+  return done;
+}
+
+Status info() {
+  for (const auto& [name, version] : versions()) std::cout << name << ": " << version << "\n";
+  std::cout << "threads: " << kernels::cpu_threads() << "\n";
+  for (const Device device : {Device::cpu(), Device::cuda(0), Device::simt()}) {
+    std::string reason;
+    if (!available(device, &reason)) {
+      std::cout << to_string(device) << ": not available: " << reason << "\n";
+      continue;
+    }
+    for (Device each = device; available(each); ++each.index) {
+      const DeviceInfo about = describe(each);
+      std::cout << to_string(each) << ": " << about.name;
+      if (!about.detail.empty()) std::cout << ", " << about.detail;
+      std::cout << ", " << about.memory_bytes / (1 << 20) << " MiB\n";
+    }
+  }
+  return done;
+}
+
+Status run(RunOptions& options) {
+  Experiment experiment;
+  try {
+    experiment = find_algorithm(options.name).configure(options.settings);
+    options.context.device = parse_device(options.device);
+    TS_CHECK(!options.context.resume || !options.context.out.empty(),
+             "--resume needs --out: the folder with the checkpoint");
+  } catch (const Error& error) {
+    std::cerr << "tessera: " << error.what() << "\n";
+    return error.kind() == ErrorKind::invalid_argument ? wrong_usage : failed;
+  }
+  std::string reason;
+  if (!available(options.context.device, &reason))
+    throw Error(ErrorKind::unsupported,
+                concat("device ", options.context.device, " is not available: ", reason));
+  if (options.threads > 0) kernels::set_cpu_threads(options.threads);
+
+  Progress progress(std::cerr, terminal_columns());
+  options.context.progress = &progress;
+  stop_on_signals();
+  const Report report = run_experiment(experiment, options.context);
+  std::cout << report_table(report)
+            << std::flush;  // before the files: a full disk must not hide the result
+  if (!options.context.out.empty()) write_report(report, options.context.out);
+  return done;
+}
+
+void define_run(CLI::App& command, RunOptions& options) {
+  command.add_option("NAME", options.name, "the algorithm")->required();
+  command.add_option("--device", options.device, "auto, cpu, cuda:N or simt")
+      ->capture_default_str();
+  command.add_option("--data", options.context.data,
+                     "file or folder; without it synthetic data is used");
+  command.add_option("--config", options.settings.config_file, "JSON file of settings");
+  command
+      .add_option("--set", options.settings.assignments,
+                  "KEY=VALUE: one setting, after --config; repeatable")
+      ->expected(1)
+      ->take_all();
+  command.add_option("--seed", options.context.seed, "of everything random")->capture_default_str();
+  command.add_option("--out", options.context.out, "folder for report, curves and checkpoints");
+  command.add_flag("--resume", options.context.resume, "go on from the checkpoint in --out");
+  command.add_option("--threads", options.threads, "CPU threads (default: all)")
+      ->check(CLI::PositiveNumber);
+  command.footer([&options] {
+    for (const Algorithm& a : registry())
+      if (a.name == options.name)
+        return concat(a.name, ": ", a.summary, "\n\nsettings, for --set and --config:\n",
+                      a.describe(), "\n", run_examples);
+    return std::string(run_examples);
+  });
+}
+
+Status parse_and_run(int argc, char** argv) {
+  CLI::App app(
+      "tessera: a tensor and autograd runtime with hand-written kernels, and the papers that run "
+      "on it",
+      "tessera");
+  app.set_version_flag("--version", "tessera " TESSERA_VERSION);
+  app.require_subcommand(1);
+  app.footer(program_examples);
+  CLI::App* list_command = app.add_subcommand("list", "the algorithms, one line each");
+  CLI::App* info_command =
+      app.add_subcommand("info", "versions, devices and why one is absent, CPU kernels, BLAS");
+  CLI::App* run_command = app.add_subcommand("run", "run an algorithm and print its results");
+  RunOptions options;
+  define_run(*run_command, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& stop) {
+    return app.exit(stop) == 0 ? done : wrong_usage;
+  }
+  if (*list_command) return list();
+  if (*info_command) return info();
+  return run(options);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Status status = failed;
+  try {
+    status = parse_and_run(argc, argv);
+  } catch (const Error& error) {
+    std::cerr << "tessera: " << error.what() << "\n";
+    if (error.kind() == ErrorKind::cancelled) status = interrupted;
+  } catch (const std::exception& error) {
+    std::cerr << "tessera: " << error.what() << "\n";
+  }
+  std::cout.flush();
+  if (!std::cout && status == done) {
+    std::cerr << "tessera: cannot write to standard output\n";
+    status = failed;
+  }
+  return status;
+}
