@@ -5,46 +5,47 @@
 #include "tessera/runtime/stream.hpp"
 #include "tessera/runtime/view.hpp"
 
-/// Products with low-precision operands. Weights are [n, k], one row per output, so both operands run along
-/// memory in k.
+/// Products with quantised operands. Both operands are contiguous along k, as a layer stores its
+/// weight: a [m, k], b [n, k] -> [m, n].
 namespace tessera::kernels {
 
-/// What turns integer sums into numbers. Each vector has one value, or one per row of c ([m]) or column ([n]).
+/// What kernels see of a QuantizedTensor of shape [rows, k]: value = (code - zero) * scale.
+struct QuantizedView {
+  View codes;  // i8 or u8 [rows, k]; or u8 [rows, k / 2] of two 4-bit codes where `packed`
+  View scale, zero = {};  // f32 [1 or rows, 1 or k / group]; an absent zero is 0
+  bool packed = false;
+  bool is_signed = true;  // of packed codes; others say it by their dtype
+};
+
 struct QgemmParams {
-  View a_zero = {};   // i32 [1] or [m]; absent: 0
-  View b_zero = {};   // i32 [1] or [n]
-  View a_scale = {};  // f32 [1] or [m]; absent: 1
-  View b_scale = {};  // f32 [1] or [n]
-  View bias = {};     // f32 [n]
+  View bias = {};  // absent, or n values in y's dtype, contiguous
   Activation activation = Activation::none;
 };
 
-/// A matrix [rows, columns] of codes; see QuantizedTensor.
-struct QuantizedView {
-  int64_t rows = 0, columns = 0;
-  int64_t group = 0;  // 0: whole rows
-  bool packed = false;
-  View codes;   // i8 [rows, columns], or packed u8 [rows, (columns + 1) / 2]
-  View scales;  // f32 [rows, groups]
-  View zeros;   // i32 [rows, groups], or absent
-};
-
 struct QgemmKernels {
-  /// c[i, j] = activation(a_scale[i] * b_scale[j] * sum_k (a[i, k] - a_zero[i]) (b[j, k] - b_zero[j]) + bias[j]).
-  /// a [m, k], b [n, k]: i8 or u8 each, contiguous. c [m, n] contiguous: f32, f16 or bf16, or i32 for the bare
-  /// sums (no scales, bias or activation). Sums are exact: k <= 33025, so that they fit in 32 bits.
-  void (*qgemm)(Stream&, View a, View b, View c, const QgemmParams&);
-  /// y = activation(x w' + bias): x [m, k] and y [m, n] contiguous, one of f32, f16, bf16; bias of that dtype [n],
-  /// or absent; sums in f32.
-  void (*weight_gemm)(Stream&, View x, const QuantizedView& w, View bias, View y, Activation);
+  /// c (i32 [m, n], contiguous) = sum over k of a[i, k] b[j, k], exact. a: i8 or u8; b: i8; rows
+  /// may be further apart than k. k <= 65536, which keeps every sum within 32 bits.
+  void (*qgemm)(Stream&, View a, View b, View c);
+  /// y = activation(scale_a[i] scale_b[j] * sum (a[i, k] - zero_a[i]) (b[j, k] - zero_b[j]) +
+  /// bias[j]), the sum exact. One scale per tensor or per row on each side, zeros whole numbers; a:
+  /// i8 or u8, b: i8 codes, not packed. y: f32, f16 or bf16, contiguous.
+  void (*qgemm_scaled)(Stream&, QuantizedView a, QuantizedView b, View y, const QgemmParams&);
+  /// y = activation(x w' + bias) with w the values of a quantised weight: i8, u8 or packed codes,
+  /// scales per tensor, row or group (even, and a multiple of 8 where packed). x [m, k], y [m, n]:
+  /// f32, f16 or bf16, contiguous; sums in f32.
+  void (*weight_only)(Stream&, View x, QuantizedView w, View y, const QgemmParams&);
 };
 
-inline void qgemm(Stream& s, View a, View b, View c, const QgemmParams& p = {}) {
-  call("qgemm", s.device(), &Backend::qgemm, &QgemmKernels::qgemm, s, a, b, c, p);
+inline void qgemm(Stream& s, View a, View b, View c) {
+  call("qgemm", s.device(), &Backend::qgemm, &QgemmKernels::qgemm, s, a, b, c);
 }
-inline void weight_gemm(Stream& s, View x, const QuantizedView& w, View bias, View y,
-                        Activation activation = Activation::none) {
-  call("weight_gemm", s.device(), &Backend::qgemm, &QgemmKernels::weight_gemm, s, x, w, bias, y, activation);
+inline void qgemm_scaled(Stream& s, const QuantizedView& a, const QuantizedView& b, View y,
+                         const QgemmParams& p = {}) {
+  call("qgemm_scaled", s.device(), &Backend::qgemm, &QgemmKernels::qgemm_scaled, s, a, b, y, p);
+}
+inline void weight_only_gemm(Stream& s, View x, const QuantizedView& w, View y,
+                             const QgemmParams& p = {}) {
+  call("weight_only_gemm", s.device(), &Backend::qgemm, &QgemmKernels::weight_only, s, x, w, y, p);
 }
 
 }  // namespace tessera::kernels
