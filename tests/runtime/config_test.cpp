@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "files.hpp"
+#include "tessera/tests/runtime/files.hpp"
 
 namespace tessera {
 namespace {

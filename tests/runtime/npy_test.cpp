@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "files.hpp"
+#include "tessera/tests/runtime/files.hpp"
 
 namespace tessera {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <csignal>
 
-#include "files.hpp"
+#include "tessera/tests/runtime/files.hpp"
 
 namespace tessera {
 namespace {
