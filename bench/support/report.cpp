@@ -30,7 +30,7 @@ Json to_json(const Result& r) {
 Result from_json(const Json& j) {
   Result r{.name = j.at("name"),
            .size = j.at("case"),
-           .variant = j.at("variant"),
+           .variant = j.value("variant", ""),
            .device = j.at("device"),
            .dtype = j.at("dtype"),
            .median = j.at("median_s"),
@@ -39,6 +39,16 @@ Result from_json(const Json& j) {
            .samples = j.at("n")};
   if (j.contains("peak_bytes") && j.at("peak_bytes").is_number()) r.peak_bytes = j.at("peak_bytes");
   return r;
+}
+
+/// Adds a document's results to those of its program.
+void merge(const Json& document, std::vector<Report>& peers) {
+  const std::string program = document.at("peer");
+  if (program == "tessera") return;
+  auto known = std::find_if(peers.begin(), peers.end(),
+                            [&](const Report& report) { return report.program == program; });
+  if (known == peers.end()) known = peers.insert(peers.end(), Report{program, {}});
+  for (const Json& result : document.at("results")) known->results.push_back(from_json(result));
 }
 
 double load_of_last_minute() {
@@ -109,13 +119,9 @@ std::vector<Report> read_peers(const std::filesystem::path& folder) {
     if (entry.path().extension() != ".json") continue;
     std::ifstream in(entry.path());
     try {
-      const Json document = Json::parse(in);
-      const std::string program = document.at("peer");
-      if (program == "tessera") continue;
-      auto known = std::find_if(peers.begin(), peers.end(),
-                                [&](const Report& r) { return r.program == program; });
-      if (known == peers.end()) known = peers.insert(peers.end(), Report{program, {}});
-      for (const Json& result : document.at("results")) known->results.push_back(from_json(result));
+      const Json file = Json::parse(in);
+      for (const Json& document : file.is_array() ? file : Json::array({file}))
+        merge(document, peers);
     } catch (const nlohmann::json::exception& error) {
       throw Error(ErrorKind::io, concat(entry.path().string(), ": ", error.what()));
     }
