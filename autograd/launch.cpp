@@ -29,27 +29,39 @@ void check_same(std::string_view operation, const Tensor& a, const Tensor& b) {
            "; convert one with cast");
 }
 
+void check_rank(std::string_view operation, std::string_view what, const Tensor& x, int rank) {
+  TS_CHECK(x.rank() == rank, operation, ": ", what, " must have ", rank, " dimensions, is ", x);
+}
+
+Tensor empty_like(const Tensor& x) { return Tensor::empty(x.shape(), x.dtype(), x.device()); }
+
 Tensor unary(UnaryOp op, const Tensor& x, const kernels::UnaryParams& params) {
   Tensor y = Tensor::empty(x.shape(), gives_bool(op) ? DType::bool_ : x.dtype(), x.device());
   kernels::unary(current_stream(x.device()), op, x.view(), y.view(), params);
   return y;
 }
 
-Tensor binary(BinaryOp op, const Tensor& a, const Tensor& b) {
-  check_same("binary", a, b);
-  const Shape shape = broadcast_shapes("binary", a.shape(), b.shape());
-  Tensor y = Tensor::empty(shape, gives_bool(op) ? DType::bool_ : a.dtype(), a.device());
-  kernels::binary(current_stream(a.device()), op, a.broadcast_to(shape).view(),
-                  b.broadcast_to(shape).view(), y.view());
+Tensor binary(std::string_view operation, BinaryOp op, const Tensor& a, const Tensor& b) {
+  check_same(operation, a, b);
+  const DType dtype = gives_bool(op) ? DType::bool_ : a.dtype();
+  Stream& stream = current_stream(a.device());
+  if (a.shape() == b.shape()) {
+    Tensor y = Tensor::empty(a.shape(), dtype, a.device());
+    kernels::binary(stream, op, a.view(), b.view(), y.view());
+    return y;
+  }
+  const Shape shape = broadcast_shapes(operation, a.shape(), b.shape());
+  Tensor y = Tensor::empty(shape, dtype, a.device());
+  kernels::binary(stream, op, a.broadcast_to(shape).view(), b.broadcast_to(shape).view(), y.view());
   return y;
 }
 
-Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  check_same("select", a, b);
-  check_same_device("select", condition, a);
-  TS_CHECK(condition.dtype() == DType::bool_, "select: the condition must be bool, is ", condition);
+Tensor select(std::string_view operation, const Tensor& condition, const Tensor& a, const Tensor& b) {
+  check_same(operation, a, b);
+  check_same_device(operation, condition, a);
+  TS_CHECK(condition.dtype() == DType::bool_, operation, ": the condition must be bool, is ", condition);
   const Shape shape = broadcast_shapes(
-      "select", broadcast_shapes("select", a.shape(), b.shape()), condition.shape());
+      operation, broadcast_shapes(operation, a.shape(), b.shape()), condition.shape());
   Tensor y = Tensor::empty(shape, a.dtype(), a.device());
   kernels::select(current_stream(a.device()), condition.broadcast_to(shape).view(),
                   a.broadcast_to(shape).view(), b.broadcast_to(shape).view(), y.view());
@@ -83,7 +95,7 @@ Tensor convert(const Tensor& x, DType dtype) {
 
 Tensor contiguous(const Tensor& x) {
   if (x.contiguous()) return x;
-  Tensor y = Tensor::empty(x.shape(), x.dtype(), x.device());
+  Tensor y = empty_like(x);
   kernels::copy(current_stream(x.device()), x.view(), y.view());
   return y;
 }

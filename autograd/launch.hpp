@@ -11,11 +11,14 @@ namespace tessera::autograd {
 /// Throws naming `operation` unless both are on one device (and of one dtype).
 void check_same_device(std::string_view operation, const Tensor& a, const Tensor& b);
 void check_same(std::string_view operation, const Tensor& a, const Tensor& b);
+/// Throws unless x has the given number of dimensions.
+void check_rank(std::string_view operation, std::string_view what, const Tensor& x, int rank);
 
+Tensor empty_like(const Tensor& x);  // contiguous, uninitialised
 Tensor unary(kernels::UnaryOp op, const Tensor& x, const kernels::UnaryParams& params = {});
-/// Broadcasts; comparisons and logical operations give bool.
-Tensor binary(kernels::BinaryOp op, const Tensor& a, const Tensor& b);
-Tensor select(const Tensor& condition, const Tensor& a, const Tensor& b);
+/// Broadcasts; comparisons and logical operations give bool. Errors name `operation`.
+Tensor binary(std::string_view operation, kernels::BinaryOp op, const Tensor& a, const Tensor& b);
+Tensor select(std::string_view operation, const Tensor& condition, const Tensor& a, const Tensor& b);
 /// `axes` are removed, or kept with extent 1.
 Tensor reduce(kernels::ReduceOp op, const Tensor& x, const Axes& axes, bool keep_axes);
 Tensor convert(const Tensor& x, DType dtype);

@@ -7,34 +7,53 @@ namespace tessera::autograd {
 
 Op::~Op() = default;
 
+void Op::decompose(Inputs, Outputs) const {
+  throw Error(ErrorKind::unsupported, concat(name(), " has no derivative of this kind"));
+}
+
 namespace {
 
-MultiFn decomposition(const Op& op) {
-  if (!op.decomposes())
-    throw Error(ErrorKind::unsupported, concat(op.name(), " has no derivative of this kind"));
-  return [&op](Inputs x) {
-    Vars y(static_cast<size_t>(op.outputs()));
-    op.decompose(x, y);
-    return y;
-  };
-}
+// The decomposition of an op as a function of some of its inputs.
+struct Decomposition {
+  const Op& op;
+  Inputs x;
+  std::vector<size_t> active = {};
+  Vars at = {};  // the active inputs
+
+  void follow(size_t i) {
+    active.push_back(i);
+    at.push_back(x[i]);
+  }
+  MultiFn function() const {
+    return [this](Inputs inputs) {
+      Vars all(x.begin(), x.end()), y(static_cast<size_t>(op.outputs()));
+      for (size_t k = 0; k < active.size(); ++k) all[active[k]] = inputs[k];
+      op.decompose(all, y);
+      return y;
+    };
+  }
+};
 
 }  // namespace
 
-void Op::decompose(Inputs, Outputs) const {
-  throw Error(ErrorKind::unsupported, concat(name(), " has no decomposition"));
-}
-
 void Op::jvp(Inputs x, Inputs, Inputs dx, Outputs dy) const {
-  Vars tangents = autograd::jvp(decomposition(*this), x, dx).second;
-  std::move(tangents.begin(), tangents.end(), dy.begin());
+  Decomposition f{*this, x};
+  Vars tangents;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (!dx[i].defined()) continue;
+    f.follow(i);
+    tangents.push_back(dx[i]);
+  }
+  Vars results = autograd::jvp(f.function(), f.at, tangents).second;
+  std::move(results.begin(), results.end(), dy.begin());
 }
 
 void Op::vjp(Inputs x, Inputs, Inputs gy, std::span<const bool> wanted, Outputs gx) const {
-  Pullback pullback = autograd::vjp(decomposition(*this), x).second;
-  Vars gradients = pullback(gy);
-  for (size_t i = 0; i < gx.size(); ++i)
-    if (wanted[i]) gx[i] = std::move(gradients[i]);
+  Decomposition f{*this, x};
+  for (size_t i = 0; i < x.size(); ++i)
+    if (wanted[i]) f.follow(i);
+  Vars gradients = autograd::vjp(f.function(), f.at).second(gy);
+  for (size_t k = 0; k < f.active.size(); ++k) gx[f.active[k]] = std::move(gradients[k]);
 }
 
 Var ElementwiseUnary::scaled_derivative(const Var& x, const Var& y, const Var& g) const {

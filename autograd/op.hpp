@@ -17,6 +17,17 @@ struct Saved {
   static constexpr Saved only_outputs() { return {0, ~0u}; }
 };
 
+/// The numbers of an op's inputs, which no running transform follows any more.
+class Values {
+ public:
+  explicit Values(Inputs inputs) : inputs_(inputs) {}
+  const Tensor& operator[](size_t i) const { return inputs_[i].value(); }
+  size_t size() const { return inputs_.size(); }
+
+ private:
+  Inputs inputs_;
+};
+
 /// A differentiable operation: how to compute it, and its two rules written in other ops, so that the rules
 /// can be differentiated again. Ops are immutable. Their inputs are floating; parameters, and operands with
 /// nothing to differentiate (indices, labels, masks, graphs), are members.
@@ -26,8 +37,11 @@ class Op : public std::enable_shared_from_this<Op> {
   virtual std::string_view name() const = 0;
   virtual int outputs() const { return 1; }
 
+  /// Which inputs may be empty Vars, meaning absent: bit i for number i.
+  virtual uint32_t optional() const { return 0; }
+
   /// Computes the outputs from plain tensors by calling kernels.
-  virtual void eval(std::span<const Tensor> x, std::span<Tensor> y) const = 0;
+  virtual void eval(Values x, Outputs y) const = 0;
 
   /// Forward rule: dy = J dx. An empty dx[i] is a zero; an output left empty is one too. At least one dx
   /// is not empty. The default differentiates `decompose`.
@@ -39,9 +53,9 @@ class Op : public std::enable_shared_from_this<Op> {
 
   virtual Saved saves() const { return {}; }
 
-  /// The same function written in other ops; what fused ops give instead of rules of every order.
+  /// The same function written in other ops; what fused ops give instead of rules of every order. Outputs
+  /// that no gradient comes for may be left empty.
   virtual void decompose(Inputs x, Outputs y) const;
-  virtual bool decomposes() const { return false; }
 };
 
 using OpRef = std::shared_ptr<const Op>;
@@ -55,7 +69,7 @@ class ElementwiseUnary : public Op {
   /// f'(x) * g; override where one kernel does it.
   virtual Var scaled_derivative(const Var& x, const Var& y, const Var& g) const;
 
-  void eval(std::span<const Tensor> x, std::span<Tensor> y) const final { y[0] = eval(x[0]); }
+  void eval(Values x, Outputs y) const final { y[0] = eval(x[0]); }
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const final;
   void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const final;
 };
@@ -67,7 +81,7 @@ class LinearOp : public Op {
   /// J' gy. `x` has shape, dtype and device of the input but no memory.
   virtual Var transpose(const Var& gy, const Var& x) const = 0;
 
-  void eval(std::span<const Tensor> x, std::span<Tensor> y) const final { y[0] = eval(x[0]); }
+  void eval(Values x, Outputs y) const final { y[0] = eval(x[0]); }
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const final;
   void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const final;
   Saved saves() const final { return Saved::nothing(); }
@@ -82,7 +96,7 @@ class BilinearOp : public Op {
   virtual Var transpose_left(const Var& gy, const Var& a, const Var& b) const = 0;
   virtual Var transpose_right(const Var& gy, const Var& a, const Var& b) const = 0;
 
-  void eval(std::span<const Tensor> x, std::span<Tensor> y) const final { y[0] = eval(x[0], x[1]); }
+  void eval(Values x, Outputs y) const final { y[0] = eval(x[0], x[1]); }
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const final;
   void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const final;
   Saved saves() const final { return Saved::only_inputs(); }

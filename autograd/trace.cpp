@@ -1,6 +1,8 @@
 #include "tessera/autograd/trace.hpp"
 
 #include <atomic>
+#include <cstddef>
+#include <memory>
 
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/kernels/elementwise.hpp"
@@ -12,22 +14,29 @@ namespace {
 thread_local std::vector<Trace*> traces;
 std::atomic<uint64_t> next_trace_id{1};
 
-// Inputs and outputs of one op live on the stack up to this number.
-constexpr size_t inline_arity = 4;
-
+// What one op handles at a time, on the stack up to a few.
 template <class T>
 class SmallArray {
  public:
-  explicit SmallArray(size_t n) : size_(n) {
-    if (n > inline_arity) heap_ = std::make_unique<T[]>(n);
+  explicit SmallArray(size_t n)
+      : size_(n), data_(n <= inline_size ? reinterpret_cast<T*>(inline_)
+                                         : static_cast<T*>(operator new(n * sizeof(T)))) {
+    std::uninitialized_value_construct_n(data_, n);
   }
-  std::span<T> span() { return {heap_ ? heap_.get() : inline_, size_}; }
-  T& operator[](size_t i) { return span()[i]; }
+  ~SmallArray() {
+    std::destroy_n(data_, size_);
+    if (size_ > inline_size) operator delete(data_);
+  }
+  SmallArray(const SmallArray&) = delete;
+  SmallArray& operator=(const SmallArray&) = delete;
+  std::span<T> span() { return {data_, size_}; }
+  T& operator[](size_t i) { return data_[i]; }
 
  private:
+  static constexpr size_t inline_size = 4;
   size_t size_;
-  T inline_[inline_arity] = {};
-  std::unique_ptr<T[]> heap_;
+  T* data_;
+  alignas(T) std::byte inline_[inline_size * sizeof(T)];
 };
 
 bool any_floating(Inputs y) {
@@ -37,10 +46,9 @@ bool any_floating(Inputs y) {
 }
 
 void evaluate(const Op& op, Inputs x, Outputs y) {
-  SmallArray<Tensor> in(x.size()), out(y.size());
-  for (size_t i = 0; i < x.size(); ++i) in[i] = x[i].value();
-  op.eval(in.span(), out.span());
-  for (size_t k = 0; k < y.size(); ++k) y[k] = Var(std::move(out[k]));
+  for (size_t i = 0; i < x.size(); ++i)
+    TS_CHECK(is_float(x[i].dtype()), op.name(), ": input ", i, " must be floating, is ", x[i]);
+  op.eval(Values(x), y);
 }
 
 }  // namespace
@@ -62,8 +70,10 @@ Var Trace::box(Var inner, Var tangent, int slot) const {
 void apply_op(const OpRef& op, Inputs x, Outputs y) {
   int level = -1;
   const Var* owner = nullptr;
-  for (const Var& v : x) {
-    TS_CHECK(v.defined(), op->name(), ": an input is an undefined Var");
+  for (size_t i = 0; i < x.size(); ++i) {
+    const Var& v = x[i];
+    TS_CHECK(v.defined() || (op->optional() >> i & 1u), op->name(), ": input ", i,
+             " is an undefined Var");
     if (v.box() && v.box()->level > level) {
       level = v.box()->level;
       owner = &v;
@@ -111,7 +121,7 @@ void Tape::record(const OpRef& op, Inputs x, std::span<const int> x_slots, Input
                   std::span<const int> y_slots) {
   const Saved saved = op->saves();
   const auto keep = [](const Var& v, bool whole) {
-    return whole ? v : Var(Tensor::meta(v.shape(), v.dtype(), v.device()));
+    return whole || !v.defined() ? v : Var(Tensor::meta(v.shape(), v.dtype(), v.device()));
   };
   Node node{op, {}, {}, static_cast<int>(x.size())};
   node.values.reserve(x.size() + y.size());

@@ -99,7 +99,7 @@ std::pair<Vars, Vars> jvp(const MultiFn& fn, Inputs x, Inputs dx) {
   for (const Var& y : fn(boxed)) {
     primals.push_back(trace.primal(y));
     tangents.push_back(trace.tangent(y));
-    if (!tangents.back().defined()) tangents.back() = zeros_like(primals.back());
+    if (!tangents.back().defined() && y.defined()) tangents.back() = zeros_like(primals.back());
   }
   return {std::move(primals), std::move(tangents)};
 }
@@ -189,14 +189,14 @@ struct Checkpoint final : Op {
   Fn fn;
   explicit Checkpoint(Fn function) : fn(std::move(function)) {}
   std::string_view name() const override { return "checkpoint"; }
-  void eval(std::span<const Tensor> x, std::span<Tensor> y) const override {
-    const Vars constants(x.begin(), x.end());
+  void eval(Values x, Outputs y) const override {
+    Vars constants;
+    for (size_t i = 0; i < x.size(); ++i) constants.emplace_back(x[i]);
     const Var result = fn(constants);
     TS_CHECK(!result.traced(), "checkpoint: the function captures a traced Var; pass it as an input");
-    y[0] = result.value();
+    y[0] = result;
   }
   void decompose(Inputs x, Outputs y) const override { y[0] = fn(x); }
-  bool decomposes() const override { return true; }
   Saved saves() const override { return Saved::only_inputs(); }
 };
 

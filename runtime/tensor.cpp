@@ -205,13 +205,15 @@ Tensor Tensor::transpose(int a, int b) const {
   return t;
 }
 
-Tensor Tensor::narrow(int axis, int64_t start, int64_t length) const {
+Tensor Tensor::narrow(int axis, int64_t start, int64_t length, int64_t step) const {
   axis = normalize_axis("narrow", axis, rank());
-  TS_CHECK(start >= 0 && length >= 0 && start + length <= shape_[axis], "narrow: [", start, ", ",
-           start + length, ") is outside dimension ", axis, " of ", shape_);
+  const int64_t stop = length > 0 ? start + (length - 1) * step + 1 : start;
+  TS_CHECK(start >= 0 && length >= 0 && step >= 1 && stop <= shape_[axis], "narrow: ", length,
+           " elements from ", start, " by ", step, " leave dimension ", axis, " of ", shape_);
   Tensor t = *this;
   t.offset_ += start * strides_[axis];
   t.shape_[axis] = length;
+  t.strides_[axis] *= step;
   return t;
 }
 

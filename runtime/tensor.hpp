@@ -58,7 +58,8 @@ class Tensor {
   Tensor reshape(const Shape& shape) const;
   Tensor permute(const Axes& axes) const;
   Tensor transpose(int a, int b) const;
-  Tensor narrow(int axis, int64_t start, int64_t length) const;
+  /// `length` elements of an axis from `start` on, every `step`-th one.
+  Tensor narrow(int axis, int64_t start, int64_t length, int64_t step = 1) const;
   Tensor select(int axis, int64_t index) const;  // drops the axis
   Tensor broadcast_to(const Shape& shape) const;
   Tensor unsqueeze(int axis) const;

@@ -2,7 +2,7 @@
 
 #include "tessera/autograd/op.hpp"
 
-/// Activation functions, elementwise; `tanh` is in math.hpp. Those with a kink have derivative 0 (relu) or
+/// Activation functions, elementwise. Those with a kink have derivative 0 (relu) or
 /// the left slope (leaky_relu, elu) at 0, and second derivative 0 there.
 namespace tessera::autograd {
 
@@ -10,6 +10,7 @@ Var relu(const Var& x);
 Var leaky_relu(const Var& x, double slope = 0.01);
 /// x for x > 0, else alpha * (exp(x) - 1)
 Var elu(const Var& x, double alpha = 1.0);
+Var tanh(const Var& x);
 /// 1 / (1 + exp(-x))
 Var sigmoid(const Var& x);
 /// log(1 + exp(x))

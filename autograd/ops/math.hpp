@@ -13,7 +13,6 @@ Var sqrt(const Var& x);
 Var rsqrt(const Var& x);  // 1 / sqrt(x)
 Var sin(const Var& x);
 Var cos(const Var& x);
-Var tanh(const Var& x);
 Var erf(const Var& x);
 
 }  // namespace tessera::autograd
