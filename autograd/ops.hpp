@@ -16,4 +16,5 @@
 #include "tessera/autograd/ops/random.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/shape.hpp"
+#include "tessera/autograd/ops/softmax.hpp"
 #include "tessera/autograd/ops/sparse.hpp"

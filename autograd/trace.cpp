@@ -1,5 +1,6 @@
 #include "tessera/autograd/trace.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -39,11 +40,10 @@ class SmallArray {
   alignas(T) std::byte inline_[inline_size * sizeof(T)];
 };
 
-bool any_floating(Inputs y) {
-  for (const Var& v : y)
-    if (is_float(v.dtype())) return true;
-  return false;
-}
+// Ops may give integers beside what is differentiable, and leave an output empty.
+bool differentiable(const Var& y) { return y.defined() && is_float(y.dtype()); }
+
+bool any_differentiable(Inputs y) { return std::any_of(y.begin(), y.end(), differentiable); }
 
 void evaluate(const Op& op, Inputs x, Outputs y) {
   for (size_t i = 0; i < x.size(); ++i)
@@ -94,10 +94,10 @@ void JvpTrace::process(const OpRef& op, Inputs x, Outputs y) {
     tangents[i] = tangent(x[i]);
   }
   apply_op(op, primals.span(), y);
-  if (!any_floating(y)) return;
+  if (!any_differentiable(y)) return;
   op->jvp(primals.span(), y, tangents.span(), dy.span());
   for (size_t k = 0; k < y.size(); ++k)
-    if (dy[k].defined() && is_float(y[k].dtype())) y[k] = box(std::move(y[k]), std::move(dy[k]), -1);
+    if (dy[k].defined() && differentiable(y[k])) y[k] = box(std::move(y[k]), std::move(dy[k]), -1);
 }
 
 // ---- tape ----------------------------------------------------------------------------------------
@@ -110,8 +110,8 @@ void TapeTrace::process(const OpRef& op, Inputs x, Outputs y) {
     x_slots[i] = slot(x[i]);
   }
   apply_op(op, inside.span(), y);
-  if (!any_floating(y)) return;
-  for (size_t k = 0; k < y.size(); ++k) y_slots[k] = is_float(y[k].dtype()) ? tape_.add_slot() : -1;
+  if (!any_differentiable(y)) return;
+  for (size_t k = 0; k < y.size(); ++k) y_slots[k] = differentiable(y[k]) ? tape_.add_slot() : -1;
   tape_.record(op, inside.span(), x_slots.span(), y, y_slots.span());
   for (size_t k = 0; k < y.size(); ++k)
     if (y_slots[k] >= 0) y[k] = box(std::move(y[k]), Var(), y_slots[k]);

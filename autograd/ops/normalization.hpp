@@ -3,14 +3,11 @@
 #include "tessera/autograd/op.hpp"
 #include "tessera/kernels/rowwise.hpp"
 
-/// Softmax and normalisation, fused forward and in first derivatives; everything of higher order comes out
-/// of the same ops. gamma and beta may be empty Vars (1 and 0).
+/// Normalisation, fused forward and in first derivatives; what is of higher order comes out of the other ops.
+/// gamma and beta may be empty Vars (1 and 0); their dtype is x's, or f32 beside halves.
 namespace tessera::autograd {
 
 using kernels::BatchNormParams;  // {.epsilon = 1e-5, .momentum = 0.1}
-
-Var softmax(const Var& x, int axis = -1);
-Var log_softmax(const Var& x, int axis = -1);
 
 /// (x - mean) / sqrt(variance + epsilon) * gamma + beta over the last axis; gamma, beta: [last].
 Var layer_norm(const Var& x, const Var& gamma = {}, const Var& beta = {}, double epsilon = 1e-5);
