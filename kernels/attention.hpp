@@ -37,7 +37,8 @@ struct AttentionParams {
       false;  // query i sees key j where j - keys <= i - queries: the last query sees all keys
   /// Each probability is dropped with this chance, the others divided by 1 - dropout. Probability
   /// (l, i, j) of leading index l takes the Philox word number (l * queries + i) * (keys rounded up
-  /// to 4) + j of `rng` and is kept where uniform_open(word) >= dropout.
+  /// to 4) + j of `rng` and is dropped where word < dropout * 2^32, as the random family's
+  /// `dropout` drops element number (l * queries + i) * (keys rounded up to 4) + j.
   double dropout = 0;
   RngState rng;
 };
