@@ -14,6 +14,8 @@ def main():
         x = torch.from_numpy(dense)
         matrix = torch.sparse_csr_tensor(*map(torch.from_numpy, (row_ptr, col, values)), (nodes, nodes))
         coo = matrix.to_sparse_coo().coalesce()
+        y = torch.empty_like(x)
+        out.add(name, case, lambda: torch.mm(matrix, x, out=y), variant="csr into")
         out.add(name, case, lambda: torch.sparse.mm(matrix, x), variant="csr")
         out.add(name, case, lambda: torch.sparse.mm(coo, x), variant="coo")
     out.save()
