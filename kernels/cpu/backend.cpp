@@ -8,7 +8,9 @@ namespace tessera::kernels::cpu {
 
 const Backend cpu_backend{
     .name = "cpu " TESSERA_CPU_LEVEL,
+    .indexing = &indexing_kernels,
     .gemm = &gemm_kernels,
+    .spmm = &spmm_kernels,
 };
 
 }  // namespace tessera::kernels::cpu

@@ -1,0 +1,150 @@
+// Largest and smallest of the dense rows that a sparse matrix or segments select, and the two
+// linear maps that go with a choice once made. Columns are worked on in chunks that stay in the
+// first-level cache.
+#include "tessera/kernels/cpu/spmm.hpp"
+
+namespace tessera::kernels::cpu {
+namespace {
+
+constexpr int64_t chunk = 64;
+
+void check_index(std::string_view operation, const View& index, DType dtype, int64_t rows,
+                 int64_t width) {
+  TS_CHECK(index.dtype == dtype && index.rank == 2 && index.shape[0] == rows &&
+               index.shape[1] == width && index.contiguous(),
+           operation, ": index must be contiguous ", dtype, " [", rows, ", ", width, "], got ",
+           index.dtype, " ", index.dims());
+}
+
+void check_width(std::string_view operation, const View& v, int64_t rows, int64_t width) {
+  const DenseRows dense = dense_rows(operation, "an operand", v);
+  TS_CHECK(v.rank == 2 && dense.n == rows && dense.width == width, operation, ": expected [", rows,
+           ", ", width, "], got ", v.dims());
+}
+
+/// write(position in y, entry) receives the entry that each element came from, -1 for none.
+template <bool maximum, class T, class Write>
+void extreme_rows(const CsrView& a, const View& x, const View& y, int64_t width, Write&& write) {
+  using C = compute_t<T>;
+  for_balanced_rows(a, width, [&](int64_t first, int64_t last) {
+    C best[chunk];
+    int32_t from[chunk];
+    for (int64_t i = first; i < last; ++i) {
+      const int32_t begin = a.row_ptr[i], end = a.row_ptr[i + 1];
+      for (int64_t j0 = 0; j0 < width; j0 += chunk) {
+        const int64_t n = std::min(chunk, width - j0);
+        std::fill_n(best, n, C{0});
+        std::fill_n(from, n, -1);
+        for (int32_t e = begin; e < end; ++e) {
+          const T* row = x.as<T>() + (a.col ? a.col[e] : e) * x.stride[0] + j0;
+          for (int64_t j = 0; j < n; ++j) {
+            const C v = static_cast<C>(row[j]), b = best[j];
+            const bool better = (maximum ? v > b : v < b) | ((v != v) & (b == b)) | (e == begin);
+            best[j] = better ? v : b;
+            from[j] = better ? e : from[j];
+          }
+        }
+        T* to = y.as<T>() + i * y.stride[0] + j0;
+        for (int64_t j = 0; j < n; ++j) {
+          to[j] = static_cast<T>(best[j]);
+          write(i * width + j0 + j, from[j]);
+        }
+      }
+    }
+  });
+}
+
+template <class Write>
+void extremes(std::string_view operation, bool maximum, const CsrView& a, const View& x,
+              const View& y, int64_t width, Write&& write) {
+  for_float(x.dtype, operation, [&]<class T>() {
+    if (maximum)
+      extreme_rows<true, T>(a, x, y, width, write);
+    else
+      extreme_rows<false, T>(a, x, y, width, write);
+  });
+}
+
+}  // namespace
+
+void aggregate_extreme(Stream&, ExtremeOp op, const CsrView& a, View x, View y, View index) {
+  const int64_t width = dense_rows("aggregate_extreme", "x", x).width;
+  check_width("aggregate_extreme", x, a.cols, width);
+  check_width("aggregate_extreme", y, a.rows, width);
+  check_dtype("aggregate_extreme", "y", y, x.dtype);
+  check_index("aggregate_extreme", index, DType::i32, a.rows, width);
+  extremes("aggregate_extreme", op == ExtremeOp::maximum, a, x, y, width,
+           [to = index.as<int32_t>()](int64_t at, int32_t entry) { to[at] = entry; });
+}
+
+void segment_extreme(SegmentOp op, const CsrView& segments, View x, View y, View index) {
+  const bool maximum = op == SegmentOp::maximum;
+  const int64_t width = x.shape[1];
+  if (!index)
+    return extremes("segment_reduce", maximum, segments, x, y, width, [](int64_t, int32_t) {});
+  check_index("segment_reduce", index, DType::i64, segments.rows, width);
+  extremes("segment_reduce", maximum, segments, x, y, width,
+           [to = index.as<int64_t>(), order = segments.col](int64_t at, int32_t entry) {
+             to[at] = entry >= 0 && order ? order[entry] : entry;
+           });
+}
+
+void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y) {
+  const int64_t width = dense_rows("aggregate_gather", "x", x).width;
+  check_width("aggregate_gather", x, a.cols, width);
+  check_width("aggregate_gather", y, a.rows, width);
+  check_dtype("aggregate_gather", "y", y, x.dtype);
+  check_index("aggregate_gather", index, DType::i32, a.rows, width);
+  for_float(x.dtype, "aggregate_gather", [&]<class T>() {
+    parallel_for(a.rows, 1 + (1 << 14) / std::max<int64_t>(width, 1),
+                 [&](int64_t first, int64_t last) {
+                   for (int64_t i = first; i < last; ++i) {
+                     for (int64_t j = 0; j < width; ++j) {
+                       const int64_t e = index.as<int32_t>()[i * width + j];
+                       TS_CHECK(e >= -1 && e < a.nnz, "aggregate_gather: index [", i, ", ", j,
+                                "] is ", e, ", outside [-1, ", a.nnz, ")");
+                       y.as<T>()[i * y.stride[0] + j] =
+                           e < 0 ? T(0.0f) : x.as<T>()[a.col[e] * x.stride[0] + j];
+                     }
+                   }
+                 });
+  });
+}
+
+void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, View y, View index,
+                       View x) {
+  const CsrView& a = transposed;
+  const int64_t width = dense_rows("aggregate_scatter", "x", x).width;
+  check_width("aggregate_scatter", y, a.cols, width);
+  check_width("aggregate_scatter", x, a.rows, width);
+  check_dtype("aggregate_scatter", "y", y, x.dtype);
+  check_index("aggregate_scatter", index, DType::i32, a.cols, width);
+  TS_CHECK(
+      permutation.dtype == DType::i32 && permutation.numel() == a.nnz && permutation.contiguous(),
+      "aggregate_scatter: permutation must be contiguous i32 [", a.nnz, "], got ",
+      permutation.dtype, " ", permutation.dims());
+  for_float(x.dtype, "aggregate_scatter", [&]<class T>() {
+    using C = compute_t<T>;
+    for_balanced_rows(a, width, [&](int64_t first, int64_t last) {
+      C sum[chunk];
+      for (int64_t c = first; c < last; ++c) {
+        for (int64_t j0 = 0; j0 < width; j0 += chunk) {
+          const int64_t n = std::min(chunk, width - j0);
+          std::fill_n(sum, n, C{0});
+          for (int64_t t = a.row_ptr[c]; t < a.row_ptr[c + 1]; ++t) {
+            const int64_t i = a.col[t];
+            const int32_t entry = permutation.as<int32_t>()[t];
+            const int32_t* chosen = index.as<int32_t>() + i * width + j0;
+            const T* from = y.as<T>() + i * y.stride[0] + j0;
+            for (int64_t j = 0; j < n; ++j)
+              sum[j] += chosen[j] == entry ? static_cast<C>(from[j]) : C{0};
+          }
+          T* to = x.as<T>() + c * x.stride[0] + j0;
+          for (int64_t j = 0; j < n; ++j) to[j] = static_cast<T>(sum[j]);
+        }
+      }
+    });
+  });
+}
+
+}  // namespace tessera::kernels::cpu

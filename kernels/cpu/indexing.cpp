@@ -1,0 +1,336 @@
+// Selection by index. Sums over equal indices are products with a sparse matrix of ones:
+// scatter_add groups the positions by index and leaves the sums to the spmm family.
+#include "tessera/kernels/indexing.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "tessera/kernels/cpu/backend.hpp"
+#include "tessera/kernels/cpu/grouping.hpp"
+#include "tessera/kernels/cpu/order_key.hpp"
+#include "tessera/kernels/cpu/parallel.hpp"
+#include "tessera/kernels/spmm.hpp"
+#include "tessera/runtime/error.hpp"
+
+namespace tessera::kernels::cpu {
+namespace {
+
+/// Throws, naming the first position at fault, unless lowest <= index < limit everywhere.
+template <class I>
+void check_indices(std::string_view operation, const I* index, int64_t count, int64_t lowest,
+                   int64_t limit) {
+  const int64_t blocks = (count + (1 << 15) - 1) >> 15;
+  parallel_blocks(blocks, [&](int64_t b) {
+    const int64_t begin = b << 15, end = std::min(count, begin + (1 << 15));
+    bool good = true;
+    for (int64_t k = begin; k < end; ++k) good &= (index[k] >= lowest) & (index[k] < limit);
+    if (good) [[likely]]
+      return;
+    for (int64_t k = begin; k < end; ++k)
+      TS_CHECK(index[k] >= lowest && index[k] < limit, operation, ": index ", k, " is ", index[k],
+               ", outside [", lowest, ", ", limit, ")");
+  });
+}
+
+void check_index_vector(std::string_view operation, const View& index, int64_t count) {
+  TS_CHECK(index.rank == 1 && index.shape[0] == count && index.contiguous(), operation,
+           ": index must be contiguous [", count, "], got ", index.dims());
+}
+
+void check_rows(std::string_view operation, std::string_view name, const View& x) {
+  TS_CHECK(x.rank == 2 && (x.stride[1] == 1 || x.shape[1] <= 1 || x.numel() == 0), operation, ": ",
+           name, " must be [n, width] with contiguous rows, got ", x.dims());
+}
+
+/// Moves elements by size, so that one instance serves all dtypes of that size.
+template <class Body>
+void for_size(DType dtype, Body&& body) {
+  switch (size_of(dtype)) {
+    case 1:
+      return body.template operator()<uint8_t>();
+    case 2:
+      return body.template operator()<uint16_t>();
+    case 4:
+      return body.template operator()<uint32_t>();
+    default:
+      return body.template operator()<uint64_t>();
+  }
+}
+
+void gather(Stream&, View x, View index, View y) {
+  check_rows("gather", "x", x);
+  check_rows("gather", "y", y);
+  check_index_vector("gather", index, y.shape[0]);
+  TS_CHECK(x.shape[1] == y.shape[1] && x.dtype == y.dtype, "gather: x ", x.dtype, " ", x.dims(),
+           " does not give y ", y.dtype, " ", y.dims());
+  const int64_t width = x.shape[1], grain = 1 + (1 << 14) / std::max<int64_t>(width, 1);
+  for_index(index.dtype, "gather", [&]<class I>() {
+    const I* rows = index.as<I>();
+    check_indices("gather", rows, y.shape[0], 0, x.shape[0]);
+    for_size(x.dtype, [&]<class S>() {
+      parallel_for(y.shape[0], grain, [&](int64_t first, int64_t last) {
+        if (width == 1) {
+          for (int64_t k = first; k < last; ++k)
+            y.as<S>()[k * y.stride[0]] = x.as<S>()[rows[k] * x.stride[0]];
+          return;
+        }
+        for (int64_t k = first; k < last; ++k) {
+          if (k + 4 < last) __builtin_prefetch(x.as<S>() + rows[k + 4] * x.stride[0]);
+          std::copy_n(x.as<S>() + rows[k] * x.stride[0], width, y.as<S>() + k * y.stride[0]);
+        }
+      });
+    });
+  });
+}
+
+void scatter_add(Stream& stream, View x, View index, View y) {
+  check_rows("scatter_add", "x", x);
+  check_rows("scatter_add", "y", y);
+  check_index_vector("scatter_add", index, x.shape[0]);
+  TS_CHECK(x.shape[1] == y.shape[1] && x.dtype == y.dtype, "scatter_add: x ", x.dtype, " ",
+           x.dims(), " cannot be added to rows of y ", y.dtype, " ", y.dims());
+  const int64_t count = x.shape[0], n = y.shape[0];
+  TS_CHECK(count < std::numeric_limits<int32_t>::max(), "scatter_add: ", count,
+           " rows are more than 32-bit indices can address");
+  const Scratch start = stream.scratch(static_cast<size_t>(n + 1) * sizeof(int32_t));
+  const Scratch order = stream.scratch(static_cast<size_t>(count) * sizeof(int32_t));
+  for_index(index.dtype, "scatter_add", [&]<class I>() {
+    check_indices("scatter_add", index.as<I>(), count, 0, n);
+    group_positions(stream, index.as<I>(), count, n, start.as<int32_t>(), order.as<int32_t>());
+  });
+  spmm_kernels.spmm(stream, {n, count, count, start.as<int32_t>(), order.as<int32_t>()}, x, y,
+                    {.beta = 1});
+}
+
+/// x, index and y of the functions along an axis as [outer, extent, inner].
+struct Along {
+  int64_t outer, chosen, full, inner;  // extent of the axis in index, and in the indexed operand
+
+  Along(std::string_view operation, const View& full_operand, int axis, const View& index,
+        const View& chosen_operand) {
+    TS_CHECK(axis >= 0 && axis < index.rank && full_operand.rank == index.rank, operation,
+             ": axis ", axis, " of ", full_operand.dims(), " by index ", index.dims());
+    Shape expected = index.dims();
+    expected[axis] = full_operand.shape[axis];
+    TS_CHECK(full_operand.dims() == expected && chosen_operand.dims() == index.dims(), operation,
+             ": operands ", full_operand.dims(), " and ", chosen_operand.dims(),
+             " do not go with index ", index.dims(), " along axis ", axis);
+    TS_CHECK(full_operand.dtype == chosen_operand.dtype, operation, ": dtypes ", full_operand.dtype,
+             " and ", chosen_operand.dtype, " differ");
+    TS_CHECK(full_operand.contiguous() && index.contiguous() && chosen_operand.contiguous(),
+             operation, ": operands must be contiguous");
+    outer = inner = 1;
+    for (int i = 0; i < axis; ++i) outer *= index.shape[i];
+    for (int i = axis + 1; i < index.rank; ++i) inner *= index.shape[i];
+    chosen = index.shape[axis];
+    full = full_operand.shape[axis];
+  }
+
+  /// body(chosen position, full position) for all index >= 0; each line along the axis belongs to
+  /// one thread and is walked in order.
+  template <class I, class Body>
+  void each(const I* index, Body&& body) const {
+    constexpr int64_t piece = 64;  // of the inner extent
+    const int64_t pieces = (inner + piece - 1) / piece;
+    const int64_t grain = 1 + (1 << 13) / std::max<int64_t>(chosen * std::min(inner, piece), 1);
+    parallel_for(outer * pieces, grain, [&](int64_t first, int64_t last) {
+      for (int64_t line = first; line < last; ++line) {
+        const int64_t o = line / pieces, begin = line % pieces * piece,
+                      end = std::min(begin + piece, inner);
+        for (int64_t k = 0; k < chosen; ++k)
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t from = (o * chosen + k) * inner + i;
+            if (index[from] >= 0) body(from, (o * full + index[from]) * inner + i);
+          }
+      }
+    });
+  }
+};
+
+void take_along(Stream&, View x, int axis, View index, View y) {
+  const Along along("take_along", x, axis, index, y);
+  for_index(index.dtype, "take_along", [&]<class I>() {
+    check_indices("take_along", index.as<I>(), index.numel(), -1, along.full);
+    for_size(x.dtype, [&]<class S>() {
+      S* to = y.as<S>();
+      const S* from = x.as<S>();
+      const I* at = index.as<I>();
+      parallel_for(index.numel(), 1 << 14, [&](int64_t first, int64_t last) {
+        for (int64_t k = first; k < last; ++k)
+          if (at[k] < 0) to[k] = S{0};
+      });
+      along.each(at, [=](int64_t chosen, int64_t full) { to[chosen] = from[full]; });
+    });
+  });
+}
+
+void add_along(Stream& stream, View x, int axis, View index, View y) {
+  const Along along("add_along", y, axis, index, x);
+  for_index(index.dtype, "add_along", [&]<class I>() {
+    check_indices("add_along", index.as<I>(), index.numel(), -1, along.full);
+    for_float(x.dtype, "add_along", [&]<class T>() {
+      using C = compute_t<T>;
+      const T* from = x.as<T>();
+      T* to = y.as<T>();
+      if constexpr (std::is_same_v<T, C>) {
+        along.each(index.as<I>(), [=](int64_t chosen, int64_t full) { to[full] += from[chosen]; });
+      } else {
+        const int64_t n = y.numel();
+        const Scratch scratch = stream.scratch(static_cast<size_t>(n) * sizeof(C));
+        C* sums = scratch.as<C>();
+        parallel_for(n, 1 << 14, [&](int64_t first, int64_t last) {
+          for (int64_t i = first; i < last; ++i) sums[i] = to[i];
+        });
+        along.each(index.as<I>(),
+                   [=](int64_t chosen, int64_t full) { sums[full] += C(from[chosen]); });
+        parallel_for(n, 1 << 14, [&](int64_t first, int64_t last) {
+          for (int64_t i = first; i < last; ++i) to[i] = T(sums[i]);
+        });
+      }
+    });
+  });
+}
+
+void put_along(Stream&, View x, int axis, View index, View y) {
+  const Along along("put_along", y, axis, index, x);
+  for_index(index.dtype, "put_along", [&]<class I>() {
+    check_indices("put_along", index.as<I>(), index.numel(), 0, along.full);
+    for_size(x.dtype, [&]<class S>() {
+      along.each(index.as<I>(), [to = y.as<S>(), from = x.as<S>()](int64_t chosen, int64_t full) {
+        to[full] = from[chosen];
+      });
+    });
+  });
+}
+
+void one_hot(Stream&, View index, View y) {
+  TS_CHECK(y.rank == index.rank + 1 && y.contiguous() && index.contiguous() &&
+               std::equal(index.shape, index.shape + index.rank, y.shape),
+           "one_hot: index ", index.dims(), " does not give y ", y.dims());
+  const int64_t count = index.numel(), classes = y.shape[index.rank];
+  for_index(index.dtype, "one_hot", [&]<class I>() {
+    const I* at = index.as<I>();
+    check_indices("one_hot", at, count, 0, classes);
+    for_any(y.dtype, [&]<class T>() {
+      parallel_for(count, 1 + (1 << 14) / std::max<int64_t>(classes, 1),
+                   [&](int64_t first, int64_t last) {
+                     std::memset(y.as<T>() + first * classes, 0,
+                                 static_cast<size_t>((last - first) * classes) * sizeof(T));
+                     for (int64_t k = first; k < last; ++k)
+                       y.as<T>()[k * classes + at[k]] = static_cast<T>(1.0f);
+                   });
+    });
+  });
+}
+
+/// The k best of one row by key, best first; equal keys by position. A sorted list of the best so
+/// far is kept while k is small, since nearly every element fails its first comparison with the
+/// worst of them.
+template <class T, bool largest>
+void top_k_row(const T* x, int64_t n, int64_t k, T* values, int64_t* index, int64_t* order) {
+  const auto key = [x](int64_t i) {
+    const order_key_t<T> ascending = order_key(x[i]);
+    return largest ? ascending : static_cast<order_key_t<T>>(~ascending);
+  };
+  if (k <= 64) {
+    order_key_t<T> best[64];
+    int64_t filled = 0;
+    for (int64_t i = 0; i < n; ++i) {
+      const auto candidate = key(i);
+      if (filled == k && candidate <= best[k - 1]) [[likely]]
+        continue;
+      int64_t at = filled < k ? filled++ : k - 1;
+      for (; at > 0 && best[at - 1] < candidate; --at) {
+        best[at] = best[at - 1];
+        index[at] = index[at - 1];
+      }
+      best[at] = candidate;
+      index[at] = i;
+    }
+  } else {
+    const auto before = [&](int64_t a, int64_t b) {
+      const auto key_a = key(a), key_b = key(b);
+      return key_a != key_b ? key_a > key_b : a < b;
+    };
+    for (int64_t i = 0; i < n; ++i) order[i] = i;
+    if (k < n) std::nth_element(order, order + k, order + n, before);
+    std::sort(order, order + k, before);
+    std::copy_n(order, k, index);
+  }
+  for (int64_t j = 0; j < k; ++j) values[j] = x[index[j]];
+}
+
+void top_k(Stream& stream, View x, bool largest, View values, View index) {
+  TS_CHECK(x.rank >= 1 && values.rank == x.rank && values.dims() == index.dims() &&
+               std::equal(x.shape, x.shape + x.rank - 1, values.shape),
+           "top_k: x ", x.dims(), " does not give values ", values.dims(), " and index ",
+           index.dims());
+  const int64_t n = x.shape[x.rank - 1], k = values.shape[x.rank - 1];
+  TS_CHECK(k <= n, "top_k: ", k, " of ", n, " elements");
+  TS_CHECK(x.dtype == values.dtype && index.dtype == DType::i64, "top_k: values are ", values.dtype,
+           " and index ", index.dtype, ", expected ", x.dtype, " and i64");
+  TS_CHECK(x.contiguous() && values.contiguous() && index.contiguous(),
+           "top_k: operands must be contiguous");
+  if (k == 0) return;
+  const int64_t rows = x.numel() / n;
+  const int64_t pieces = std::min<int64_t>(max_threads(), 1 + rows * n / (1 << 14));
+  const Scratch scratch =
+      stream.scratch(k <= 64 ? 0 : static_cast<size_t>(pieces * n) * sizeof(int64_t));
+  for_any(x.dtype, [&]<class T>() {
+    parallel_blocks(pieces, [&](int64_t piece) {
+      for (int64_t r = rows * piece / pieces; r < rows * (piece + 1) / pieces; ++r) {
+        const T* from = x.as<T>() + r * n;
+        T* to = values.as<T>() + r * k;
+        int64_t* at = index.as<int64_t>() + r * k;
+        int64_t* order = scratch.as<int64_t>() + piece * n;
+        if (largest)
+          top_k_row<T, true>(from, n, k, to, at, order);
+        else
+          top_k_row<T, false>(from, n, k, to, at, order);
+      }
+    });
+  });
+}
+
+void nonzero(Stream& stream, View mask, View index, View count) {
+  TS_CHECK(mask.dtype == DType::bool_ && mask.rank == 1 && mask.contiguous(),
+           "nonzero: mask must be contiguous bool [n], got ", mask.dtype, " ", mask.dims());
+  TS_CHECK(index.dtype == DType::i64 && index.dims() == mask.dims() && index.contiguous() &&
+               count.dtype == DType::i64 && count.numel() == 1,
+           "nonzero: index must be i64 ", mask.dims(), " and count one i64");
+  constexpr int64_t size = 1 << 14;
+  const int64_t n = mask.shape[0], blocks = (n + size - 1) / size;
+  const bool* set = mask.as<bool>();
+  const Scratch scratch = stream.scratch(static_cast<size_t>(blocks + 1) * sizeof(int64_t));
+  int64_t* start = scratch.as<int64_t>();
+  start[0] = 0;
+  parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b)
+      start[b + 1] = std::count(set + b * size, set + std::min(n, (b + 1) * size), true);
+  });
+  for (int64_t b = 0; b < blocks; ++b) start[b + 1] += start[b];
+  parallel_for(blocks, 1, [&](int64_t first, int64_t last) {
+    for (int64_t b = first; b < last; ++b) {
+      int64_t* to = index.as<int64_t>() + start[b];
+      for (int64_t i = b * size; i < std::min(n, (b + 1) * size); ++i)
+        if (set[i]) *to++ = i;
+    }
+  });
+  *count.as<int64_t>() = start[blocks];
+}
+
+}  // namespace
+
+const IndexingKernels indexing_kernels{
+    .gather = gather,
+    .scatter_add = scatter_add,
+    .take_along = take_along,
+    .add_along = add_along,
+    .put_along = put_along,
+    .one_hot = one_hot,
+    .top_k = top_k,
+    .nonzero = nonzero,
+};
+
+}  // namespace tessera::kernels::cpu

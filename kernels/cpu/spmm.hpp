@@ -1,0 +1,85 @@
+#pragma once
+
+#include <algorithm>
+#include <string_view>
+
+#include "tessera/kernels/cpu/parallel.hpp"
+#include "tessera/kernels/spmm.hpp"
+#include "tessera/runtime/error.hpp"
+
+/// What the files of the spmm family share. spmm.cpp holds the sums, edges.cpp what works on
+/// entries, aggregate.cpp the choice of extremes; the table is at the end of spmm.cpp.
+namespace tessera::kernels::cpu {
+
+void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha);
+void edge_add(Stream&, const CsrView& a, View x, View z, View scores);
+void edge_softmax(Stream&, const CsrView& a, View x, View y);
+void edge_softmax_gradient(Stream&, const CsrView& a, View y, View dy, View dx);
+void aggregate_extreme(Stream&, ExtremeOp, const CsrView& a, View x, View y, View index);
+void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y);
+void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, View y, View index,
+                       View x);
+/// The extremes of segments, whose rows may be permuted; index is i64 and names rows of x.
+void segment_extreme(SegmentOp, const CsrView& segments, View x, View y, View index);
+
+/// A dense operand [n, width] or [n, heads, width], checked: rows `stride` elements apart.
+struct DenseRows {
+  int64_t n, heads, width, stride;
+};
+inline DenseRows dense_rows(std::string_view operation, std::string_view name, const View& x) {
+  TS_CHECK(x.rank == 2 || x.rank == 3, operation, ": ", name, " must be [n, width] or ",
+           "[n, heads, width], got ", x.dims());
+  const DenseRows rows{x.shape[0], x.rank == 3 ? x.shape[1] : 1, x.shape[x.rank - 1], x.stride[0]};
+  const bool inner_contiguous = (rows.width <= 1 || x.stride[x.rank - 1] == 1) &&
+                                (x.rank == 2 || rows.heads <= 1 || x.stride[1] == rows.width);
+  TS_CHECK(inner_contiguous || x.numel() == 0, operation, ": the rows of ", name,
+           " must be contiguous; shape ", x.dims());
+  return rows;
+}
+
+/// Heads of an entry operand [nnz] or [nnz, heads], checked.
+inline int64_t entry_heads(std::string_view operation, std::string_view name, const View& x,
+                           int64_t nnz) {
+  TS_CHECK((x.rank == 1 || x.rank == 2) && x.shape[0] == nnz, operation, ": ", name, " must be [",
+           nnz, "] or [", nnz, ", heads], got ", x.dims());
+  TS_CHECK(x.contiguous(), operation, ": ", name, " must be contiguous");
+  return x.rank == 2 ? x.shape[1] : 1;
+}
+
+inline void check_dtype(std::string_view operation, std::string_view name, const View& x,
+                        DType wanted) {
+  TS_CHECK(x.dtype == wanted, operation, ": ", name, " is ", x.dtype, ", expected ", wanted);
+}
+
+/// Cuts rows into pieces of about equal cost, where a row costs 1 and each of its entries 1: the
+/// first row of piece `piece` of `pieces`. A piece is never cut inside a row.
+inline int64_t balanced_cut(const int32_t* row_ptr, int64_t rows, int64_t piece, int64_t pieces) {
+  const int64_t target = (rows + row_ptr[rows] - row_ptr[0]) * piece / pieces;
+  int64_t low = 0, high = rows;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (middle + row_ptr[middle] - row_ptr[0] < target)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low;
+}
+
+/// Calls body(first, last) on pieces of the rows of `a`, several at a time when they are worth it;
+/// `cost` is the work per entry in floating-point operations.
+template <class Body>
+void for_balanced_rows(const CsrView& a, int64_t cost, Body&& body) {
+  if ((a.rows + a.nnz) * cost < (int64_t{1} << 16)) {
+    if (a.rows > 0) body(int64_t{0}, a.rows);
+    return;
+  }
+  const int64_t pieces = std::min<int64_t>(a.rows, int64_t{8} * max_threads());
+  parallel_blocks(pieces, [&](int64_t piece) {
+    const int64_t first = balanced_cut(a.row_ptr, a.rows, piece, pieces);
+    const int64_t last = balanced_cut(a.row_ptr, a.rows, piece + 1, pieces);
+    if (first < last) body(first, last);
+  });
+}
+
+}  // namespace tessera::kernels::cpu
