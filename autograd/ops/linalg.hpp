@@ -2,15 +2,17 @@
 
 #include "tessera/autograd/op.hpp"
 
-/// Dense linear algebra on matrices [..., n, n] or [..., m, n]; f32 and f64. Factorisations whose derivative
-/// divides by gaps between eigenvalues or singular values replace a gap g below
-/// `gap_floor` * (largest magnitude) by that floor with g's sign, so that equal values give finite
-/// (if arbitrary) derivatives of the vectors; functions of the invariant subspaces are not affected.
+/// Dense linear algebra on matrices [..., n, n] or [..., m, n]; f32 and f64. Functions of a symmetric matrix
+/// are functions of the symmetric part (a + a') / 2, so their gradients are symmetric.
+///
+/// Derivatives of eigenvectors and singular vectors divide by gaps between values. A gap below `gap_floor`
+/// times the largest magnitude is replaced by that floor with the gap's sign: equal values then give finite,
+/// if arbitrary, derivatives of the vectors. Functions of the invariant subspaces are not affected.
 namespace tessera::autograd {
 
 inline constexpr double gap_floor = 1e-12;
 
-/// Lower triangular L with L L' = a, of a symmetric positive definite a (its lower triangle is read).
+/// Lower triangular L with L L' = a, of a symmetric positive definite a.
 Var cholesky(const Var& a);
 
 struct TriangularSolveParams {
@@ -36,7 +38,7 @@ QrResult qr(const Var& a);  // m >= n
 struct EighResult {
   Var values, vectors;  // [..., n] ascending; [..., n, n], one vector per column
 };
-EighResult eigh(const Var& a);  // symmetric; the lower triangle is read
+EighResult eigh(const Var& a);  // symmetric
 
 struct SvdResult {
   Var u, s, v;  // a = u diag(s) v'; [..., m, k], [..., k] descending, [..., n, k], k = min(m, n)
