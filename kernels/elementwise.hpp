@@ -10,10 +10,11 @@
 /// overlap.
 namespace tessera::kernels {
 
-/// y = f(x), or f(x; a, b) with the scalars of UnaryParams. Same dtype in and out unless said.
+/// y = f(x), or f(x; a, b) with the scalars of UnaryParams. Same dtype in and out unless said. Integers
+/// wrap around.
 enum class UnaryOp : uint8_t {
   // every real dtype
-  negative, absolute, sign, square,
+  negative, absolute, sign, square,  // the sign of NaN is NaN
   affine,  // a * x + b
   clamp,   // min(max(x, a), b); NaN stays NaN
   // floating dtypes
@@ -58,7 +59,7 @@ struct ElementwiseKernels {
   void (*binary)(Stream&, BinaryOp, View x0, View x1, View y);
   /// y = a where condition (bool) else b.
   void (*select)(Stream&, View condition, View a, View b, View y);
-  /// y = alpha * x + beta * y, in place on y; x and y of one floating dtype.
+  /// y = alpha * x + beta * y, in place on y, which is not read when beta is 0; one floating dtype.
   void (*axpby)(Stream&, double alpha, View x, double beta, View y);
 };
 

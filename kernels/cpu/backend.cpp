@@ -8,6 +8,8 @@ namespace tessera::kernels::cpu {
 
 const Backend cpu_backend{
     .name = "cpu " TESSERA_CPU_LEVEL,
+    .elementwise = &elementwise_kernels,
+    .copy = &copy_kernels,
     .indexing = &indexing_kernels,
     .gemm = &gemm_kernels,
     .spmm = &spmm_kernels,

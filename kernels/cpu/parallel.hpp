@@ -26,8 +26,9 @@ extern "C" void __tsan_release(void*);
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, Body&& body) {
   if (n <= 0) return;
+  const int64_t pieces = n / std::max<int64_t>(grain, 1);
   const int64_t threads =
-      omp_in_parallel() ? 1 : std::min<int64_t>(omp_get_max_threads(), n / std::max<int64_t>(grain, 1));
+      pieces < 2 || omp_in_parallel() ? 1 : std::min<int64_t>(omp_get_max_threads(), pieces);
   if (threads <= 1) {
     body(int64_t{0}, n);
     return;

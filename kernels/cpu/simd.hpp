@@ -199,7 +199,7 @@ template <int n, class F>
   (std::make_integer_sequence<int, n>{});
 }
 
-// --- memory: no alignment is required except by `stream` ---
+// --- memory: only `stream` requires alignment ---
 
 template <class T>
 inline Vec<T> load(const T* p) {
@@ -280,16 +280,16 @@ inline void store(S* p, Vec<compute_t<S>> x, int64_t n) {
   std::memcpy(p, buffer, static_cast<size_t>(n) * sizeof(S));
 }
 
-/// Writes vector_bytes past the caches, to memory that will not be read again soon. Both aligned to
-/// vector_bytes; call stream_fence before another thread may read what was written.
+/// Writes vector_bytes past the caches, to memory aligned to vector_bytes that will not be read again
+/// soon. Call stream_fence before another thread may read what was written.
 inline void stream(void* p, const void* source) {
 #if defined(__AVX512F__)
-  _mm512_stream_si512(static_cast<__m512i*>(p), _mm512_load_si512(source));
+  _mm512_stream_si512(static_cast<__m512i*>(p), _mm512_loadu_si512(source));
 #elif defined(__AVX2__)
   _mm256_stream_si256(static_cast<__m256i*>(p),
-                      _mm256_load_si256(static_cast<const __m256i*>(source)));
+                      _mm256_loadu_si256(static_cast<const __m256i*>(source)));
 #elif defined(__SSE2__)
-  _mm_stream_si128(static_cast<__m128i*>(p), _mm_load_si128(static_cast<const __m128i*>(source)));
+  _mm_stream_si128(static_cast<__m128i*>(p), _mm_loadu_si128(static_cast<const __m128i*>(source)));
 #else
   std::memcpy(p, source, vector_bytes);
 #endif

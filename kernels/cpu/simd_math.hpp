@@ -4,7 +4,7 @@
 
 /// Elementary functions of Vec<float> and Vec<double>: errors of at most about 2 units in the last
 /// place over the whole range, with the usual values at infinities and NaN. erf of doubles and the
-/// rarely used sin, cos, power and atan2 go lane by lane to the C library.
+/// rarely used sin, cos, pow and atan2 go lane by lane to the C library.
 namespace tessera::kernels::cpu {
 
 namespace detail {
@@ -179,7 +179,7 @@ inline Vec<T> cos(Vec<T> x) {
   return lanes(x, [](T v) { return std::cos(v); });
 }
 template <class T>
-inline Vec<T> power(Vec<T> x, Vec<T> a) {
+inline Vec<T> pow(Vec<T> x, Vec<T> a) {
   return lanes(x, a, [](T v, T p) { return std::pow(v, p); });
 }
 template <class T>

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cctype>
 #include <span>
 #include <string>
 #include <vector>
@@ -75,6 +76,14 @@ inline std::vector<const kernels::Backend*> cpu_backends() {
     if (const Module* m = load_module("tessera_cpu_x86-64-v4", reason)) list.push_back(m->backend);
 #endif
   return list;
+}
+
+inline auto cpu_levels() { return testing::ValuesIn(cpu_backends()); }
+inline std::string level_name(const testing::TestParamInfo<const kernels::Backend*>& info) {
+  std::string name(info.param->name);
+  for (char& c : name)
+    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
+  return name;
 }
 
 }  // namespace tessera::test
