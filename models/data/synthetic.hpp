@@ -1,0 +1,62 @@
+#pragma once
+
+#include <cstdint>
+
+#include "tessera/models/data/graph.hpp"
+#include "tessera/models/data/image.hpp"
+#include "tessera/runtime/rng.hpp"
+
+/// Data sets made from a seed, for tests, demonstrations and experiments that need no download.
+namespace tessera::models {
+
+/// A contextual stochastic block model: classes show in who is linked with whom and in the
+/// features.
+struct SyntheticGraphOptions {
+  int64_t nodes = 1000;
+  int64_t classes = 4;
+  int64_t features = 32;
+  double degree = 6;            // mean number of neighbours
+  double homophily = 0.8;       // share of edges within a class
+  double feature_signal = 0.5;  // distance of a class mean from the origin, in standard deviations
+  int64_t splits = 10;
+  static void visit(auto& self, auto&& f) {
+    f("nodes", self.nodes);
+    f("classes", self.classes);
+    f("features", self.features);
+    f("degree", self.degree, "mean number of neighbours");
+    f("homophily", self.homophily, "share of edges within a class");
+    f("feature_signal", self.feature_signal, "distance of class means from the origin");
+    f("splits", self.splits);
+  }
+};
+
+/// Node i is of class i mod classes before a random renaming of nodes. Each of nodes * degree / 2
+/// edges joins a random node with a random one of the same class, or else of another; repeated
+/// edges count once, so the mean degree comes out a little lower. x_i = feature_signal * m_(class
+/// of i) + z_i, m a random unit vector per class, z standard normal. Fixed splits are 60 / 20 / 20
+/// percent of each class; the public one has 20 nodes of each class (5 percent where classes are
+/// small) to train and halves of the rest.
+GraphData synthetic_graph(const SyntheticGraphOptions& options, const Rng& rng);
+
+struct SyntheticImageOptions {
+  int64_t images = 512;
+  int64_t classes = 10;
+  int64_t channels = 3, height = 32, width = 32;
+  double noise = 0.15;  // standard deviation, of a full range of 1
+  static void visit(auto& self, auto&& f) {
+    f("images", self.images);
+    f("classes", self.classes);
+    f("channels", self.channels);
+    f("height", self.height);
+    f("width", self.width);
+    f("noise", self.noise, "standard deviation, of a full range of 1");
+  }
+};
+
+/// Waves whose direction, length and colour are those of the class and whose phase is each image's
+/// own, with noise. Image i is of class i mod classes. The classes depend on `class_seed` alone, so
+/// that two calls with different `rng` give a training and a test set.
+ImageData synthetic_images(const SyntheticImageOptions& options, const Rng& rng,
+                           uint64_t class_seed = 0);
+
+}  // namespace tessera::models
