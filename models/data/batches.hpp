@@ -4,11 +4,13 @@
 #include <cstdint>
 #include <deque>
 #include <exception>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
 #include "tessera/models/data/dataset.hpp"
+#include "tessera/runtime/allocator.hpp"
 #include "tessera/runtime/rng.hpp"
 
 namespace tessera::models {
@@ -63,12 +65,11 @@ class PrefetchLoader {
   int64_t position() const { return position_; }
 
  private:
-  void work();
+  void work(int64_t step, std::shared_ptr<Allocator> allocator);
 
   Batches batches_;
   int64_t position_;
   const size_t ahead_;
-  int64_t produced_;
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Sample> ready_;

@@ -30,12 +30,12 @@ struct SyntheticGraphOptions {
   }
 };
 
-/// Node i is of class i mod classes before a random renaming of nodes. Each of nodes * degree / 2
-/// edges joins a random node with a random one of the same class, or else of another; repeated
-/// edges count once, so the mean degree comes out a little lower. x_i = feature_signal * m_(class
-/// of i) + z_i, m a random unit vector per class, z standard normal. Fixed splits are 60 / 20 / 20
-/// percent of each class; the public one has 20 nodes of each class (5 percent where classes are
-/// small) to train and halves of the rest.
+/// Every class has as many nodes (one more or less), in random order. Each of nodes * degree / 2
+/// edges joins a random node with a random one of the same class, or else of another; edges drawn
+/// twice count once and self-loops not at all, so the mean degree comes out a little lower. x_i =
+/// feature_signal * m_(class of i) + z_i, m a random unit vector per class, z standard normal.
+/// Fixed splits are 60 / 20 / 20 percent of each class; the public one trains on 5 percent of a
+/// class, at least 1 node and at most 20, and halves the rest.
 GraphData synthetic_graph(const SyntheticGraphOptions& options, const Rng& rng);
 
 struct SyntheticImageOptions {
@@ -54,8 +54,9 @@ struct SyntheticImageOptions {
 };
 
 /// Waves whose direction, length and colour are those of the class and whose phase is each image's
-/// own, with noise. Image i is of class i mod classes. The classes depend on `class_seed` alone, so
-/// that two calls with different `rng` give a training and a test set.
+/// own, with noise. Every class has as many images (one more or less), in random order. The classes
+/// depend on `class_seed` alone, so that two calls with different `rng` give a training and a test
+/// set.
 ImageData synthetic_images(const SyntheticImageOptions& options, const Rng& rng,
                            uint64_t class_seed = 0);
 

@@ -9,8 +9,8 @@
 namespace tessera {
 namespace {
 
-using testing::expect_error;
-using testing::TemporaryFolder;
+using test::expect_error;
+using test::TemporaryFolder;
 
 enum class Model { mlp, gcn, gat };
 constexpr std::string_view model_names[] = {"mlp", "gcn", "gat"};
@@ -199,11 +199,11 @@ TEST(Config, AnErrorChangesNothing) {
 
 TEST(Config, LoadsFiles) {
   const TemporaryFolder folder;
-  testing::write_bytes(folder / "c.json", R"({"epochs": 9})");
+  test::write_bytes(folder / "c.json", R"({"epochs": 9})");
   Settings s;
   load_config(s, folder / "c.json");
   EXPECT_EQ(s.epochs, 9);
-  testing::write_bytes(folder / "empty.json", "");
+  test::write_bytes(folder / "empty.json", "");
   expect_error([&] { load_config(s, folder / "empty.json"); }, {"empty.json", "JSON"});
 }
 

@@ -7,11 +7,11 @@
 namespace tessera {
 namespace {
 
-using testing::doubles;
-using testing::expect_error;
-using testing::golden;
-using testing::sample_values;
-using testing::TemporaryFolder;
+using test::expect_error;
+using test::golden;
+using test::sample_values;
+using test::TemporaryFolder;
+using test::to_doubles;
 
 struct Sample {
   std::string name;
@@ -28,7 +28,7 @@ void expect_sample(const Tensor& t, const Sample& sample, const Shape& shape = {
   EXPECT_EQ(t.dtype(), sample.dtype) << sample.name;
   EXPECT_EQ(t.shape(), shape) << sample.name;
   EXPECT_TRUE(t.contiguous()) << sample.name;
-  EXPECT_EQ(doubles(t), sample_values(shape.numel(), sample.kind)) << sample.name;
+  EXPECT_EQ(to_doubles(t), sample_values(shape.numel(), sample.kind)) << sample.name;
 }
 
 TEST(Npy, ReadsEveryTypeThatNumpyWrote) {
@@ -89,11 +89,11 @@ TEST(Npy, RoundTripOfEveryDtypeAndLayout) {
   const auto expect_equal = [](const Tensor& a, const Tensor& b, const std::string& name) {
     EXPECT_EQ(a.dtype(), b.dtype()) << name;
     EXPECT_EQ(a.shape(), b.shape()) << name;
-    EXPECT_EQ(doubles(a), doubles(b)) << name;
+    EXPECT_EQ(to_doubles(a), to_doubles(b)) << name;
   };
   for (const auto& [name, t] : tensors) {
     save_npy(folder / "t.npy", t);
-    const auto bytes = testing::read_bytes(folder / "t.npy");
+    const auto bytes = test::read_bytes(folder / "t.npy");
     EXPECT_EQ((bytes.size() - static_cast<size_t>(t.numel()) * size_of(t.dtype())) % 64, 0u);
     expect_equal(load_npy(folder / "t.npy"), t, name);
   }
@@ -111,7 +111,7 @@ TEST(Npy, WritesTheBytesThatNumpyWrites) {
                            "bool", "float64_scalar", "float32_empty", "float32_rank3"}) {
     const std::string reference = golden(concat("files/", name, ".npy"));
     save_npy(folder / "t.npy", load_npy(reference));
-    EXPECT_EQ(testing::read_bytes(folder / "t.npy"), testing::read_bytes(reference)) << name;
+    EXPECT_EQ(test::read_bytes(folder / "t.npy"), test::read_bytes(reference)) << name;
   }
 }
 
@@ -122,7 +122,7 @@ TEST(Npy, DeflatedIsSmallerAndWritingIsDeterministic) {
   save_npz(folder / "a", tensors, NpzMethod::deflated);
   save_npz(folder / "b", tensors, NpzMethod::deflated);
   save_npz(folder / "c", tensors);
-  EXPECT_EQ(testing::read_bytes(folder / "a"), testing::read_bytes(folder / "b"));
+  EXPECT_EQ(test::read_bytes(folder / "a"), test::read_bytes(folder / "b"));
   EXPECT_LT(std::filesystem::file_size(folder / "a"), 10'000u);
   EXPECT_GT(std::filesystem::file_size(folder / "c"), 1'600'000u);
 }

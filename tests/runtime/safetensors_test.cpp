@@ -11,11 +11,11 @@
 namespace tessera {
 namespace {
 
-using testing::doubles;
-using testing::expect_error;
-using testing::golden;
-using testing::sample_values;
-using testing::TemporaryFolder;
+using test::expect_error;
+using test::golden;
+using test::sample_values;
+using test::TemporaryFolder;
+using test::to_doubles;
 
 // A file from its parts; the length field is the header's unless given.
 std::string file(const std::string& header, const std::string& data, int64_t length = -1) {
@@ -47,7 +47,7 @@ TEST_P(AllTypes, ReadsWhatTheReferenceWrote) {
     const Tensor& t = f.tensors.at(name);
     EXPECT_EQ(t.dtype(), type.first) << name;
     EXPECT_EQ(t.shape(), (Shape{2, 3})) << name;
-    EXPECT_EQ(doubles(t), sample_values(6, type.second)) << name;
+    EXPECT_EQ(to_doubles(t), sample_values(6, type.second)) << name;
   }
   EXPECT_EQ(f.tensors.at("scalar").rank(), 0);
   EXPECT_EQ(f.tensors.at("scalar").item(), -3);
@@ -56,8 +56,8 @@ TEST_P(AllTypes, ReadsWhatTheReferenceWrote) {
 
 TEST_P(AllTypes, AcceptsUnalignedTensors) {
   const auto tensors = read_safetensors(golden("files/unaligned.safetensors"), GetParam()).tensors;
-  EXPECT_EQ(doubles(tensors.at("small")), sample_values(3, 'i'));
-  EXPECT_EQ(doubles(tensors.at("wide")), sample_values(6, 'f'));
+  EXPECT_EQ(to_doubles(tensors.at("small")), sample_values(3, 'i'));
+  EXPECT_EQ(to_doubles(tensors.at("wide")), sample_values(6, 'f'));
 }
 
 INSTANTIATE_TEST_SUITE_P(Access, AllTypes, ::testing::Values(FileAccess::copy, FileAccess::map));
@@ -93,7 +93,7 @@ TEST(Safetensors, RoundTripOfEveryDtypeAndLayout) {
       EXPECT_EQ(r.dtype(), t.dtype()) << name;
       EXPECT_EQ(r.shape(), t.shape()) << name;
       EXPECT_TRUE(r.contiguous()) << name;
-      EXPECT_EQ(doubles(r), doubles(t)) << name;
+      EXPECT_EQ(to_doubles(r), to_doubles(t)) << name;
     }
   }
 }
@@ -105,7 +105,7 @@ TEST(Safetensors, HeaderIsPaddedAndTensorsAligned) {
     save_safetensors(path, {{std::string(static_cast<size_t>(length), 'a'),
                              Tensor::from<int8_t>({1, 2, 3}, {3}, Device::cpu())},
                             {"b", Tensor::from<double>({5}, {1}, Device::cpu())}});
-    const auto bytes = testing::read_bytes(path);
+    const auto bytes = test::read_bytes(path);
     EXPECT_EQ(std::to_integer<int>(bytes[0]) % 8, 0);
     const auto tensors = read_safetensors(path, FileAccess::map).tensors;
     EXPECT_EQ(reinterpret_cast<uintptr_t>(tensors.at("b").data()) % 8, 0u);

@@ -7,8 +7,8 @@
 namespace tessera {
 namespace {
 
-using testing::expect_error;
-using testing::TemporaryFolder;
+using test::expect_error;
+using test::TemporaryFolder;
 
 // Archives built field by field, independently of ZipWriter.
 template <class T>
@@ -157,7 +157,7 @@ TEST(Zip, WriterRoundTripWithAndWithoutZip64) {
       writer.add("small", {}, std::as_bytes(std::span("abc", 3)));
       writer.finish();
       file.commit();
-      const auto bytes = testing::read_bytes(folder / "t.zip");
+      const auto bytes = test::read_bytes(folder / "t.zip");
       EXPECT_EQ(read({reinterpret_cast<const char*>(bytes.data()), bytes.size()}),
                 (std::vector<std::string>{large, "", "abc"}));
     }

@@ -11,9 +11,10 @@
 #include <string>
 #include <vector>
 
-#include "tessera/runtime/tensor.hpp"
+#include "tessera/tests/support/values.hpp"
 
-namespace tessera::testing {
+/// Files for tests, and what errors say about them.
+namespace tessera::test {
 
 /// A folder of its own for one test, removed with it.
 class TemporaryFolder {
@@ -56,21 +57,6 @@ inline void write_bytes(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-/// Every element as double, in row-major order.
-inline std::vector<double> doubles(const Tensor& t) {
-  return for_any(t.dtype(), [&]<class T>() {
-    std::vector<double> out;
-    const Tensor dense = t.clone();
-    for (const T value : dense.host<T>()) {
-      if constexpr (std::is_same_v<T, f16> || std::is_same_v<T, bf16>)
-        out.push_back(static_cast<float>(value));
-      else
-        out.push_back(static_cast<double>(value));
-    }
-    return out;
-  });
-}
-
 /// Element i of the sample files: i - 3 in signed and floating types, i in unsigned ones, (i odd)
 /// in bool.
 inline std::vector<double> sample_values(int64_t count, char kind) {
@@ -100,4 +86,4 @@ inline void expect_error(const std::function<void()>& body, const std::vector<st
     EXPECT_NE(message.find(part), std::string::npos) << "expected '" << part << "' in: " << message;
 }
 
-}  // namespace tessera::testing
+}  // namespace tessera::test
