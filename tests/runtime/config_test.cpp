@@ -4,7 +4,7 @@
 
 #include <limits>
 
-#include "tessera/tests/runtime/files.hpp"
+#include "tessera/tests/support/files.hpp"
 
 namespace tessera {
 namespace {

@@ -6,7 +6,7 @@
 
 #include <csignal>
 
-#include "tessera/tests/runtime/files.hpp"
+#include "tessera/tests/support/files.hpp"
 
 namespace tessera {
 namespace {

@@ -2,7 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include "tessera/tests/runtime/files.hpp"
+#include "tessera/tests/support/files.hpp"
 
 namespace tessera {
 namespace {
