@@ -12,6 +12,8 @@ const Backend cpu_backend{
     .copy = &copy_kernels,
     .indexing = &indexing_kernels,
     .gemm = &gemm_kernels,
+    .quantize = &quantize_kernels,
+    .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
 };
 
