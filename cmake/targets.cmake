@@ -18,7 +18,7 @@ if(TESSERA_SANITIZE)
 endif()
 
 if(TESSERA_TIDY)
-  find_program(TESSERA_CLANG_TIDY NAMES clang-tidy clang-tidy-14 REQUIRED)
+  find_program(TESSERA_CLANG_TIDY NAMES clang-tidy-19 clang-tidy REQUIRED)
 endif()
 
 # tessera_library(<name> SOURCES ... [PUBLIC targets...] [PRIVATE targets...])
