@@ -15,6 +15,7 @@ const Backend cpu_backend{
     .quantize = &quantize_kernels,
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
+    .sort = &sort_kernels,
 };
 
 }  // namespace tessera::kernels::cpu
