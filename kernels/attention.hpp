@@ -25,10 +25,10 @@ namespace tessera::kernels {
 /// What a query may see, and what is added to its scores. Each is optional (a default View);
 /// leading axes, queries and keys broadcast by stride 0.
 struct AttentionMask {
-  View bias;         // [..., queries, keys], q's dtype or compute dtype; -inf hides a key
-  View mask;         // [..., queries, keys], bool, true where the query sees the key
-  View key_lengths;  // [...] (the leading extents), i32 or i64 in [0, keys]: keys from there on are
-                     // hidden
+  View bias = {};         // [..., queries, keys], q's dtype or compute dtype; -inf hides a key
+  View mask = {};         // [..., queries, keys], bool, true where the query sees the key
+  View key_lengths = {};  // [...] (the leading extents), i32 or i64 in [0, keys]: keys from there
+                          // on are hidden
 };
 
 struct AttentionParams {
@@ -40,7 +40,7 @@ struct AttentionParams {
   /// to 4) + j of `rng` and is dropped where word < dropout * 2^32, as the random family's
   /// `dropout` drops element number (l * queries + i) * (keys rounded up to 4) + j.
   double dropout = 0;
-  RngState rng;
+  RngState rng = {};
 };
 
 /// How many numbers `Rng::take` must reserve for one call with dropout.

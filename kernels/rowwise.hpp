@@ -35,10 +35,10 @@ struct CrossEntropyParams {
 struct LossSelection {
   /// [classes]. cross_entropy: the factor of each class. binary_cross_entropy: the factor of the
   /// positive term, log(sigmoid(x)), of each column.
-  View class_weights;
+  View class_weights = {};
   /// bool [n]: the rows that count; or i32 / i64 [m]: the numbers of those rows, where a row that
   /// is named twice counts twice.
-  View rows;
+  View rows = {};
 };
 
 struct RowwiseKernels {

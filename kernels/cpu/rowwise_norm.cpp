@@ -1,0 +1,272 @@
+// Normalisations whose statistics belong to a contiguous run of one sample: layer norm and rms norm
+// are the case of one group and no inner extent.
+#include "tessera/kernels/cpu/moments.hpp"
+#include "tessera/kernels/cpu/rowwise.hpp"
+
+namespace tessera::kernels::cpu {
+namespace {
+
+struct Layout {
+  int64_t samples, groups, channels, inner;
+
+  int64_t per_group() const { return channels / groups; }
+  int64_t run() const { return per_group() * inner; }  // elements that share statistics
+  int64_t runs() const { return samples * groups; }
+  int64_t grain() const { return std::max<int64_t>(1, row_grain / std::max<int64_t>(1, run())); }
+};
+
+Layout layer_layout(std::string_view operation, const View& x) {
+  TS_CHECK(x.rank >= 1, operation, ": a scalar has no rows");
+  const int64_t n = x.shape[x.rank - 1];
+  int64_t rows = 1;
+  for (int i = 0; i + 1 < x.rank; ++i) rows *= x.shape[i];
+  return {rows, 1, n, 1};
+}
+
+Layout group_layout(std::string_view operation, const View& x, int64_t groups) {
+  TS_CHECK(x.rank >= 2, operation, ": x ", x.dims(),
+           " must have at least the axes sample and channel");
+  TS_CHECK(groups >= 1 && x.shape[1] % groups == 0, operation, ": ", groups,
+           " groups do not divide the channels of x ", x.dims());
+  int64_t inner = 1;
+  for (int i = 2; i < x.rank; ++i) inner *= x.shape[i];
+  return {x.shape[0], groups, x.shape[1], inner};
+}
+
+// x's leading axes, what layer norm's statistics have.
+Shape rows_shape(const View& x) {
+  return Shape(std::span<const int64_t>(x.shape, static_cast<size_t>(std::max(0, x.rank - 1))));
+}
+
+template <class T, class C = compute_t<T>>
+Moments about_zero(const T* x, int64_t n) {
+  const C squares = row_sum<C>(n, [=](auto at) {
+    const Vec<C> v = read(x, at);
+    return v * v;
+  });
+  return {static_cast<double>(n), 0, static_cast<double>(squares)};
+}
+
+// `centred` is false for rms norm, whose mean is taken to be 0.
+template <class T, bool centred>
+void normalize(Stream& s, const Layout& l, const View& x, const View& gamma, const View& beta,
+               double epsilon, const View& y, const View& mean, const View& rstd) {
+  using C = compute_t<T>;
+  const Parameter<C> scales(s, gamma, l.channels, C{1}), shifts(s, beta, l.channels, C{0});
+  parallel_for(l.runs(), l.grain(), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const T* from = x.as<T>() + r * l.run();
+      T* to = y.as<T>() + r * l.run();
+      const int64_t channel = r % l.groups * l.per_group();
+      const Moments m = centred ? moments(from, l.run()) : about_zero(from, l.run());
+      const C centre = static_cast<C>(m.mean),
+              width = static_cast<C>(1 / std::sqrt(m.variance() + epsilon));
+      if (mean.data) mean.as<C>()[r] = centre;
+      if (rstd.data) rstd.as<C>()[r] = width;
+      const C *g = scales.data() + channel, *b = shifts.data() + channel;
+      if (l.inner == 1) {
+        row_each<C>(l.per_group(), [=, c = Vec<C>(centre), w = Vec<C>(width)](auto at) {
+          write(to, at, fma((read(from, at) - c) * w, read(g, at), read(b, at)));
+        });
+      } else {
+        for (int64_t i = 0; i < l.per_group(); ++i)
+          normalize_plane(from + i * l.inner, to + i * l.inner, l.inner, centre, width * g[i],
+                          b[i]);
+      }
+    }
+  });
+}
+
+// With xhat = (x - mean) * rstd and averages over the run:
+//   gx = rstd * (gamma gy - average(gamma gy) - xhat average(gamma gy xhat))
+//   ggamma = sum over samples (and inner) of gy xhat, gbeta = that of gy.
+
+// inner == 1. Each block of samples has its own row of parameter sums, added up at the end in
+// order.
+template <class T, bool centred, bool with_parameters>
+void gradient_of_rows(Stream& s, const Layout& l, const View& x, const View& gamma,
+                      const View& mean, const View& rstd, const View& gy, const View& gx,
+                      const View& ggamma, const View& gbeta) {
+  using C = compute_t<T>;
+  const int64_t n = l.per_group(), channels = l.channels;
+  const Parameter<C> scales(s, gamma, channels, C{1});
+  const Blocks blocks(l.samples, 16, 128);
+  const Scratch scratch =
+      s.scratch(with_parameters ? static_cast<size_t>(2 * blocks.count * channels) * sizeof(C) : 0);
+  C* sums = scratch.as<C>();  // [block][gamma, beta][channels]
+
+  const auto run_block = [&](int64_t block) {
+    C* block_sums = sums + 2 * block * channels;
+    if (with_parameters) std::fill_n(block_sums, 2 * channels, C{0});
+    for (int64_t r = blocks.begin(block) * l.groups; r < blocks.end(block) * l.groups; ++r) {
+      const int64_t channel = r % l.groups * n;
+      const T *from = x.as<T>() + r * n, *grad = gy.as<T>() + r * n;
+      const C* g = scales.data() + channel;
+      const C width = rstd.as<C>()[r];
+      const Vec<C> c = centred ? mean.as<C>()[r] : C{0}, w = width;
+      C *gamma_sums = block_sums + channel, *beta_sums = block_sums + channels + channel;
+      const auto [sum, dot] = row_sums<C>(n, [=](auto at) {
+        const Vec<C> v = read(grad, at), normal = (read(from, at) - c) * w;
+        if constexpr (with_parameters) {
+          write(gamma_sums, at, fma(v, normal, read(gamma_sums, at)));
+          if (centred) write(beta_sums, at, read(beta_sums, at) + v);
+        }
+        const Vec<C> scaled = v * read(g, at);
+        return Two<Vec<C>>{scaled, scaled * normal};
+      });
+      if (!gx.data) continue;
+      T* to = gx.as<T>() + r * n;
+      const Vec<C> average = centred ? sum / static_cast<C>(n) : C{0};
+      const Vec<C> slope = dot / static_cast<C>(n);
+      row_each<C>(n, [=](auto at) {
+        const Vec<C> normal = (read(from, at) - c) * w;
+        write(to, at, (read(grad, at) * read(g, at) - average - normal * slope) * w);
+      });
+    }
+  };
+  parallel_for(blocks.count, l.grain() / blocks.size + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) run_block(block);
+  });
+  if constexpr (with_parameters) {
+    parallel_for(2 * channels, row_grain / 16, [&](int64_t begin, int64_t end) {
+      for (int64_t b = 1; b < blocks.count; ++b) {
+        const C* from = sums + 2 * b * channels + begin;
+        C* to = sums + begin;
+        row_each<C>(end - begin, [=](auto at) { write(to, at, read(to, at) + read(from, at)); });
+      }
+    });
+    const bool none = blocks.count == 0;
+    fill_from(ggamma, [&](int64_t i) { return none ? C{0} : sums[i]; });
+    fill_from(gbeta, [&](int64_t i) { return none ? C{0} : sums[channels + i]; });
+  }
+}
+
+// inner > 1: each (sample, channel) plane has one sum for gamma and one for beta.
+template <class T>
+void gradient_of_planes(Stream& s, const Layout& l, const View& x, const View& gamma,
+                        const View& mean, const View& rstd, const View& gy, const View& gx,
+                        const View& ggamma, const View& gbeta) {
+  using C = compute_t<T>;
+  const Parameter<C> scales(s, gamma, l.channels, C{1});
+  const Scratch scratch =
+      s.scratch(static_cast<size_t>(l.samples * l.channels) * sizeof(Two<double>));
+  Two<double>* sums = scratch.as<Two<double>>();  // of gy and gy * xhat, per plane
+  parallel_for(l.runs(), l.grain(), [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const T *from = x.as<T>() + r * l.run(), *grad = gy.as<T>() + r * l.run();
+      const C centre = mean.as<C>()[r], width = rstd.as<C>()[r];
+      const C* g = scales.data() + r % l.groups * l.per_group();
+      Two<double>* plane_sums = sums + r * l.per_group();
+      double sum = 0, dot = 0;
+      for (int64_t i = 0; i < l.per_group(); ++i) {
+        plane_sums[i] = gradient_sums(from + i * l.inner, grad + i * l.inner, l.inner, centre);
+        plane_sums[i].second *= width;
+        sum += g[i] * plane_sums[i].first;
+        dot += g[i] * plane_sums[i].second;
+      }
+      if (!gx.data) continue;
+      const double count = static_cast<double>(l.run());
+      const C slope = static_cast<C>(-width * width * dot / count),
+              offset = static_cast<C>(-width * sum / count);
+      for (int64_t i = 0; i < l.per_group(); ++i)
+        gradient_plane(from + i * l.inner, grad + i * l.inner,
+                       gx.as<T>() + r * l.run() + i * l.inner, l.inner, centre, width * g[i], slope,
+                       offset);
+    }
+  });
+  const auto over_samples = [&](double Two<double>::*which) {
+    return [&, which](int64_t channel) {
+      double sum = 0;
+      for (int64_t i = 0; i < l.samples; ++i) sum += sums[i * l.channels + channel].*which;
+      return sum;
+    };
+  };
+  fill_from(ggamma, over_samples(&Two<double>::second));
+  fill_from(gbeta, over_samples(&Two<double>::first));
+}
+
+template <class T, bool centred>
+void gradient(Stream& s, const Layout& l, const View& x, const View& gamma, const View& mean,
+              const View& rstd, const View& gy, const View& gx, const View& ggamma,
+              const View& gbeta) {
+  const auto chosen = l.inner != 1                ? gradient_of_planes<T>
+                      : ggamma.data || gbeta.data ? gradient_of_rows<T, centred, true>
+                                                  : gradient_of_rows<T, centred, false>;
+  chosen(s, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
+}
+
+// The checks of all forward functions, and of all gradients.
+void check_norm(std::string_view operation, const Layout& l, const Shape& statistics, View x,
+                View gamma, View beta, View y, View mean, View rstd) {
+  check_alike(operation, {{"x", x}, {"y", y}});
+  const DType wide = compute_dtype(x.dtype);
+  check_operands(operation, {l.channels}, x.dtype, wide,
+                 {{"gamma", gamma, optional}, {"beta", beta, optional}});
+  check_operands(operation, statistics, wide, wide,
+                 {{"mean", mean, optional}, {"rstd", rstd, optional}});
+}
+void check_norm_gradient(std::string_view operation, bool centred, const Layout& l,
+                         const Shape& statistics, View x, View gamma, View mean, View rstd, View gy,
+                         View gx, View ggamma, View gbeta) {
+  check_alike(operation, {{"x", x}, {"gy", gy}, {"gx", gx, optional}});
+  const DType wide = compute_dtype(x.dtype);
+  check_operands(
+      operation, {l.channels}, x.dtype, wide,
+      {{"gamma", gamma, optional}, {"ggamma", ggamma, optional}, {"gbeta", gbeta, optional}});
+  check_operands(operation, statistics, wide, wide, {{"mean", mean, !centred}, {"rstd", rstd}});
+}
+
+}  // namespace
+
+void layer_norm(Stream& s, View x, View gamma, View beta, double epsilon, View y, View mean,
+                View rstd) {
+  const Layout l = layer_layout("layer_norm", x);
+  check_norm("layer_norm", l, rows_shape(x), x, gamma, beta, y, mean, rstd);
+  for_float(x.dtype, "layer_norm",
+            [&]<class T>() { normalize<T, true>(s, l, x, gamma, beta, epsilon, y, mean, rstd); });
+}
+
+void layer_norm_gradient(Stream& s, View x, View gamma, View mean, View rstd, View gy, View gx,
+                         View ggamma, View gbeta) {
+  const Layout l = layer_layout("layer_norm_gradient", x);
+  check_norm_gradient("layer_norm_gradient", true, l, rows_shape(x), x, gamma, mean, rstd, gy, gx,
+                      ggamma, gbeta);
+  for_float(x.dtype, "layer_norm_gradient", [&]<class T>() {
+    gradient<T, true>(s, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
+  });
+}
+
+void rms_norm(Stream& s, View x, View gamma, double epsilon, View y, View rstd) {
+  const Layout l = layer_layout("rms_norm", x);
+  check_norm("rms_norm", l, rows_shape(x), x, gamma, {}, y, {}, rstd);
+  for_float(x.dtype, "rms_norm",
+            [&]<class T>() { normalize<T, false>(s, l, x, gamma, {}, epsilon, y, {}, rstd); });
+}
+
+void rms_norm_gradient(Stream& s, View x, View gamma, View rstd, View gy, View gx, View ggamma) {
+  const Layout l = layer_layout("rms_norm_gradient", x);
+  check_norm_gradient("rms_norm_gradient", false, l, rows_shape(x), x, gamma, {}, rstd, gy, gx,
+                      ggamma, {});
+  for_float(x.dtype, "rms_norm_gradient",
+            [&]<class T>() { gradient<T, false>(s, l, x, gamma, {}, rstd, gy, gx, ggamma, {}); });
+}
+
+void group_norm(Stream& s, View x, int64_t groups, View gamma, View beta, double epsilon, View y,
+                View mean, View rstd) {
+  const Layout l = group_layout("group_norm", x, groups);
+  check_norm("group_norm", l, {l.samples, groups}, x, gamma, beta, y, mean, rstd);
+  for_float(x.dtype, "group_norm",
+            [&]<class T>() { normalize<T, true>(s, l, x, gamma, beta, epsilon, y, mean, rstd); });
+}
+
+void group_norm_gradient(Stream& s, View x, int64_t groups, View gamma, View mean, View rstd,
+                         View gy, View gx, View ggamma, View gbeta) {
+  const Layout l = group_layout("group_norm_gradient", x, groups);
+  check_norm_gradient("group_norm_gradient", true, l, {l.samples, groups}, x, gamma, mean, rstd, gy,
+                      gx, ggamma, gbeta);
+  for_float(x.dtype, "group_norm_gradient", [&]<class T>() {
+    gradient<T, true>(s, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
+  });
+}
+
+}  // namespace tessera::kernels::cpu
