@@ -10,20 +10,12 @@
 /// `data_gradient`, so the three functions are closed under differentiation.
 namespace tessera::kernels {
 
-enum class ConvVariant : uint8_t {
-  automatic,
-  direct,    // implicit GEMM: patches are gathered tile by tile in cache
-  winograd,  // F(4x4, 3x3): 3x3, stride 1, dilation 1, f32; fewer products, errors some ten times
-             // larger
-};
-
 struct ConvParams {
   int64_t stride[2] = {1, 1};   // rows, columns
   int64_t padding[2] = {0, 0};  // zeros on both sides
   int64_t dilation[2] = {1, 1};
   int64_t groups = 1;  // channels and filters in as many independent groups; depthwise: groups = c
   Activation activation = Activation::none;  // of `forward`
-  ConvVariant variant = ConvVariant::automatic;
 };
 
 /// Extent of the output along one axis; negative or 0 when the filter does not fit.

@@ -16,6 +16,7 @@ const Backend cpu_backend{
     .quantize = &quantize_kernels,
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
+    .conv = &conv_kernels,
     .sort = &sort_kernels,
 };
 

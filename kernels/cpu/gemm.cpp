@@ -1,12 +1,12 @@
 #include "tessera/kernels/gemm.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <type_traits>
 
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/blas.hpp"
+#include "tessera/kernels/cpu/epilogue.hpp"
 #include "tessera/kernels/cpu/gemm_tile.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 
@@ -36,24 +36,6 @@ constexpr int64_t block_columns = 2048;
 constexpr int64_t block_row_tiles = 24;
 // Multiply-adds that pay for waking a thread.
 constexpr int64_t thread_work = 200'000;
-
-template <class T>
-T activate(Activation f, T x) {
-  switch (f) {
-    case Activation::none:
-      return x;
-    case Activation::relu:
-      return x > 0 ? x : T(0);
-    case Activation::gelu:
-      return T(0.5) * x * (1 + std::erf(x * T(0.70710678118654752440)));
-    case Activation::gelu_tanh:
-      return T(0.5) * x *
-             (1 + std::tanh(T(0.79788456080286535588) * (x + T(0.044715) * x * x * x)));
-    case Activation::silu:
-      return x / (1 + std::exp(-x));
-  }
-  return x;
-}
 
 // How one product is cut. Only the cut of k bears on the result, and it depends on k alone.
 template <class E, class C>
@@ -208,16 +190,11 @@ class BlockedProduct {
   // cache.
   void finish(const T* sums, int64_t stride, C* c, int64_t row, int64_t rows, int64_t column,
               int64_t columns) {
-    for (int64_t i = 0; i < rows; ++i, sums += stride, c += p_.c_row) {
-      const T of_row = p_.bias && p_.bias_axis == BiasAxis::row ? T(p_.bias[row + i]) : T(0);
-      const C* of_column = p_.bias && p_.bias_axis == BiasAxis::column ? p_.bias + column : nullptr;
-      for (int64_t j = 0; j < columns; ++j) {
-        T y = sums[j] + of_row;
-        if (of_column) y += T(of_column[j]);
-        if (!direct_store && p_.beta != 0) y += p_.beta * T(c[j]);
-        c[j] = static_cast<C>(activate(p_.activation, y));
-      }
-    }
+    const bool by_row = p_.bias && p_.bias_axis == BiasAxis::row;
+    const C* of_columns = p_.bias && !by_row ? p_.bias + column : nullptr;
+    for (int64_t i = 0; i < rows; ++i, sums += stride, c += p_.c_row)
+      finish_row(sums, columns, by_row ? T(p_.bias[row + i]) : T(0), of_columns,
+                 direct_store ? T(0) : p_.beta, p_.activation, c);
   }
 
   const Product<E, C>& p_;
@@ -309,12 +286,12 @@ void vendor_gemm([[maybe_unused]] const Product<T, T>& p, [[maybe_unused]] const
               static_cast<int>(ldb), q.a, static_cast<int>(lda), q.beta, q.c,
               static_cast<int>(q.c_row));
     if (!q.bias && q.activation == Activation::none) return;
-    for (int64_t r = 0; r < q.m; ++r)
-      for (int64_t j = 0; j < q.n; ++j) {
-        T& c = q.c[r * q.c_row + j];
-        if (q.bias) c += q.bias[q.bias_axis == BiasAxis::row ? r : j];
-        c = activate(q.activation, c);
-      }
+    const bool by_row = q.bias && q.bias_axis == BiasAxis::row;
+    for (int64_t r = 0; r < q.m; ++r) {
+      T* c = q.c + r * q.c_row;
+      finish_row(c, q.n, by_row ? q.bias[r] : T(0), by_row ? nullptr : q.bias, T(0), q.activation,
+                 c);
+    }
   };
   // Inside a parallel region the library stays on one thread.
   if (count >= max_threads() && p.m * p.n * p.k < 8 * thread_work) {

@@ -29,18 +29,20 @@ void multiply_tile(const TileProduct<T>& p) {
   Vec<T> sum[rows * vectors];
   unrolled<rows * vectors>([&](auto i) __attribute__((always_inline)) { sum[i] = Vec<T>(T(0)); });
 
-  const T *a = p.a, *b = p.b;
-  const int64_t stride = p.a_stride;
-  for (int64_t k = 0; k < p.k; ++k) {
-    Vec<T> x[vectors];
-    unrolled<vectors>([&](auto v) __attribute__((always_inline)) { x[v] = load(b + v * n); });
-    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-      const T y = a[layout == TileA::columns ? r : r * stride];
-      unrolled<vectors>([&](auto v)
-                            __attribute__((always_inline)) { sum[r * vectors + v] += y * x[v]; });
-    });
-    a += layout == TileA::columns ? stride : 1;
-    b += p.b_stride;
+  const int64_t steps = p.k, stride = p.a_stride, b_stride = p.b_stride;
+  for (int64_t outer = 0; outer < p.outer; ++outer) {
+    const T *a = p.a + outer * p.a_outer, *b = p.b + outer * p.b_outer;
+    for (int64_t k = 0; k < steps; ++k) {
+      Vec<T> x[vectors];
+      unrolled<vectors>([&](auto v) __attribute__((always_inline)) { x[v] = load(b + v * n); });
+      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+        const T y = a[layout == TileA::columns ? r : r * stride];
+        unrolled<vectors>([&](auto v)
+                              __attribute__((always_inline)) { sum[r * vectors + v] += y * x[v]; });
+      });
+      a += layout == TileA::columns ? stride : 1;
+      b += b_stride;
+    }
   }
 
   const T alpha = p.alpha, beta = p.beta;

@@ -21,7 +21,8 @@ inline constexpr int tile_vectors = 2;
 template <class T>
 inline constexpr int tile_columns = tile_vectors* Vec<T>::width;
 
-/// c = alpha * a b + beta * c for one tile. c is not read when beta is 0.
+/// c = alpha * a b + beta * c for one tile. c is not read when beta is 0. The sum runs over `k`
+/// steps, and where they do not lie evenly in memory over `outer` runs of k steps.
 template <class T>
 struct TileProduct {
   int64_t k;
@@ -34,6 +35,7 @@ struct TileProduct {
   int64_t c_stride;
   int64_t columns;  // of c, up to tile_columns
   T alpha, beta;
+  int64_t outer = 1, a_outer = 0, b_outer = 0;  // runs, and their distances in a and b
 };
 
 enum class TileA : uint8_t { columns, rows };  // which vectors of a are adjacent in memory

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <type_traits>
 
 namespace tessera::kernels::cpu {
 
@@ -54,13 +55,20 @@ void parallel_for(int64_t n, int64_t grain, Body&& body) {
 }
 
 /// Calls body(block) for every block in [0, blocks), handing blocks out to threads as they become free.
-/// For uneven work, and for sums cut into blocks whose size does not depend on the thread count.
+/// For uneven work, and for sums cut into blocks whose size does not depend on the thread count. A body that
+/// takes a second argument is told its thread, below max_threads(), so that it can pick its scratch memory.
 template <class Body>
 void parallel_blocks(int64_t blocks, Body&& body) {
   if (blocks <= 0) return;
+  const auto call = [&](int64_t block, [[maybe_unused]] int thread) {
+    if constexpr (std::is_invocable_v<Body&, int64_t, int>)
+      body(block, thread);
+    else
+      body(block);
+  };
   const int64_t threads = omp_in_parallel() ? 1 : std::min<int64_t>(omp_get_max_threads(), blocks);
   if (threads <= 1) {
-    for (int64_t b = 0; b < blocks; ++b) body(b);
+    for (int64_t b = 0; b < blocks; ++b) call(b, 0);
     return;
   }
   std::exception_ptr failure;
@@ -72,7 +80,7 @@ void parallel_blocks(int64_t blocks, Body&& body) {
 #pragma omp for schedule(dynamic, 1) nowait
     for (int64_t b = 0; b < blocks; ++b) {
       try {
-        body(b);
+        call(b, omp_get_thread_num());
       } catch (...) {
 #pragma omp critical(tessera_parallel_failure)
         failure = std::current_exception();

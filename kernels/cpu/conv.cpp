@@ -1,0 +1,171 @@
+#include "tessera/kernels/conv.hpp"
+
+#include <algorithm>
+
+#include "tessera/kernels/cpu/backend.hpp"
+#include "tessera/kernels/cpu/conv_weight.hpp"
+#include "tessera/kernels/cpu/correlation.hpp"
+#include "tessera/runtime/error.hpp"
+
+namespace tessera::kernels::cpu {
+namespace {
+
+ImageLayout strides_of(const View& x) {
+  return {x.stride[0], x.stride[1], x.stride[2], x.stride[3]};
+}
+
+// NCHW, or the same elements channels last.
+bool is_image(const View& x) {
+  if (x.contiguous()) return true;
+  View last = x;
+  for (int i = 1; i < 4; ++i) {
+    last.shape[i] = x.shape[i < 3 ? i + 1 : 1];
+    last.stride[i] = x.stride[i < 3 ? i + 1 : 1];
+  }
+  return last.contiguous();
+}
+
+void check(const char* name, const View& x, const View& weight, const View& y,
+           const ConvParams& p) {
+  TS_CHECK(x.rank == 4 && weight.rank == 4 && y.rank == 4, name, ": rank 4 expected, got ",
+           x.dims(), ", weight ", weight.dims(), ", ", y.dims());
+  TS_CHECK(is_float(x.dtype) && x.dtype == weight.dtype && x.dtype == y.dtype, name,
+           ": one floating dtype expected, got ", x.dtype, ", weight ", weight.dtype, ", ",
+           y.dtype);
+  for (int i = 0; i < 2; ++i)
+    TS_CHECK(p.stride[i] > 0 && p.dilation[i] > 0 && p.padding[i] >= 0, name, ": stride ",
+             p.stride[i], ", dilation ", p.dilation[i], ", padding ", p.padding[i], " along axis ",
+             i + 2);
+  TS_CHECK(p.groups > 0 && x.shape[1] == weight.shape[1] * p.groups &&
+               weight.shape[0] % p.groups == 0 && y.shape[1] == weight.shape[0] &&
+               x.shape[0] == y.shape[0],
+           name, ": x ", x.dims(), ", weight ", weight.dims(), ", y ", y.dims(),
+           " do not fit with ", p.groups, " groups");
+  for (int i = 0; i < 2; ++i) {
+    const int64_t extent =
+        conv_extent(x.shape[i + 2], weight.shape[i + 2], p.stride[i], p.padding[i], p.dilation[i]);
+    TS_CHECK(weight.shape[i + 2] > 0 && y.shape[i + 2] == extent, name, ": x ", x.dims(),
+             " and weight ", weight.dims(), " give extent ", extent, " of y along axis ", i + 2,
+             ", got y ", y.dims());
+  }
+  TS_CHECK(weight.contiguous(), name, ": the weight must be contiguous");
+  TS_CHECK(is_image(x) && is_image(y), name, ": images must be contiguous or channels-last, x ",
+           x.dims(), ", y ", y.dims());
+}
+
+void check_bias(const char* name, const View& bias, const View& weight) {
+  TS_CHECK(
+      !bias || (bias.dtype == weight.dtype && bias.numel() == weight.shape[0] && bias.contiguous()),
+      name, ": bias must be ", weight.shape[0], " contiguous values of ", weight.dtype, ", got ",
+      bias.dtype, " ", bias.dims());
+}
+
+void forward(Stream& s, View x, View weight, View bias, View y, const ConvParams& params) {
+  check("conv_forward", x, weight, y, params);
+  check_bias("conv_forward", bias, weight);
+  for_float(x.dtype, "conv_forward", [&]<class E>() {
+    const int64_t taps = weight.shape[2] * weight.shape[3];
+    const auto axis = [&](int i) {
+      return forward_axis(y.shape[i + 2], weight.shape[i + 2], params.stride[i], params.padding[i],
+                          params.dilation[i]);
+    };
+    correlate(s, Correlation<E>{
+                     .images = x.shape[0],
+                     .groups = params.groups,
+                     .channels = weight.shape[1],
+                     .filters = weight.shape[0] / params.groups,
+                     .source = x.as<const E>(),
+                     .source_stride = strides_of(x),
+                     .source_height = x.shape[2],
+                     .source_width = x.shape[3],
+                     .output = y.as<E>(),
+                     .output_stride = strides_of(y),
+                     .weight = weight.as<const E>(),
+                     .weight_group = weight.shape[0] / params.groups * weight.shape[1] * taps,
+                     .weight_filter = weight.shape[1] * taps,
+                     .weight_channel = taps,
+                     .weight_row = weight.shape[3],
+                     .bias = bias.as<const E>(),
+                     .activation = params.activation,
+                     .rows = axis(0),
+                     .columns = axis(1),
+                 });
+  });
+}
+
+void data_gradient(Stream& s, View dy, View weight, View dx, const ConvParams& params) {
+  check("conv_data_gradient", dx, weight, dy, params);
+  for_float(dx.dtype, "conv_data_gradient", [&]<class E>() {
+    const int64_t taps = weight.shape[2] * weight.shape[3];
+    const auto axis = [&](int i) {
+      return transposed_axis(dx.shape[i + 2], weight.shape[i + 2], params.stride[i],
+                             params.padding[i], params.dilation[i]);
+    };
+    correlate(s, Correlation<E>{
+                     .images = dx.shape[0],
+                     .groups = params.groups,
+                     .channels = weight.shape[0] / params.groups,
+                     .filters = weight.shape[1],
+                     .source = dy.as<const E>(),
+                     .source_stride = strides_of(dy),
+                     .source_height = dy.shape[2],
+                     .source_width = dy.shape[3],
+                     .output = dx.as<E>(),
+                     .output_stride = strides_of(dx),
+                     .weight = weight.as<const E>(),
+                     .weight_group = weight.shape[0] / params.groups * weight.shape[1] * taps,
+                     .weight_filter = taps,
+                     .weight_channel = weight.shape[1] * taps,
+                     .weight_row = weight.shape[3],
+                     .bias = nullptr,
+                     .activation = Activation::none,
+                     .rows = axis(0),
+                     .columns = axis(1),
+                 });
+  });
+}
+
+void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
+                     const ConvParams& params) {
+  check("conv_weight_gradient", x, dweight, dy, params);
+  check_bias("conv_weight_gradient", dbias, dweight);
+  for_float(x.dtype, "conv_weight_gradient", [&]<class E>() {
+    E* const dw = dweight.as<E>();
+    if (x.numel() == 0 || dy.numel() == 0) {
+      std::fill_n(dw, dweight.numel(), E(0.0f));
+      if (dbias) std::fill_n(dbias.as<E>(), dbias.numel(), E(0.0f));
+      return;
+    }
+    accumulate_weight_gradient(s, WeightGradient<E>{
+                                      .images = x.shape[0],
+                                      .groups = params.groups,
+                                      .channels = dweight.shape[1],
+                                      .filters = dweight.shape[0] / params.groups,
+                                      .filter_height = dweight.shape[2],
+                                      .filter_width = dweight.shape[3],
+                                      .stride = {params.stride[0], params.stride[1]},
+                                      .padding = {params.padding[0], params.padding[1]},
+                                      .dilation = {params.dilation[0], params.dilation[1]},
+                                      .x = x.as<const E>(),
+                                      .x_stride = strides_of(x),
+                                      .height = x.shape[2],
+                                      .width = x.shape[3],
+                                      .dy = dy.as<const E>(),
+                                      .dy_stride = strides_of(dy),
+                                      .out_height = dy.shape[2],
+                                      .out_width = dy.shape[3],
+                                      .dweight = dw,
+                                      .dbias = dbias.as<E>(),
+                                  });
+  });
+}
+
+}  // namespace
+
+const ConvKernels conv_kernels{
+    .forward = forward,
+    .data_gradient = data_gradient,
+    .weight_gradient = weight_gradient,
+};
+
+}  // namespace tessera::kernels::cpu

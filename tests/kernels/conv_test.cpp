@@ -1,0 +1,241 @@
+#include "tessera/kernels/conv.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tessera/tests/support/close.hpp"
+#include "tessera/tests/support/target.hpp"
+
+namespace tessera::kernels {
+namespace {
+
+struct Case {
+  int64_t n, c, h, w, o, r, s;
+  ConvParams params = {};
+
+  Shape x() const { return {n, c, h, w}; }
+  Shape weight() const { return {o, c / params.groups, r, s}; }
+  Shape y() const {
+    const auto extent = [&](int i) {
+      return conv_extent(i ? w : h, i ? s : r, params.stride[i], params.padding[i],
+                         params.dilation[i]);
+    };
+    return {n, o, extent(0), extent(1)};
+  }
+  std::string name() const {
+    return concat("x ", x(), " weight ", weight(), " stride ", params.stride[0], ",",
+                  params.stride[1], " padding ", params.padding[0], ",", params.padding[1],
+                  " dilation ", params.dilation[0], ",", params.dilation[1]);
+  }
+};
+
+// Calls term(index of x, of weight, of y) for every product in the definition of the convolution.
+template <class Term>
+void for_each_term(const Case& k, Term&& term) {
+  const Shape y = k.y();
+  const int64_t cg = k.c / k.params.groups, og = k.o / k.params.groups;
+  for (int64_t n = 0; n < k.n; ++n)
+    for (int64_t o = 0; o < k.o; ++o)
+      for (int64_t p = 0; p < y[2]; ++p)
+        for (int64_t q = 0; q < y[3]; ++q)
+          for (int64_t c = 0; c < cg; ++c)
+            for (int64_t r = 0; r < k.r; ++r)
+              for (int64_t s = 0; s < k.s; ++s) {
+                const int64_t h =
+                    p * k.params.stride[0] - k.params.padding[0] + r * k.params.dilation[0];
+                const int64_t w =
+                    q * k.params.stride[1] - k.params.padding[1] + s * k.params.dilation[1];
+                if (h < 0 || h >= k.h || w < 0 || w >= k.w) continue;
+                term(static_cast<size_t>(((n * k.c + o / og * cg + c) * k.h + h) * k.w + w),
+                     static_cast<size_t>(((o * cg + c) * k.r + r) * k.s + s),
+                     static_cast<size_t>(((n * k.o + o) * y[2] + p) * y[3] + q));
+              }
+}
+
+// As stored in `dtype`.
+std::vector<double> rounded(const std::vector<double>& values, DType dtype) {
+  return test::to_doubles(test::from_doubles(values, {static_cast<int64_t>(values.size())}, dtype));
+}
+
+Tensor channels_last(const Tensor& x) {
+  const Tensor t =
+      Tensor::empty({x.size(0), x.size(2), x.size(3), x.size(1)}, x.dtype(), x.device())
+          .permute({0, 3, 1, 2});
+  Tensor(t).copy_from(x);
+  return t;
+}
+
+ConvParams with(int64_t stride, int64_t padding, int64_t dilation = 1, int64_t groups = 1) {
+  return {.stride = {stride, stride},
+          .padding = {padding, padding},
+          .dilation = {dilation, dilation},
+          .groups = groups};
+}
+
+const Case cases[] = {
+    {2, 3, 32, 32, 16, 3, 3, with(1, 1)},   // a network's first layer
+    {1, 16, 16, 16, 16, 3, 3, with(1, 1)},  // rows of one vector
+    {3, 8, 8, 8, 20, 3, 3, with(1, 1)},     // of half a vector
+    {2, 4, 24, 24, 5, 3, 3, with(1, 1)},    // of one and a half
+    {2, 5, 7, 9, 17, 3, 3, with(1, 1)},     // of no whole number
+    {5, 6, 3, 3, 7, 3, 3, with(1, 1)},      // small images, several to a tile
+    {9, 33, 1, 1, 30, 1, 1, with(1, 0)},    // pixels without neighbours
+    {2, 12, 8, 8, 40, 1, 1, with(1, 0)},    // a product
+    {2, 6, 5, 5, 9, 1, 1, with(1, 0)},
+    {2, 8, 16, 16, 12, 3, 3, with(2, 1)},
+    {2, 7, 9, 10, 4, 3, 3, with(2, 1)},  // odd and even extents
+    {2, 8, 8, 8, 16, 1, 1, with(2, 0)},  // a shortcut: most pixels are read by no output
+    {2, 3, 23, 23, 6, 7, 7, with(2, 3)},
+    {2, 3, 32, 32, 24, 8, 8, with(8, 0)},  // patches
+    {1, 4, 11, 11, 3, 3, 3, with(3, 0)},
+    {1, 4, 10, 10, 3, 3, 3, with(5, 1)},  // stride beyond the filter
+    {2, 3, 13, 13, 5, 3, 3, with(1, 2, 2)},
+    {2, 3, 13, 12, 5, 3, 3, with(2, 2, 2)},
+    {2, 3, 13, 12, 5, 3, 2, with(2, 3, 3)},
+    {2, 2, 6, 6, 4, 3, 3, with(1, 5)},  // padding beyond the filter
+    {2, 8, 9, 9, 12, 3, 3, with(1, 1, 1, 4)},
+    {2, 6, 9, 16, 6, 3, 3, with(1, 1, 1, 6)},  // depthwise
+    {2, 6, 9, 9, 12, 5, 5, with(2, 2, 1, 6)},
+    {2, 3, 6, 20, 4, 1, 5, {.stride = {2, 1}, .padding = {0, 2}, .dilation = {1, 1}}},
+    {2, 3, 20, 6, 4, 5, 1, {.stride = {1, 3}, .padding = {3, 0}, .dilation = {2, 1}}},
+    {1, 2, 3, 3, 2, 3, 3, with(1, 0)},  // one output
+    {1, 3, 70, 130, 2, 3, 3, with(1, 1)},
+};
+
+class ConvTest : public test::TargetTest {
+ protected:
+  // The three functions against their definition, exact because every sum is of small integers.
+  static void check(const Case& k, bool last) {
+    const Tensor x = test::integers(k.x(), dtype(), 1, 1),
+                 weight = test::integers(k.weight(), dtype(), 2, 1);
+    const Tensor dy = test::integers(k.y(), dtype(), 3, 1),
+                 bias = test::integers({k.o}, dtype(), 4);
+    const std::vector<double> xs = test::to_doubles(x), ws = test::to_doubles(weight),
+                              ys = test::to_doubles(dy), bs = test::to_doubles(bias);
+    std::vector<double> y(ys.size()), dx(xs.size()), dw(ws.size()), db(bs.size());
+    for_each_term(k, [&](size_t i, size_t j, size_t l) {
+      y[l] += xs[i] * ws[j];
+      dx[i] += ys[l] * ws[j];
+      dw[j] += ys[l] * xs[i];
+    });
+    const int64_t plane = k.y()[2] * k.y()[3];
+    for (size_t l = 0; l < y.size(); ++l) {
+      const size_t o = l / static_cast<size_t>(plane) % static_cast<size_t>(k.o);
+      y[l] = std::max(0.0, y[l] + bs[o]);
+      db[o] += ys[l];
+    }
+    const auto image = [&](const Tensor& t) { return on_device(last ? channels_last(t) : t); };
+    const auto nan = [&](const Shape& shape) {
+      return test::from_doubles(std::vector<double>(static_cast<size_t>(shape.numel()), NAN), shape,
+                                dtype());
+    };
+    ConvParams params = k.params;
+    const Tensor got_dx = image(nan(k.x())), got_dw = on_device(nan(k.weight())),
+                 got_db = on_device(nan({k.o}));
+    conv_data_gradient(stream(), image(dy).view(), on_device(weight).view(), got_dx.view(), params);
+    conv_weight_gradient(stream(), image(x).view(), image(dy).view(), got_dw.view(), got_db.view(),
+                         params);
+    params.activation = Activation::relu;
+    const Tensor got_y = image(nan(k.y()));
+    conv_forward(stream(), image(x).view(), on_device(weight).view(), on_device(bias).view(),
+                 got_y.view(), params);
+    test::expect_close(got_y, rounded(y, dtype()), {}, "y of " + k.name());
+    test::expect_close(got_dx, rounded(dx, dtype()), {}, "dx of " + k.name());
+    test::expect_close(got_dw, rounded(dw, dtype()), {}, "dweight of " + k.name());
+    test::expect_close(got_db, rounded(db, dtype()), {}, "dbias of " + k.name());
+  }
+};
+
+TEST_P(ConvTest, ExactOnIntegers) {
+  for (const Case& k : cases) check(k, false);
+}
+
+TEST_P(ConvTest, ChannelsLast) {
+  for (const Case& k : {cases[1], cases[4], cases[10], cases[20]}) check(k, true);
+}
+
+TEST_P(ConvTest, SameBitsForAnyThreadCount) {
+  for (const Case& k :
+       {Case{9, 16, 20, 24, 32, 3, 3, with(1, 1)}, Case{1, 16, 40, 40, 70, 3, 3, with(2, 1)},
+        Case{2, 130, 9, 9, 40, 1, 1, with(1, 0)}}) {
+    std::vector<double> results[2];
+    for (const int threads : {1, 2}) {
+      test::Threads scope(threads);
+      const Tensor x = on_device(test::uniform(k.x(), dtype(), 1)),
+                   dy = on_device(test::uniform(k.y(), dtype(), 2));
+      const Tensor weight = on_device(test::uniform(k.weight(), dtype(), 3));
+      const Tensor y = empty(k.y()), dx = empty(k.x()), dw = empty(k.weight()), db = empty({k.o});
+      conv_forward(stream(), x.view(), weight.view(), {}, y.view(), k.params);
+      conv_data_gradient(stream(), dy.view(), weight.view(), dx.view(), k.params);
+      conv_weight_gradient(stream(), x.view(), dy.view(), dw.view(), db.view(), k.params);
+      for (const Tensor& t : {y, dx, dw, db})
+        for (const double v : test::to_doubles(t)) results[threads - 1].push_back(v);
+    }
+    EXPECT_EQ(results[0], results[1]) << k.name();
+  }
+}
+
+TEST_P(ConvTest, EmptyBatch) {
+  const Tensor weight = on_device(test::integers({4, 3, 3, 3}, dtype(), 1));
+  const Tensor x = empty({0, 3, 8, 8}), y = empty({0, 4, 6, 6}),
+               dw = on_device(test::integers({4, 3, 3, 3}, dtype(), 2));
+  conv_forward(stream(), x.view(), weight.view(), {}, y.view());
+  conv_data_gradient(stream(), y.view(), weight.view(), x.view());
+  conv_weight_gradient(stream(), x.view(), y.view(), dw.view(), {});
+  test::expect_close(dw, std::vector<double>(4 * 27), {}, "dweight of nothing");
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, ConvTest, test::targets(test::float_dtypes), test::target_name);
+
+TEST(Conv, Extent) {
+  EXPECT_EQ(conv_extent(32, 3, 1, 1, 1), 32);
+  EXPECT_EQ(conv_extent(32, 3, 2, 1, 1), 16);
+  EXPECT_EQ(conv_extent(224, 16, 16, 0, 1), 14);
+  EXPECT_EQ(conv_extent(7, 3, 1, 0, 3), 1);
+  EXPECT_EQ(conv_extent(2, 3, 1, 0, 1), 0);
+}
+
+TEST(Conv, RefusesWhatDoesNotFit) {
+  Stream& s = current_stream(Device::cpu());
+  const auto tensor = [](const Shape& shape, DType dtype = DType::f32) {
+    return Tensor::zeros(shape, dtype, Device::cpu());
+  };
+  const Tensor x = tensor({2, 4, 8, 8}), weight = tensor({6, 4, 3, 3}), y = tensor({2, 6, 6, 6});
+  const auto refuses = [&](const Tensor& a, const Tensor& b, const Tensor& c,
+                           const ConvParams& p = {}, const Tensor& bias = {}) {
+    EXPECT_THROW(
+        conv_forward(s, a.view(), b.view(), bias.defined() ? bias.view() : View{}, c.view(), p),
+        Error);
+    EXPECT_THROW(conv_data_gradient(s, c.view(), b.view(), a.view(), p), Error) << "data gradient";
+    EXPECT_THROW(conv_weight_gradient(s, a.view(), c.view(), b.view(), {}, p), Error)
+        << "weight gradient";
+  };
+  conv_forward(s, x.view(), weight.view(), {}, y.view());
+  refuses(tensor({2, 5, 8, 8}), weight, y);
+  refuses(x, tensor({7, 4, 3, 3}), y);
+  refuses(x, weight, tensor({3, 6, 6, 6}));
+  refuses(x, weight, tensor({2, 6, 6, 7}));
+  refuses(x, weight, y, with(2, 0));
+  refuses(x, weight, y, with(0, 0));
+  refuses(x, weight, y, {.padding = {-1, 0}});
+  refuses(x, weight, y, with(1, 0, 0));
+  refuses(x, weight, y, with(1, 0, 1, 2));
+  refuses(x, weight, y, with(1, 0, 1, 0));
+  refuses(tensor({2, 4, 8, 8}, DType::f64), weight, y);
+  refuses(x, weight, tensor({6, 6, 6}));
+  refuses(tensor({2, 4, 8, 16}).narrow(3, 0, 8), weight, y);
+  refuses(x, tensor({6, 4, 3, 6}).narrow(3, 0, 3), y);
+  const Tensor bias = tensor({5});
+  EXPECT_THROW(conv_forward(s, x.view(), weight.view(), bias.view(), y.view()), Error);
+  try {
+    conv_forward(s, x.view(), weight.view(), {}, tensor({2, 6, 6, 7}).view());
+    FAIL();
+  } catch (const Error& e) {
+    EXPECT_NE(std::string(e.what()).find("conv_forward: x [2, 4, 8, 8]"), std::string::npos)
+        << e.what();
+  }
+}
+
+}  // namespace
+}  // namespace tessera::kernels
