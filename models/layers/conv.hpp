@@ -1,0 +1,24 @@
+#pragma once
+
+#include "tessera/autograd/ops/conv.hpp"
+#include "tessera/models/module.hpp"
+
+namespace tessera::models {
+
+/// Two-dimensional convolution of x [n, in, h, w]. weight [out, in / groups, r, s], bias [out] or undefined.
+struct Conv2d {
+  Var weight, bias;
+  autograd::Conv2dParams params;
+
+  /// He et al. (2015), fan out, no bias: how residual networks start.
+  static Conv2d make(int64_t in, int64_t out, int64_t filter, const autograd::Conv2dParams& params, Rng& rng,
+                     bool with_bias = false);
+  Var operator()(const Var& x) const;
+
+  static void visit(auto& self, auto&& f) {
+    f("weight", self.weight);
+    f("bias", self.bias);
+  }
+};
+
+}  // namespace tessera::models

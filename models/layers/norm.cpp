@@ -1,0 +1,26 @@
+#include "tessera/models/layers/norm.hpp"
+
+#include "tessera/autograd/ops/normalization.hpp"
+#include "tessera/models/init.hpp"
+
+namespace tessera::models {
+
+BatchNorm BatchNorm::make(int64_t channels) {
+  return {constant({channels}, 1.0), constant({channels}, 0.0), constant({channels}, 0.0),
+          constant({channels}, 1.0)};
+}
+
+Var BatchNorm::operator()(const Var& x, const ForwardContext& context) const {
+  if (!context.training)
+    return autograd::batch_norm_inference(x, weight, bias, running_mean, running_var, epsilon);
+  return autograd::batch_norm(x, weight, bias, running_mean, running_var,
+                              {.epsilon = epsilon, .momentum = momentum});
+}
+
+LayerNorm LayerNorm::make(int64_t width, double epsilon) {
+  return {constant({width}, 1.0), constant({width}, 0.0), epsilon};
+}
+
+Var LayerNorm::operator()(const Var& x) const { return autograd::layer_norm(x, weight, bias, epsilon); }
+
+}  // namespace tessera::models

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "tessera/models/layers/graph.hpp"
+
+namespace tessera::models {
+
+/// The graph convolutional network of Kipf and Welling (2017): A_hat relu(... relu(A_hat X W0 + b0) ...) W + b
+/// with dropout on the input of every layer.
+struct Gcn {
+  std::vector<GraphConv> layers;
+  double dropout = 0.5;
+
+  /// widths: features, hidden..., classes.
+  static Gcn make(const std::vector<int64_t>& widths, double dropout, Rng& rng);
+  /// Logits [nodes, classes].
+  Var operator()(const autograd::SparseMatrix& adjacency, const NodeFeatures& x, ForwardContext& context) const;
+
+  static void visit(auto& self, auto&& f) { f("layers", self.layers); }
+};
+
+}  // namespace tessera::models
