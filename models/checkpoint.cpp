@@ -6,25 +6,37 @@
 
 namespace tessera::models {
 namespace {
-constexpr std::string_view steps_key = "steps_done";
+
+const std::string steps_key = "steps_done", optimizer_steps_key = "optimizer_steps";
+
+// Takes a count out of the metadata.
+int64_t take_count(std::map<std::string, std::string>& metadata, const std::string& key,
+                   const std::string& path) {
+  const auto it = metadata.find(key);
+  const std::string text = it == metadata.end() ? "" : it->second;
+  int64_t value = -1;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size() || value < 0)
+    throw Error(ErrorKind::io, concat(path, ": not a training checkpoint: metadata '", key, "' is '", text, "'"));
+  metadata.erase(it);
+  return value;
 }
 
+}  // namespace
+
 void Checkpoint::save(const std::string& path) const {
-  auto with_steps = metadata;
-  with_steps[std::string(steps_key)] = std::to_string(steps_done);
-  save_safetensors(path, tensors, with_steps);
+  auto all = metadata;
+  all[steps_key] = std::to_string(steps_done);
+  all[optimizer_steps_key] = std::to_string(optimizer_steps);
+  save_safetensors(path, tensors, all);
 }
 
 Checkpoint Checkpoint::load(const std::string& path) {
   Safetensors file = read_safetensors(path);
   Checkpoint c;
-  const auto it = file.metadata.find(std::string(steps_key));
-  const std::string text = it == file.metadata.end() ? "" : it->second;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), c.steps_done);
-  if (error != std::errc() || end != text.data() + text.size() || c.steps_done < 0)
-    throw Error(ErrorKind::io, concat(path, ": not a training checkpoint: metadata 'steps_done' is '", text, "'"));
+  c.steps_done = take_count(file.metadata, steps_key, path);
+  c.optimizer_steps = take_count(file.metadata, optimizer_steps_key, path);
   c.tensors = std::move(file.tensors);
-  file.metadata.erase(std::string(steps_key));
   c.metadata = std::move(file.metadata);
   return c;
 }

@@ -12,8 +12,8 @@ struct CrossEntropyOptions {
   double label_smoothing = 0;
   int64_t ignore_index = -100;
   LossReduction reduction = LossReduction::mean;
-  Tensor class_weights;  // [classes], factor of each class
-  Tensor rows;           // bool [n]: the rows that count; or i32 / i64 [m]: their numbers
+  Tensor class_weights = {};  // [classes], factor of each class
+  Tensor rows = {};           // bool [n]: the rows that count; or i32 / i64 [m]: their numbers
 };
 
 /// Softmax cross-entropy of logits [n, classes] against labels (i32 / i64 [n]) or probabilities ([n, classes],
@@ -23,8 +23,8 @@ Var cross_entropy(const Var& logits, const Tensor& target, const CrossEntropyOpt
 
 struct BinaryCrossEntropyOptions {
   LossReduction reduction = LossReduction::mean;
-  Tensor positive_weights;  // [classes], factor of the positive term of each column
-  Tensor rows;              // as above
+  Tensor positive_weights = {};  // [classes], factor of the positive term of each column
+  Tensor rows = {};              // as above
 };
 
 /// -(t log(sigmoid(x)) + (1 - t) log(1 - sigmoid(x))) of logits [n] or [n, classes]; target: the same shape
