@@ -37,7 +37,8 @@ double formula(std::string_view name, uint64_t i) {
 Tensor formula_tensor(const std::string& name, const Shape& shape, double offset, double scale) {
   Tensor t = Tensor::empty(shape, DType::f64, Device::cpu());
   const auto out = t.host_mutable<double>();
-  for (size_t i = 0; i < out.size(); ++i) out[i] = offset + scale * formula(name, i);
+  for (size_t i = 0; i < out.size(); ++i)
+    out[i] = static_cast<float>(offset + scale * formula(name, i));  // references start from f32 values
   return t;
 }
 
