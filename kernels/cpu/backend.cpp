@@ -10,6 +10,7 @@ const Backend cpu_backend{
     .name = "cpu " TESSERA_CPU_LEVEL,
     .elementwise = &elementwise_kernels,
     .copy = &copy_kernels,
+    .reduce = &reduce_kernels,
     .rowwise = &rowwise_kernels,
     .indexing = &indexing_kernels,
     .gemm = &gemm_kernels,

@@ -48,12 +48,15 @@ class Numbers {
   uint64_t state_;
 };
 
-/// Integers in [-limit, limit]: sums and products of few of them are exact in every dtype.
+/// Integers in [-limit, limit], in [0, limit] for u8: sums and products of few of them are exact in
+/// every dtype.
 inline Tensor integers(const Shape& shape, DType dtype, uint64_t seed, int limit = 3) {
   Numbers next(seed);
   std::vector<double> values(static_cast<size_t>(shape.numel()));
-  for (double& x : values)
+  for (double& x : values) {
     x = static_cast<int>(next() % static_cast<uint32_t>(2 * limit + 1)) - limit;
+    if (dtype == DType::u8) x = std::abs(x);
+  }
   return from_doubles(values, shape, dtype);
 }
 
