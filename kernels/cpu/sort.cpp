@@ -300,10 +300,10 @@ void histogram(Stream& stream, View x, double lower, double upper, View counts) 
            counts.dims());
   TS_CHECK(bins > 0 && lower < upper && std::isfinite(upper - lower), "histogram: ", bins,
            " bins in [", lower, ", ", upper, "]");
-  const auto edge = [=](int64_t b) {
+  const auto edge = [=](int64_t b) {  // one rounding, at every instruction set level
     return b == bins
                ? upper
-               : lower + (upper - lower) * (static_cast<double>(b) / static_cast<double>(bins));
+               : std::fma(upper - lower, static_cast<double>(b) / static_cast<double>(bins), lower);
   };
   for_float(x.dtype, "histogram", [&]<class T>() {
     const T* from = x.as<T>();

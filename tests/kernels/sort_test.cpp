@@ -289,7 +289,7 @@ TEST_P(CountTest, HistogramEdgesThatAreNotExact) {
   if (dtype() != DType::f64) GTEST_SKIP() << "edges are f64";
   Doubles x;
   for (int b = 0; b <= 10; ++b) {
-    const double edge = b == 10 ? 0.7 : 0.1 + (0.7 - 0.1) * (b / 10.0);
+    const double edge = b == 10 ? 0.7 : std::fma(0.7 - 0.1, b / 10.0, 0.1);
     x.insert(x.end(), {std::nextafter(edge, 0), edge, std::nextafter(edge, 1)});
   }
   const Tensor counts = empty({10}, DType::i64);
