@@ -18,6 +18,7 @@ const Backend cpu_backend{
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
     .conv = &conv_kernels,
+    .pool = &pool_kernels,
     .sort = &sort_kernels,
 };
 
