@@ -17,6 +17,7 @@ const Backend cpu_backend{
     .quantize = &quantize_kernels,
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
+    .linalg = &linalg_kernels,
     .conv = &conv_kernels,
     .pool = &pool_kernels,
     .sort = &sort_kernels,
