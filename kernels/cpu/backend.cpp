@@ -21,6 +21,8 @@ const Backend cpu_backend{
     .conv = &conv_kernels,
     .pool = &pool_kernels,
     .sort = &sort_kernels,
+    .random = &random_kernels,
+    .optimizer = &optimizer_kernels,
 };
 
 }  // namespace tessera::kernels::cpu
