@@ -74,6 +74,11 @@ struct RowwiseKernels {
   /// gbeta are optional.
   void (*batch_norm_gradient)(Stream&, View x, View gamma, View mean, View rstd, View gy,
                               bool batch_statistics, View gx, View ggamma, View gbeta);
+  /// The tangent of that gradient (batch statistics) where x, gamma and gy move by dx, dgamma and dgy, each
+  /// optional: what a Hessian-vector product wants. Outputs optional, not the memory of an input.
+  void (*batch_norm_gradient_tangent)(Stream&, View x, View gamma, View mean, View rstd, View gy,
+                                      View dx, View dgamma, View dgy, View dgx, View dggamma,
+                                      View dgbeta);
 
   /// Per (sample, group of neighbouring channels) of x [n, channels, ...]; `groups` divides
   /// channels, and groups == channels is instance norm. gamma, beta: [channels], optional. mean,
@@ -156,6 +161,13 @@ inline void batch_norm_gradient(Stream& s, View x, View gamma, View mean, View r
                                 bool batch_statistics, View gx, View ggamma = {}, View gbeta = {}) {
   call("batch_norm_gradient", s.device(), &Backend::rowwise, &RowwiseKernels::batch_norm_gradient,
        s, x, gamma, mean, rstd, gy, batch_statistics, gx, ggamma, gbeta);
+}
+inline void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View rstd,
+                                        View gy, View dx, View dgamma, View dgy, View dgx,
+                                        View dggamma = {}, View dgbeta = {}) {
+  call("batch_norm_gradient_tangent", s.device(), &Backend::rowwise,
+       &RowwiseKernels::batch_norm_gradient_tangent, s, x, gamma, mean, rstd, gy, dx, dgamma, dgy,
+       dgx, dggamma, dgbeta);
 }
 inline void group_norm(Stream& s, View x, int64_t groups, View gamma, View beta, double epsilon,
                        View y, View mean = {}, View rstd = {}) {

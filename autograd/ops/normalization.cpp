@@ -1,10 +1,13 @@
 #include "tessera/autograd/ops/normalization.hpp"
 
+#include <array>
+
 #include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/math.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/shape.hpp"
+#include "tessera/autograd/transforms.hpp"
 #include "tessera/runtime/stream.hpp"
 
 // All of these normalise sets of elements of x, xhat = (x - mean) * rstd with rstd = 1 / sqrt(variance +
@@ -125,6 +128,9 @@ struct NormalizeGradient final : Op {
       if (t->defined()) out[k++] = *t;
   }
 
+  // For batch norm one kernel again (Hessian products of residual networks); else that of `decompose`.
+  void jvp(Inputs in, Inputs y, Inputs din, Outputs dy) const override;
+
   void decompose(Inputs in, Outputs out) const override {
     const DType compute = compute_dtype(in[1].dtype());
     const Var gy = cast(in[0], compute), x = cast(in[1], compute);
@@ -146,6 +152,56 @@ struct NormalizeGradient final : Op {
     if (wants_beta) out[k++] = cast(sets.to_channels(gy), beta_dtype);
   }
 };
+
+// The tangent of a batch norm's gradient: (gy, x, gamma; mean, rstd) and the tangents of the first three ->
+// those of gx, ggamma, gbeta that are wanted.
+struct BatchNormGradientTangent final : Op {
+  std::shared_ptr<const NormalizeGradient> gradient;
+  explicit BatchNormGradientTangent(std::shared_ptr<const NormalizeGradient> g) : gradient(std::move(g)) {}
+  std::string_view name() const override { return "batch_norm"; }
+  int outputs() const override { return gradient->outputs(); }
+  uint32_t optional() const override { return 0b11100100; }
+
+  void eval(Values in, Outputs out) const override {
+    const Tensor gy = contiguous(in[0]), x = contiguous(in[1]);
+    const Tensor gamma = contiguous_or_none(in[2]), dgy = contiguous_or_none(in[5]),
+                 dx = contiguous_or_none(in[6]), dgamma = contiguous_or_none(in[7]);
+    const Shape channels{x.size(1)};
+    const Tensor dgx = gradient->wants_x ? empty_like(x) : Tensor();
+    const Tensor dggamma =
+        gradient->wants_gamma ? Tensor::empty(channels, gamma.dtype(), x.device()) : Tensor();
+    const Tensor dgbeta =
+        gradient->wants_beta ? Tensor::empty(channels, gradient->beta_dtype, x.device()) : Tensor();
+    kernels::batch_norm_gradient_tangent(
+        current_stream(x.device()), x.view(), view_or_none(gamma), in[3].view(), in[4].view(), gy.view(),
+        view_or_none(dx), view_or_none(dgamma), view_or_none(dgy), view_or_none(dgx),
+        view_or_none(dggamma), view_or_none(dgbeta));
+    size_t k = 0;
+    for (const Tensor* t : {&dgx, &dggamma, &dgbeta})
+      if (t->defined()) out[k++] = *t;
+  }
+
+  void decompose(Inputs in, Outputs out) const override {
+    // The statistics are functions of x in the gradient's decomposition: their places stay empty.
+    const std::array<Var, 3> at{in[0], in[1], in[2]}, moves{in[5], in[6], in[7]};
+    const size_t given = in[2].defined() ? 3 : 2;
+    const MultiFn of_inputs = [&](Inputs x) {
+      const Var all[] = {x[0], x[1], given == 3 ? x[2] : Var(), in[3], in[4]};
+      Vars y(static_cast<size_t>(outputs()));
+      gradient->decompose(all, y);
+      return y;
+    };
+    Vars tangents = autograd::jvp(of_inputs, Inputs(at).first(given), Inputs(moves).first(given)).second;
+    std::move(tangents.begin(), tangents.end(), out.begin());
+  }
+};
+
+void NormalizeGradient::jvp(Inputs in, Inputs y, Inputs din, Outputs dy) const {
+  if (sets.kind != Sets::Kind::batch) return Op::jvp(in, y, din, dy);
+  const auto self = std::static_pointer_cast<const NormalizeGradient>(shared_from_this());
+  const Var from[] = {in[0], in[1], in[2], in[3], in[4], din[0], din[1], din[2]};
+  apply_op(std::make_shared<BatchNormGradientTangent>(self), from, dy);
+}
 
 // (x, gamma, beta) -> y and the statistics, which only the rules read.
 struct Normalize final : Op {

@@ -48,6 +48,7 @@ const RowwiseKernels rowwise_kernels{
     .batch_norm = batch_norm,
     .batch_norm_inference = batch_norm_inference,
     .batch_norm_gradient = batch_norm_gradient,
+    .batch_norm_gradient_tangent = batch_norm_gradient_tangent,
     .group_norm = group_norm,
     .group_norm_gradient = group_norm_gradient,
     .cross_entropy = cross_entropy,

@@ -16,19 +16,15 @@ struct Layout {
     for (int i = 2; i < x.rank; ++i) inner *= x.shape[i];
   }
   double per_channel() const { return static_cast<double>(samples * inner); }
-  // Calls body(sample, channel, store) for each plane of `out`, body(sample, 0, store) for each row
-  // of columns.
+  // Calls body(sample, channel) for each plane, body(sample, 0) for each row of columns.
   template <class Body>
-  void each(const View& out, int operands, Body&& body) const {
+  void each(Body&& body) const {
     const int64_t planes = inner == 1 ? 1 : channels, size = inner == 1 ? channels : inner;
     if (samples * channels * inner == 0) return;
-    with_store(out, size, operands, [&](auto store) {
-      parallel_for(samples * planes, std::max<int64_t>(1, row_grain / size),
-                   [&](int64_t begin, int64_t end) {
-                     for (int64_t i = begin; i < end; ++i) body(i / planes, i % planes, store);
-                     store.finish();
-                   });
-    });
+    parallel_for(samples * planes, std::max<int64_t>(1, row_grain / size),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t i = begin; i < end; ++i) body(i / planes, i % planes);
+                 });
   }
 };
 
@@ -144,18 +140,17 @@ Blocks sample_blocks(const Layout& l) {
 
 // y = (x - mean) * scale + beta with one value of each per channel.
 template <class T, class C = compute_t<T>>
-void apply(const Layout& l, const View& x, const View& y, const C* mean, const C* scale,
-           const C* beta) {
-  l.each(y, 2, [&](int64_t i, int64_t c, auto store) {
-    const int64_t start = i * l.channels * l.inner + c * l.inner;
-    const T* from = x.as<const T>() + start;
-    T* to = y.as<T>() + start;
+void apply(const Layout& l, const T* x, T* y, const C* mean, const C* scale, const C* beta) {
+  l.each([&](int64_t i, int64_t c) {
     if (l.inner == 1) {
+      const T* from = x + i * l.channels;
+      T* to = y + i * l.channels;
       row_each<C>(l.channels, [=](auto at) {
-        store(to, at, fma(read(from, at) - read(mean, at), read(scale, at), read(beta, at)));
+        write(to, at, fma(read(from, at) - read(mean, at), read(scale, at), read(beta, at)));
       });
     } else {
-      normalize_plane(from, to, l.inner, mean[c], scale[c], beta[c], store);
+      const int64_t plane = (i * l.channels + c) * l.inner;
+      normalize_plane(x + plane, y + plane, l.inner, mean[c], scale[c], beta[c]);
     }
   });
 }
@@ -196,7 +191,7 @@ void batch_norm(Stream& s, View x, View gamma, View beta, const BatchNormParams&
       centre[c] = static_cast<C>(channel[c].mean);
       scale[c] = static_cast<C>(inverse(c)) * gammas[c];
     }
-    apply<T, C>(l, x, y, centre, scale, betas.data());
+    apply(l, x.as<const T>(), y.as<T>(), centre, scale, betas.data());
 
     fill_from(mean, [&](int64_t c) { return channel[c].mean; });
     fill_from(rstd, inverse);
@@ -231,7 +226,7 @@ void batch_norm_inference(Stream& s, View x, View gamma, View beta, View mean, V
       return 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon);
     };
     for (int64_t c = 0; c < l.channels; ++c) scale[c] = static_cast<C>(inverse(c)) * gammas[c];
-    apply<T, C>(l, x, y, centre.data(), scale, betas.data());
+    apply(l, x.as<const T>(), y.as<T>(), centre.data(), static_cast<const C*>(scale), betas.data());
     fill_from(rstd, inverse);
   });
 }
@@ -276,7 +271,7 @@ void batch_norm_gradient(Stream& s, View x, View gamma, View mean, View rstd, Vi
         d[c] = static_cast<C>(-a[c] * sums[c].gy * share);
       }
       T* to = gx.as<T>();
-      l.each(gx, 3, [&](int64_t i, int64_t c, auto store) {
+      l.each([&](int64_t i, int64_t c) {
         if (l.inner == 1) {
           const int64_t row = i * l.channels;
           row_each<C>(l.channels, [&](auto at) {
@@ -288,13 +283,153 @@ void batch_norm_gradient(Stream& s, View x, View gamma, View mean, View rstd, Vi
         } else {
           const int64_t plane = (i * l.channels + c) * l.inner;
           gradient_plane(from + plane, grad + plane, to + plane, l.inner, centre[c], a[c], b[c],
-                         d[c], store);
+                         d[c]);
         }
       });
     }
     fill_from(ggamma,
               [&](int64_t c) { return sums[c].gy_deviation * static_cast<double>(width[c]); });
     fill_from(gbeta, [&](int64_t c) { return sums[c].gy; });
+  });
+}
+
+namespace {
+
+// Sums over a channel; e is x - mean, g is gy, t its tangent, u the tangent of x.
+struct TangentSums {
+  double g = 0, eg = 0, t = 0, et = 0, u = 0, eu = 0, ug = 0;
+  void join(const TangentSums& o) {
+    g += o.g, eg += o.eg, t += o.t, et += o.et, u += o.u, eu += o.eu, ug += o.ug;
+  }
+};
+
+template <class C>
+struct TangentVectors {
+  Vec<C> g{C{0}}, eg{C{0}}, t{C{0}}, et{C{0}}, u{C{0}}, eu{C{0}}, ug{C{0}};
+  void add(Vec<C> e, Vec<C> gy, Vec<C> dgy, Vec<C> dx) {
+    g += gy, eg += e * gy, t += dgy, et += e * dgy, u += dx, eu += e * dx, ug += dx * gy;
+  }
+};
+
+// Operands of the tangent; dx and dgy may be null for zero.
+template <class T>
+struct TangentOperands {
+  const T *x, *gy, *dx, *dgy;
+
+  // Calls body(e, gy, dgy, dx) at a place of the run that starts at `offset`.
+  template <class C, class At, class Body>
+  void visit(int64_t offset, At at, Vec<C> mean, Body&& body) const {
+    const Vec<C> zero(C{0});
+    body(read(x + offset, at) - mean, read(gy + offset, at), dgy ? read(dgy + offset, at) : zero,
+         dx ? read(dx + offset, at) : zero);
+  }
+};
+
+template <class T, class C = compute_t<T>>
+void channel_tangent_sums(const Layout& l, const TangentOperands<T>& from, const C* mean,
+                          TangentSums* partial, const Blocks& blocks) {
+  per_channel(
+      l, partial, blocks,
+      [&](int64_t i, int64_t c) {
+        TangentVectors<C> sum;
+        row_each<C>(l.inner, [&](auto at) {
+          from.template visit<C>((i * l.channels + c) * l.inner, at, Vec<C>(mean[c]),
+                                 [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> u) {
+                                   sum.add(within(at, e, C{0}), g, t, u);
+                                 });
+        });
+        return TangentSums{horizontal_sum(sum.g),  horizontal_sum(sum.eg), horizontal_sum(sum.t),
+                           horizontal_sum(sum.et), horizontal_sum(sum.u),  horizontal_sum(sum.eu),
+                           horizontal_sum(sum.ug)};
+      },
+      [&](int64_t begin, int64_t end, TangentSums* to) {
+        row_each<C>(l.channels, [&](auto at) {
+          TangentVectors<C> sum;
+          for (int64_t r = begin; r < end; ++r)
+            from.template visit<C>(r * l.channels, at, read(mean, at),
+                                   [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> u) { sum.add(e, g, t, u); });
+          const int64_t n = std::min<int64_t>(Vec<C>::width, l.channels - at.i);
+          for (int k = 0; k < n; ++k)
+            to[at.i + k] = {sum.g[k], sum.eg[k], sum.t[k], sum.et[k],
+                            sum.u[k], sum.eu[k], sum.ug[k]};
+        });
+      });
+}
+
+}  // namespace
+
+// With P(v) = rstd * (v - mean(v) - xhat * mean(xhat v)), the gradient is gx = gamma P(gy), and xhat moves by
+// P(dx), rstd by -rstd^2 mean(xhat dx). Differentiating,
+//   dgx = dgamma P(gy) + gamma (P(dgy) - rstd (mean(xhat dx) P(gy) + mean(xhat gy) P(dx) + xhat mean(P(dx) gy))),
+// which is a combination of gy, dgy, dx, x - mean and 1 with one factor of each per channel.
+void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View rstd, View gy,
+                                 View dx, View dgamma, View dgy, View dgx, View dggamma,
+                                 View dgbeta) {
+  const Layout l("batch_norm_gradient_tangent", x);
+  const DType wide = compute_dtype(x.dtype);
+  check_alike("batch_norm_gradient_tangent", {{"x", x},
+                                              {"gy", gy},
+                                              {"dx", dx, optional},
+                                              {"dgy", dgy, optional},
+                                              {"dgx", dgx, optional}});
+  check_operands("batch_norm_gradient_tangent", {l.channels}, x.dtype, wide,
+                 {{"gamma", gamma, optional},
+                  {"mean", mean},
+                  {"rstd", rstd},
+                  {"dgamma", dgamma, optional},
+                  {"dggamma", dggamma, optional},
+                  {"dgbeta", dgbeta, optional}});
+  for_float(x.dtype, "batch_norm_gradient_tangent", [&]<class T>() {
+    using C = compute_t<T>;
+    const TangentOperands<T> from{x.as<const T>(), gy.as<const T>(), dx.as<const T>(), dgy.as<const T>()};
+    const Parameter<C> gammas(s, gamma, l.channels, C{1}), moved(s, dgamma, l.channels, C{0}),
+        centre(s, mean, l.channels, C{0}), width(s, rstd, l.channels, C{1});
+    const Blocks blocks = sample_blocks(l);
+    const Scratch sums_scratch = s.scratch(
+        static_cast<size_t>(std::max<int64_t>(1, blocks.count) * l.channels) * sizeof(TangentSums));
+    TangentSums* sums = sums_scratch.as<TangentSums>();
+    if (blocks.count == 0)
+      std::fill_n(sums, l.channels, TangentSums{});
+    else
+      channel_tangent_sums(l, from, centre.data(), sums, blocks);
+
+    const double n = l.per_channel(), share = n > 0 ? 1 / n : 0;
+    const Scratch scratch = s.scratch(static_cast<size_t>(5 * l.channels) * sizeof(C));
+    C *of_gy = scratch.as<C>(), *of_dgy = of_gy + l.channels, *of_dx = of_dgy + l.channels,
+      *of_e = of_dx + l.channels, *constant = of_e + l.channels;
+    for (int64_t c = 0; c < l.channels; ++c) {
+      const double r = static_cast<double>(width[c]), r2 = r * r, k = static_cast<double>(gammas[c]),
+                   dk = static_cast<double>(moved[c]);
+      const TangentSums& m = sums[c];
+      const double g = m.g * share, eg = m.eg * share, t = m.t * share, et = m.et * share,
+                   u = m.u * share, eu = m.eu * share, ug = m.ug * share;
+      of_gy[c] = static_cast<C>(r * (dk - k * r2 * eu));
+      of_dgy[c] = static_cast<C>(k * r);
+      of_dx[c] = static_cast<C>(-k * r * r2 * eg);
+      of_e[c] = static_cast<C>(-r * r2 * (dk * eg + k * (et + ug - u * g)) + 3 * k * r * r2 * r2 * eg * eu);
+      constant[c] = static_cast<C>(-r * g * (dk - k * r2 * eu) - k * r * t + k * r * r2 * eg * u);
+    }
+    fill_from(dggamma, [&](int64_t c) {
+      const double r = static_cast<double>(width[c]);
+      const TangentSums& m = sums[c];
+      return r * (m.et + m.ug - m.u * m.g * share - r * r * m.eu * m.eg * share);
+    });
+    fill_from(dgbeta, [&](int64_t c) { return sums[c].t; });
+    if (!dgx.data) return;
+
+    T* to = dgx.as<T>();
+    l.each([&](int64_t i, int64_t c) {
+      const bool columns = l.inner == 1;
+      const int64_t offset = columns ? i * l.channels : (i * l.channels + c) * l.inner;
+      row_each<C>(columns ? l.channels : l.inner, [&](auto at) {
+        const auto factor = [&](const C* p) { return columns ? read(p, at) : Vec<C>(p[c]); };
+        from.template visit<C>(offset, at, factor(centre.data()), [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> v) {
+          const Vec<C> sum = fma(factor(of_gy), g, fma(factor(of_dgy), t, fma(factor(of_dx), v,
+                                 fma(factor(of_e), e, factor(constant)))));
+          write(to + offset, at, sum);
+        });
+      });
+    });
   });
 }
 
