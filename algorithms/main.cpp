@@ -108,6 +108,12 @@ Status run(RunOptions& options) {
   return done;
 }
 
+/// CLI11 alone would take -1 for the largest unsigned number.
+std::string natural_number(const std::string& text) {
+  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+  return digits ? "" : concat("'", text, "' is not a natural number");
+}
+
 void define_run(CLI::App& command, RunOptions& options) {
   command.add_option("NAME", options.name, "the algorithm")->required();
   command.add_option("--device", options.device, "auto, cpu, cuda:N or simt")
@@ -120,7 +126,9 @@ void define_run(CLI::App& command, RunOptions& options) {
                   "KEY=VALUE: one setting, after --config; repeatable")
       ->expected(1)
       ->take_all();
-  command.add_option("--seed", options.context.seed, "of everything random")->capture_default_str();
+  command.add_option("--seed", options.context.seed, "of everything random")
+      ->capture_default_str()
+      ->check(natural_number);
   command.add_option("--out", options.context.out, "folder for report, curves and checkpoints");
   command.add_flag("--resume", options.context.resume, "go on from the checkpoint in --out");
   command.add_option("--threads", options.threads, "CPU threads (default: all)")
@@ -140,12 +148,11 @@ Status parse_and_run(int argc, char** argv) {
       "on it",
       "tessera");
   app.set_version_flag("--version", "tessera " TESSERA_VERSION);
-  app.require_subcommand(1);
-  app.footer(program_examples);
   CLI::App* list_command = app.add_subcommand("list", "the algorithms, one line each");
   CLI::App* info_command =
       app.add_subcommand("info", "versions, devices and why one is absent, CPU kernels, BLAS");
   CLI::App* run_command = app.add_subcommand("run", "run an algorithm and print its results");
+  app.footer(program_examples);  // after the subcommands, which would inherit it
   RunOptions options;
   define_run(*run_command, options);
   try {
@@ -155,7 +162,9 @@ Status parse_and_run(int argc, char** argv) {
   }
   if (*list_command) return list();
   if (*info_command) return info();
-  return run(options);
+  if (*run_command) return run(options);
+  std::cerr << app.help();
+  return wrong_usage;
 }
 
 }  // namespace

@@ -1,9 +1,15 @@
 #include "tessera/algorithms/registry.hpp"
 
+#include "tessera/algorithms/node_classification/experiment.hpp"
+
 namespace tessera::algorithms {
 
 std::span<const Algorithm> registry() {
-  static const std::vector<Algorithm> list{};
+  static const std::vector<Algorithm> list{
+      algorithm("node_classification",
+                "labels of the nodes of a graph from a few known ones, by an MLP or a GCN",
+                node_classification::run),
+  };
   return list;
 }
 

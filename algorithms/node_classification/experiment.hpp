@@ -1,0 +1,31 @@
+#pragma once
+
+#include "tessera/algorithms/experiment.hpp"
+#include "tessera/algorithms/node_classification/node_classification.hpp"
+#include "tessera/models/data/synthetic.hpp"
+
+namespace tessera::algorithms::node_classification {
+
+/// Settings of the experiment; config.json holds the same defaults.
+struct Config : Options {
+  int64_t runs = 10;  // trainings, each with its own seed (and split where there are several)
+  models::SplitKind split = models::SplitKind::public_;
+  bool normalize_features = true;
+  int64_t checkpoint_every = 100;
+  models::SyntheticGraphOptions graph;  // used when no --data is given
+
+  static void visit(auto& self, auto&& f) {
+    Options::visit(self, f);
+    f("runs", self.runs, "trainings with different seeds");
+    f("split", self.split, "public, fixed (number run % splits) or random (60/20/20 per class)");
+    f("normalize_features", self.normalize_features, "divide the rows by their sums");
+    f("checkpoint_every", self.checkpoint_every, "epochs, with --out");
+    f("graph", self.graph);
+  }
+};
+
+/// Trains `config.runs` networks on the graph file `context.data`, or on a synthetic graph, and
+/// reports train, validation and test accuracy, seconds per training, and mean curves.
+Report run(const Config& config, Context& context);
+
+}  // namespace tessera::algorithms::node_classification

@@ -1,0 +1,266 @@
+// The program as its users meet it: what it prints, what it leaves, how it ends.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tessera/algorithms/registry.hpp"
+#include "tessera/runtime/error.hpp"
+
+namespace tessera::algorithms {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Ended {
+  int status = -1;   // exit status; 128 + signal when killed
+  std::string text;  // both streams
+};
+
+/// Starts the program with both streams in a pipe.
+class Running {
+ public:
+  explicit Running(std::vector<std::string> arguments) {
+    int ends[2];
+    if (pipe(ends) != 0) throw Error(ErrorKind::io, "pipe");
+    process_ = fork();
+    if (process_ == 0) {
+      dup2(ends[1], STDOUT_FILENO);
+      dup2(ends[1], STDERR_FILENO);
+      close(ends[0]);
+      close(ends[1]);
+      std::string program = TESSERA_PROGRAM_FILE;
+      std::vector<char*> argv{program.data()};
+      for (std::string& argument : arguments) argv.push_back(argument.data());
+      argv.push_back(nullptr);
+      execv(program.c_str(), argv.data());
+      _exit(127);
+    }
+    close(ends[1]);
+    output_ = ends[0];
+  }
+  ~Running() {
+    if (output_ >= 0) wait();
+  }
+
+  void signal(int number) { kill(process_, number); }
+
+  Ended wait() {
+    Ended ended;
+    std::array<char, 4096> buffer;
+    for (ssize_t n; (n = read(output_, buffer.data(), buffer.size())) > 0;)
+      ended.text.append(buffer.data(), static_cast<size_t>(n));
+    close(output_);
+    output_ = -1;
+    int status = 0;
+    waitpid(process_, &status, 0);
+    ended.status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return ended;
+  }
+
+ private:
+  pid_t process_ = -1;
+  int output_ = -1;
+};
+
+Ended run_program(std::vector<std::string> arguments) { return Running(std::move(arguments)).wait(); }
+
+std::string content(const fs::path& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+class Program : public testing::Test {
+ protected:
+  Program() : folder(fs::temp_directory_path() / concat("tessera_program_", getpid())) {
+    fs::remove_all(folder);
+    fs::create_directories(folder);
+  }
+  ~Program() override { fs::remove_all(folder); }
+
+  /// A run that takes a fraction of a second, plus `more`.
+  std::vector<std::string> quick(std::vector<std::string> more = {}) const {
+    std::vector<std::string> arguments{
+        "run",   "node_classification", "--set", "graph.nodes=60", "--set", "epochs=5", "--set",
+        "runs=2"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    return arguments;
+  }
+  void expect_usage_error(const std::vector<std::string>& arguments, const std::string& part) {
+    const Ended ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 2) << ended.text;
+    EXPECT_NE(ended.text.find(part), std::string::npos) << ended.text;
+  }
+  void expect_failure(const std::vector<std::string>& arguments, const std::string& part) {
+    const Ended ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 1) << ended.text;
+    EXPECT_NE(ended.text.find(part), std::string::npos) << ended.text;
+  }
+
+  fs::path folder;
+};
+
+TEST_F(Program, ListsEveryAlgorithm) {
+  const Ended ended = run_program({"list"});
+  EXPECT_EQ(ended.status, 0);
+  for (const Algorithm& a : registry())
+    EXPECT_NE(ended.text.find(concat(a.name, "  ")), std::string::npos) << a.name;
+}
+
+TEST_F(Program, TellsVersionAndSurroundings) {
+  EXPECT_EQ(run_program({"--version"}).text.substr(0, 8), "tessera ");
+  const Ended info = run_program({"info"});
+  EXPECT_EQ(info.status, 0);
+  for (const char* part : {"cpu_kernels: cpu ", "blas: ", "threads: ", "\ncpu: ", "cuda", "simt"})
+    EXPECT_NE(info.text.find(part), std::string::npos) << part;
+}
+
+TEST_F(Program, HelpsAtEachLevel) {
+  const std::vector<std::pair<std::vector<std::string>, std::string>> levels{
+      {{"--help"}, "examples:"},
+      {{"run", "--help"}, "--resume"},
+      {{"run", "node_classification", "--help"}, "weight_decay"}};
+  for (const auto& [arguments, part] : levels) {
+    const Ended ended = run_program(arguments);
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_NE(ended.text.find(part), std::string::npos) << ended.text;
+    EXPECT_NE(ended.text.find("tessera run node_classification"), std::string::npos);
+  }
+}
+
+TEST_F(Program, ExplainsWrongUsage) {
+  expect_usage_error({}, "examples:");
+  expect_usage_error({"bogus"}, "bogus");
+  expect_usage_error({"run"}, "NAME");
+  expect_usage_error({"run", "node_clasification"}, "node_classification");
+  expect_usage_error(quick({"--bogus"}), "--bogus");
+  expect_usage_error(quick({"--set", "epoch=3"}), "epochs");  // the nearest name
+  expect_usage_error(quick({"--set", "epochs"}), "epochs");   // no value
+  expect_usage_error(quick({"--set", "epochs=many"}), "epochs");
+  expect_usage_error(quick({"--set", "model=gnc"}), "gcn");
+  expect_usage_error(quick({"--device", "gpu"}), "gpu");
+  expect_usage_error(quick({"--threads", "0"}), "threads");
+  expect_usage_error(quick({"--seed", "-1"}), "seed");
+  expect_usage_error(quick({"--resume"}), "--out");
+}
+
+TEST_F(Program, ExplainsFailures) {
+  expect_failure(quick({"--data", (folder / "missing.npz").string()}), "missing.npz");
+  expect_failure(quick({"--config", (folder / "missing.json").string()}), "missing.json");
+  expect_failure(quick({"--device", "cuda:99"}), "cuda:99");
+  expect_failure(quick({"--resume", "--out", folder.string()}), "checkpoint.safetensors");
+  expect_failure(quick({"--out", "/proc/nothing"}), "/proc/nothing");
+  std::ofstream(folder / "broken.npz") << "PK but nothing more";
+  expect_failure(quick({"--data", (folder / "broken.npz").string()}), "broken.npz");
+}
+
+TEST_F(Program, RefusesAReadOnlyFolderBeforeTraining) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write anywhere";
+  fs::permissions(folder, fs::perms::owner_read | fs::perms::owner_exec);
+  expect_failure(quick({"--out", (folder / "results").string()}), "results");
+  fs::permissions(folder, fs::perms::owner_all);
+}
+
+TEST_F(Program, TellsWhenStandardOutputIsFull) {
+  if (!fs::exists("/dev/full")) GTEST_SKIP() << "no /dev/full";
+  const std::string command =
+      std::string("'") + TESSERA_PROGRAM_FILE + "' list >/dev/full 2>/dev/null";
+  EXPECT_EQ(WEXITSTATUS(std::system(command.c_str())), 1);
+}
+
+TEST_F(Program, RunsAndReports) {
+  const Ended ended = run_program(quick({"--out", folder.string(), "--seed", "9"}));
+  ASSERT_EQ(ended.status, 0) << ended.text;
+  for (const char* part : {"metric", "test_accuracy", "node_classification on cpu, seed 9"})
+    EXPECT_NE(ended.text.find(part), std::string::npos) << ended.text;
+  EXPECT_EQ(ended.text.find('\r'), std::string::npos);  // no bar where there is no terminal
+
+  const Json report = parse_json(content(folder / "report.json"), "report.json");
+  EXPECT_EQ(*report.find("algorithm")->get_if<std::string>(), "node_classification");
+  EXPECT_EQ(*report.find("seed")->get_if<int64_t>(), 9);
+  EXPECT_EQ(*report.find("config")->find("epochs")->get_if<int64_t>(), 5);
+  EXPECT_EQ(
+      report.find("metrics")->find("test_accuracy")->find("runs")->get_if<Json::Array>()->size(),
+      2u);
+  for (const char* name : {"curves.svg", "curves.csv", "config.json", "checkpoint.safetensors"})
+    EXPECT_TRUE(fs::exists(folder / name)) << name;
+}
+
+TEST_F(Program, ConfigFileRepeatsTheRun) {
+  ASSERT_EQ(run_program(quick({"--out", (folder / "first").string(), "--set", "hidden=7"})).status, 0);
+  ASSERT_EQ(
+      run_program({"run", "node_classification", "--config",
+               (folder / "first" / "config.json").string(), "--out", (folder / "second").string()})
+          .status,
+      0);
+  EXPECT_FALSE(content(folder / "first" / "curves.csv").empty());
+  EXPECT_EQ(content(folder / "first" / "curves.csv"), content(folder / "second" / "curves.csv"));
+}
+
+TEST_F(Program, ThreadCountDoesNotChangeTheResult) {
+  for (const char* threads : {"1", "2"}) {
+    ASSERT_EQ(run_program(quick({"--threads", threads, "--out", (folder / threads).string()})).status,
+              0);
+  }
+  EXPECT_FALSE(content(folder / "1" / "curves.csv").empty());
+  EXPECT_EQ(content(folder / "1" / "curves.csv"), content(folder / "2" / "curves.csv"));
+}
+
+TEST_F(Program, InterruptedAndResumedRunsAreWholeRuns) {
+  const auto arguments = [&](const char* out, bool resume) {
+    std::vector<std::string> all{"run",   "node_classification", "--set", "graph.nodes=60",
+                                 "--set", "epochs=400",          "--set", "runs=3",
+                                 "--set", "checkpoint_every=50", "--out", (folder / out).string()};
+    if (resume) all.push_back("--resume");
+    return all;
+  };
+  ASSERT_EQ(run_program(arguments("straight", false)).status, 0);
+
+  // Interrupt as soon as a checkpoint is there, then again and again, each time some steps later.
+  Running first(arguments("stopped", false));
+  const fs::path checkpoint = folder / "stopped" / "checkpoint.safetensors";
+  for (int i = 0; i < 2000 && !fs::exists(checkpoint); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  ASSERT_TRUE(fs::exists(checkpoint));
+  first.signal(SIGINT);
+  Ended ended = first.wait();
+  int interruptions = ended.status == 130;
+  EXPECT_TRUE(ended.status == 130 || ended.status == 0) << ended.text;
+  for (int delay = 20; delay < 2000 && ended.status != 0; delay *= 2) {
+    Running next(arguments("stopped", true));
+    std::this_thread::sleep_for(std::chrono::milliseconds(delay));
+    next.signal(delay % 3 == 0 ? SIGKILL : SIGINT);  // a kill must not damage the checkpoint either
+    ended = next.wait();
+    interruptions += ended.status == 130;
+  }
+  if (ended.status != 0) {
+    ended = run_program(arguments("stopped", true));
+  }
+  ASSERT_EQ(ended.status, 0) << ended.text;
+  EXPECT_GT(interruptions, 0);
+  EXPECT_EQ(content(folder / "straight" / "curves.csv"),
+            content(folder / "stopped" / "curves.csv"));
+}
+
+TEST_F(Program, ResumeRefusesOtherSettings) {
+  ASSERT_EQ(run_program(quick({"--out", folder.string()})).status, 0);
+  for (const std::vector<std::string>& other : {std::vector<std::string>{"--set", "hidden=8"},
+                                                {"--seed", "4"},
+                                                {"--set", "graph.nodes=61"}}) {
+    auto arguments = quick({"--out", folder.string(), "--resume"});
+    arguments.insert(arguments.end(), other.begin(), other.end());
+    expect_failure(arguments, "cannot be resumed");
+  }
+}
+
+}  // namespace
+}  // namespace tessera::algorithms
