@@ -19,6 +19,7 @@ const Backend cpu_backend{
     .spmm = &spmm_kernels,
     .conv = &conv_kernels,
     .pool = &pool_kernels,
+    .attention = &attention_kernels,
     .sort = &sort_kernels,
 };
 
