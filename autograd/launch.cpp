@@ -29,6 +29,10 @@ void check_same(std::string_view operation, const Tensor& a, const Tensor& b) {
            "; convert one with cast");
 }
 
+void check_floating(std::string_view operation, const Tensor& x) {
+  TS_CHECK(is_float(x.dtype()), operation, ": operands must be floating, have ", x);
+}
+
 void check_rank(std::string_view operation, std::string_view what, const Tensor& x, int rank) {
   TS_CHECK(x.rank() == rank, operation, ": ", what, " must have ", rank, " dimensions, is ", x);
 }

@@ -11,7 +11,8 @@ namespace tessera::autograd {
 /// Throws naming `operation` unless both are on one device (and of one dtype).
 void check_same_device(std::string_view operation, const Tensor& a, const Tensor& b);
 void check_same(std::string_view operation, const Tensor& a, const Tensor& b);
-/// Throws unless x has the given number of dimensions.
+/// Throws unless x is floating; unless x has the given number of dimensions.
+void check_floating(std::string_view operation, const Tensor& x);
 void check_rank(std::string_view operation, std::string_view what, const Tensor& x, int rank);
 
 Tensor empty_like(const Tensor& x);  // contiguous, uninitialised

@@ -46,8 +46,8 @@ bool differentiable(const Var& y) { return y.defined() && is_float(y.dtype()); }
 bool any_differentiable(Inputs y) { return std::any_of(y.begin(), y.end(), differentiable); }
 
 void evaluate(const Op& op, Inputs x, Outputs y) {
-  for (size_t i = 0; i < x.size(); ++i)
-    TS_CHECK(is_float(x[i].dtype()), op.name(), ": input ", i, " must be floating, is ", x[i]);
+  for (const Var& v : x)
+    TS_CHECK(is_float(v.dtype()), op.name(), ": operands must be floating, have ", v.value());
   op.eval(Values(x), y);
 }
 

@@ -8,12 +8,12 @@
 namespace tessera::autograd {
 
 struct AttentionOptions {
-  std::optional<double> scale;  // 1 / sqrt(dim) unless given
+  std::optional<double> scale = {};  // 1 / sqrt(dim) unless given
   bool causal = false;          // query i sees key j where j - keys <= i - queries
-  Tensor mask;         // bool, broadcasts to [..., queries, keys]: true where the query sees the key
-  Tensor key_lengths;  // i32 / i64 of the leading extents: keys from there on are hidden
+  Tensor mask = {};         // bool, broadcasts to [..., queries, keys]: true where the query sees the key
+  Tensor key_lengths = {};  // i32 / i64 of the leading extents: keys from there on are hidden
   double dropout = 0;  // of probabilities, regenerated from `rng` in the gradient
-  RngState rng;
+  RngState rng = {};
 };
 
 /// softmax(scale * q k' + bias) v without storing the [queries, keys] matrix. q [..., queries, dim],

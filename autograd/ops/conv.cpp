@@ -150,6 +150,7 @@ Var conv2d_transposed(const Var& x, const Var& weight, const Var& bias, const Co
     image[2 + i] = (x.shape()[2 + i] - 1) * params.stride[i] - 2 * params.padding[i] +
                    params.dilation[i] * (weight.shape()[2 + i] - 1) + 1 + output_padding[i];
   }
+  if (bias.defined()) check_same("conv2d_transposed", x.value(), bias.value());
   const Var y = data_gradient(x, weight, image, params);
   return bias.defined() ? y + reshape(bias, {bias.numel(), 1, 1}) : y;
 }

@@ -130,6 +130,7 @@ Var masked_fill(const Var& x, const Tensor& mask, double value) {
 }
 
 std::pair<Var, Tensor> top_k(const Var& x, int64_t k) {
+  check_floating("top_k", x.value());
   TS_CHECK(x.rank() >= 1 && k >= 0 && k <= x.size(-1), "top_k: ", k, " of ", x);
   Shape shape = x.shape();
   shape[x.rank() - 1] = k;

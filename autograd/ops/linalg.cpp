@@ -19,6 +19,7 @@ Var mT(const Var& x) { return transpose(x, -1, -2); }
 Var symmetric_part(const Var& x) { return 0.5 * (x + mT(x)); }
 
 void check_matrix(std::string_view name, const Tensor& a, bool square) {
+  TS_CHECK(a.dtype() == DType::f32 || a.dtype() == DType::f64, name, ": only f32 and f64, not ", a);
   TS_CHECK(a.rank() >= 2 && (!square || a.size(-1) == a.size(-2)), name, ": ", a, " is not a ",
            square ? "square matrix" : "matrix");
 }
@@ -311,7 +312,8 @@ Var logdet(const Var& a) {
 }
 
 Var gram(const Var& x) {
-  check_matrix("gram", x.value(), false);
+  check_floating("gram", x.value());
+  TS_CHECK(x.rank() >= 2, "gram: ", x, " is not a matrix");
   return matmul(mT(x), x);
 }
 

@@ -27,7 +27,7 @@ Var solve(const Var& a, const Var& b);  // x with a x = b
 Var inverse(const Var& a);
 /// log |det a| of a symmetric positive definite a: shape [...].
 Var logdet(const Var& a);
-/// x' x of x [..., m, n].
+/// x' x of x [..., m, n]; halves too.
 Var gram(const Var& x);
 
 struct QrResult {

@@ -245,6 +245,7 @@ Var reduce_losses(const Var& losses, LossReduction reduction) {
 
 Var difference(std::string_view name, const Var& x, const Var& target) {
   TS_CHECK(x.shape() == target.shape(), name, ": ", x, " against a target ", target);
+  check_floating(name, x.value());
   check_same(name, x.value(), target.value());
   return x - target;
 }
@@ -308,6 +309,7 @@ Var huber_loss(const Var& x, const Var& target, double delta, LossReduction redu
 }
 
 Var kl_divergence(const Var& log_p, const Var& log_q, LossReduction reduction) {
+  check_floating("kl_divergence", log_p.value());
   TS_CHECK(log_p.rank() >= 1, "kl_divergence: scalars");
   // Where p = 0 the term is 0, whatever its logarithm.
   const Tensor nothing = equal(log_p, -std::numeric_limits<double>::infinity());

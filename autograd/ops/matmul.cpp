@@ -94,6 +94,7 @@ Var as_matrix(const Var& x) {
 }  // namespace
 
 Var matmul(const Var& a, const Var& b) {
+  check_floating("matmul", a.value());
   // One large product instead of a batch of small ones with a shared right side.
   if (a.rank() > 2 && b.rank() == 2) {
     Shape shape = a.shape();
@@ -104,6 +105,7 @@ Var matmul(const Var& a, const Var& b) {
 }
 
 Var linear(const Var& x, const Var& weight, const Var& bias) {
+  check_floating("linear", x.value());
   TS_CHECK(x.rank() >= 1 && weight.rank() == 2, "linear: ", x, " with weight ", weight);
   if (x.rank() == 2) return apply_op<Linear>(x, weight, bias);
   Shape shape = x.shape();

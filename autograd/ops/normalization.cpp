@@ -43,14 +43,14 @@ struct Sets {
     return Shape(std::span(x.begin(), static_cast<size_t>(x.rank() - 1)));
   }
 
-  void check(const Tensor& x, const Var& gamma, const Var& beta) const {
-    TS_CHECK(x.rank() >= (per_channel() ? 2 : 1), name(), ": no channels in ", x);
+  void check(std::string_view operation, const Tensor& x, const Var& gamma, const Var& beta) const {
+    TS_CHECK(x.rank() >= (per_channel() ? 2 : 1), operation, ": no channels in ", x);
     for (const Var* parameter : {&gamma, &beta}) {
       if (!parameter->defined()) continue;
-      check_same_device(name(), x, parameter->value());
+      check_same_device(operation, x, parameter->value());
       const bool fits = parameter->shape() == Shape{channels(x.shape())} &&
                         (parameter->dtype() == x.dtype() || parameter->dtype() == compute_dtype(x.dtype()));
-      TS_CHECK(fits, name(), ": gamma or beta ", *parameter, " for ", x);
+      TS_CHECK(fits, operation, ": gamma or beta ", *parameter, " for ", x);
     }
   }
 
@@ -282,7 +282,7 @@ struct Normalize final : Op {
 };
 
 Var normalize(const std::shared_ptr<Normalize>& op, const Var& x, const Var& gamma, const Var& beta) {
-  op->sets.check(x.value(), gamma, beta);
+  op->sets.check(op->name(), x.value(), gamma, beta);
   const Var in[] = {x, gamma, beta};
   Var out[3];
   apply_op(op, in, out);
@@ -340,7 +340,7 @@ Var batch_norm(const Var& x, const Var& gamma, const Var& beta, Tensor running_m
 
 Var batch_norm_inference(const Var& x, const Var& gamma, const Var& beta, const Tensor& mean,
                          const Tensor& variance, double epsilon) {
-  Sets{Sets::Kind::batch, epsilon}.check(x.value(), gamma, beta);
+  Sets{Sets::Kind::batch, epsilon}.check("batch_norm_inference", x.value(), gamma, beta);
   for (const Tensor* statistic : {&mean, &variance}) {
     check_same_device("batch_norm_inference", x.value(), *statistic);
     TS_CHECK(statistic->shape() == Shape{x.size(1)}, "batch_norm_inference: statistics ", *statistic,

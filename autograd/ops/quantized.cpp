@@ -185,6 +185,8 @@ Var fake_quantize(const Var& x, const Var& scale, CodeRange range, const Tensor&
 
 Var quantized_linear(const Var& x, const QuantizedTensor& weight, const Var& bias) {
   weight.validate();
+  check_floating("quantized_linear", x.value());
+  if (bias.defined()) check_same("quantized_linear", x.value(), bias.value());
   TS_CHECK(weight.shape.rank() == 2 && x.rank() >= 1 && x.size(-1) == weight.shape[1], "quantized_linear: ", x,
            " with ", weight);
   Shape shape = x.shape();

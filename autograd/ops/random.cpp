@@ -30,6 +30,7 @@ Var dropout(const Var& x, double probability, RngState rng) {
 }
 
 Var gaussian_noise(const Var& x, double deviation, RngState rng) {
+  check_floating("gaussian_noise", x.value());
   return add(x, normal(x.shape(), 0.0, deviation, rng, x.dtype(), x.device()));
 }
 

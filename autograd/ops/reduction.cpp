@@ -165,6 +165,7 @@ Var norm(const Var& x, const Axes& axes, bool keep_axes) {
 Var norm(const Var& x) { return norm(x, all_axes(x.rank())); }
 
 Var logsumexp(const Var& x, int axis, bool keep_axis) {
+  check_floating("logsumexp", x.value());
   axis = normalize_axis("logsumexp", axis, x.rank());
   TS_CHECK(x.shape()[axis] > 0, "logsumexp: nothing along axis ", axis, " of ", x);
   Tensor shift = reduce(ReduceOp::maximum, x.value(), {axis}, true);

@@ -218,7 +218,10 @@ Var concat(Inputs x, int axis) {
 
 Var stack(Inputs x, int axis) {
   Vars parts;
-  for (const Var& v : x) parts.push_back(unsqueeze(v, axis));
+  for (const Var& v : x) {
+    check_floating("stack", v.value());
+    parts.push_back(unsqueeze(v, axis));
+  }
   return concat(parts, axis);
 }
 

@@ -412,6 +412,7 @@ Var segment_mean(const Var& x, const Tensor& offsets) {
 
 Var segment_max(const Var& x, const Tensor& offsets) {
   check_offsets("segment_max", offsets);
+  check_floating("segment_max", x.value());
   check_rank("segment_max", "x", x.value(), 2);
   check_same_device("segment_max", x.value(), offsets);
   const Tensor y = with_rows(x.value(), offsets.size(0) - 1);

@@ -54,12 +54,17 @@ def row_wise(rec):
             {"x": 4.0}, x=(5, 11), w=(11,), b=(11,))
 
 
+def positive(name, count):
+    """Around 1, rounded to float32, in which it is stored."""
+    return uniform(name, (count,), 0.5, 1.0).astype(np.float32).astype(np.float64)
+
+
 def batch_norm(rec):
     for case, shape in (("batch_norm_train", (4, 3, 5, 3)), ("batch_norm_train_2d", (9, 5))):
         channels = shape[1]
         inputs = rec.inputs(case, {"x": 2.0}, x=shape, w=(channels,), b=(channels,))
         mean = torch.from_numpy(uniform(case + ".running_mean", (channels,)))
-        var = torch.from_numpy(uniform(case + ".running_var", (channels,), 0.5, 1.0))
+        var = torch.from_numpy(positive(case + ".running_var", channels))
         rec.put(case, running_mean=mean.numpy().astype(np.float32),
                 running_var=var.numpy().astype(np.float32))
         # batch_norm updates both statistics in place.
@@ -71,7 +76,7 @@ def batch_norm(rec):
 def batch_norm_eval(rec):
     case = "batch_norm_eval"
     mean = uniform(case + ".running_mean", (3,))
-    var = uniform(case + ".running_var", (3,), 0.5, 1.0)
+    var = positive(case + ".running_var", 3)
     rec.put(case, running_mean=mean.astype(np.float32), running_var=var.astype(np.float32))
     rec.run(case, lambda x, w, b: F.batch_norm(x, torch.from_numpy(mean), torch.from_numpy(var),
                                                w, b, False, 0.1, 1e-5),
