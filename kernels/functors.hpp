@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "tessera/kernels/elementwise.hpp"
+#include "tessera/kernels/optimizer.hpp"
 #include "tessera/runtime/host_device.hpp"
 
 /// Every scalar formula of the elementwise and optimizer kernels, once. V is float, double, an
@@ -251,5 +252,59 @@ TS_HD auto binary(V x, V y) {
   if constexpr (op == BinaryOp::gelu_tanh_gradient) return x * gelu_tanh_derivative(y);
   if constexpr (op == BinaryOp::silu_gradient) return x * silu_derivative(y);
 }
+
+// --- optimizer steps: p, m, v of one element, g its gradient ---
+
+/// AdamParams with everything that is the same for all elements worked out. T is the compute type.
+template <class T>
+struct AdamStep {
+  T gradient_factor, l2, shrink, one_minus_beta1, beta2, one_minus_beta2, rate, root_factor,
+      epsilon;
+
+  AdamStep(const AdamParams& a, double factor)
+      : gradient_factor(static_cast<T>(factor)),
+        l2(static_cast<T>(a.decoupled ? 0 : a.weight_decay)),
+        shrink(static_cast<T>(a.decoupled ? 1 - a.learning_rate * a.weight_decay : 1)),
+        one_minus_beta1(static_cast<T>(1 - a.beta1)),
+        beta2(static_cast<T>(a.beta2)),
+        one_minus_beta2(static_cast<T>(1 - a.beta2)),
+        rate(
+            static_cast<T>(a.learning_rate / (1 - std::pow(a.beta1, static_cast<double>(a.step))))),
+        root_factor(
+            static_cast<T>(1 / std::sqrt(1 - std::pow(a.beta2, static_cast<double>(a.step))))),
+        epsilon(static_cast<T>(a.epsilon)) {}
+
+  template <class V>
+  TS_HD void operator()(V& p, V& m, V& v, V g) const {
+    g = fma(V(l2), p, V(gradient_factor) * g);
+    m = fma(V(one_minus_beta1), g - m, m);
+    v = fma(V(one_minus_beta2) * g, g, V(beta2) * v);
+    p = fma(V(-rate), m / fma(sqrt(v), V(root_factor), V(epsilon)), V(shrink) * p);
+  }
+};
+
+template <class T>
+struct SgdStep {
+  T gradient_factor, l2, momentum, inflow, rate;
+
+  SgdStep(const SgdParams& s, double factor)
+      : gradient_factor(static_cast<T>(factor)),
+        l2(static_cast<T>(s.weight_decay)),
+        momentum(static_cast<T>(s.momentum)),
+        inflow(static_cast<T>(1 - s.dampening)),
+        rate(static_cast<T>(s.learning_rate)) {}
+
+  template <class V>
+  TS_HD void plain(V& p, V g) const {
+    g = fma(V(l2), p, V(gradient_factor) * g);
+    p = fma(V(-rate), g, p);
+  }
+  template <bool nesterov, class V>
+  TS_HD void with_momentum(V& p, V& buffer, V g) const {
+    g = fma(V(l2), p, V(gradient_factor) * g);
+    buffer = fma(V(momentum), buffer, V(inflow) * g);
+    p = fma(V(-rate), nesterov ? fma(V(momentum), buffer, g) : buffer, p);
+  }
+};
 
 }  // namespace tessera::kernels::functors

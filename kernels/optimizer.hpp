@@ -23,9 +23,10 @@ struct OptimizerTensor {
 
 /// What is done to every gradient before a step; the views, one element each, stay on the device.
 struct GradientScaling {
-  double factor = 1;   // g * factor * device_factor enters the step
-  View device_factor;  // optional, f64: the clip coefficient of `global_norm`
-  View enabled;  // optional, bool: false leaves everything as it is; the result of `all_finite`
+  double factor = 1;        // g * factor * device_factor enters the step
+  View device_factor = {};  // optional, f64: the clip coefficient of `global_norm`
+  View enabled =
+      {};  // optional, bool: false leaves everything as it is; the result of `all_finite`
 };
 
 /// g = scaled gradient + weight_decay p

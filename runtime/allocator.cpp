@@ -1,6 +1,8 @@
 #include "tessera/runtime/allocator.hpp"
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <bit>
 #include <cstdio>
 #include <cstdlib>
@@ -32,7 +34,7 @@ void DriverAllocator::deallocate(void* data, size_t bytes, Stream& stream) noexc
 namespace {
 
 constexpr size_t small_limit = size_t{64} << 10;
-constexpr int small_classes = 11;       // 64 B, 128 B, ... 64 KiB
+constexpr int small_classes = 11;  // 64 B, 128 B, ... 64 KiB
 constexpr size_t per_class_bytes = size_t{1} << 20;
 
 int small_class(size_t bytes) { return bytes <= 64 ? 0 : std::bit_width(bytes - 1) - 6; }
@@ -48,9 +50,10 @@ size_t large_bytes(size_t bytes) {
 struct CachingAllocator::State {
   // Idle small blocks of one thread. Host memory only, so a block may be freed on any thread.
   struct ThreadLists {
-    State* owner;
+    std::atomic<State*> owner;  // null once the allocator is gone
     std::vector<void*> blocks[small_classes];
     ~ThreadLists();
+    void give_back(Allocator& upstream) noexcept;
   };
   struct IdleKey {
     const Stream* stream;
@@ -71,10 +74,10 @@ struct CachingAllocator::State {
 };
 
 namespace {
-// A thread's list holders, by allocator; almost always one entry.
+// A thread's list holders, one per allocator; almost always one entry.
 template <class Lists>
 struct ThreadRegistry {
-  std::vector<std::pair<const void*, std::unique_ptr<Lists>>> entries;
+  std::vector<std::unique_ptr<Lists>> entries;
   bool* dead;
   explicit ThreadRegistry(bool* flag) : dead(flag) {}
   ~ThreadRegistry() { *dead = true; }
@@ -84,35 +87,44 @@ struct ThreadRegistry {
 CachingAllocator::State::ThreadLists* CachingAllocator::State::lists() {
   static thread_local bool dead = false;  // tensors freed after the thread's own destructors ran
   if (dead) return nullptr;
-  static thread_local State* last_owner = nullptr;
   static thread_local ThreadLists* last = nullptr;
-  if (last_owner == this) return last;
+  if (last && last->owner.load(std::memory_order_relaxed) == this) return last;
   static thread_local ThreadRegistry<ThreadLists> registry(&dead);
-  for (auto& [owner, lists] : registry.entries) {
-    if (owner == this) {
-      last_owner = this;
-      return last = lists.get();
-    }
-  }
-  auto fresh = std::make_unique<ThreadLists>();
-  fresh->owner = this;
+  last = nullptr;
+  std::erase_if(registry.entries, [](const auto& lists) { return lists->owner == nullptr; });
+  for (auto& lists : registry.entries)
+    if (lists->owner == this) return last = lists.get();
+  auto added = std::make_unique<ThreadLists>();
   {
     std::lock_guard lock(mutex);
-    threads.push_back(fresh.get());
+    threads.push_back(added.get());
   }
-  last_owner = this;
-  last = fresh.get();
-  registry.entries.emplace_back(this, std::move(fresh));
-  return last;
+  added->owner = this;
+  registry.entries.push_back(std::move(added));
+  return last = registry.entries.back().get();
+}
+
+void CachingAllocator::State::ThreadLists::give_back(Allocator& upstream) noexcept {
+  Stream& stream = current_stream(Device::cpu());
+  for (int c = 0; c < small_classes; ++c) {
+    for (void* block : blocks[c]) upstream.deallocate(block, class_bytes(c), stream);
+    blocks[c].clear();
+  }
+}
+
+// A thread may end while another destroys the allocator: one of them comes first.
+static std::mutex& ending() {
+  static auto& mutex = *new std::mutex;
+  return mutex;
 }
 
 CachingAllocator::State::ThreadLists::~ThreadLists() {
-  if (!owner) return;
-  std::lock_guard lock(owner->mutex);
-  std::erase(owner->threads, this);
-  Stream& stream = current_stream(Device::cpu());
-  for (int c = 0; c < small_classes; ++c)
-    for (void* block : blocks[c]) owner->upstream->deallocate(block, class_bytes(c), stream);
+  std::lock_guard one_of_them(ending());
+  State* state = owner;
+  if (!state) return;
+  std::lock_guard lock(state->mutex);
+  std::erase(state->threads, this);
+  give_back(*state->upstream);
 }
 
 CachingAllocator::CachingAllocator(std::shared_ptr<Allocator> upstream)
@@ -120,13 +132,9 @@ CachingAllocator::CachingAllocator(std::shared_ptr<Allocator> upstream)
 
 CachingAllocator::~CachingAllocator() {
   trim();
-  std::lock_guard lock(state_->mutex);
+  std::lock_guard one_of_them(ending());
   for (auto* lists : state_->threads) {
-    Stream& stream = current_stream(Device::cpu());
-    for (int c = 0; c < small_classes; ++c)
-      for (void* block : lists->blocks[c])
-        state_->upstream->deallocate(block, class_bytes(c), stream);
-    for (auto& blocks : lists->blocks) blocks.clear();
+    lists->give_back(*state_->upstream);
     lists->owner = nullptr;
   }
 }
@@ -141,7 +149,7 @@ void* CachingAllocator::allocate(size_t bytes, Stream& stream) {
       lists->blocks[c].pop_back();
       return block;
     }
-    return state_->upstream->allocate(class_bytes(c), stream);
+    return allocate_fresh(class_bytes(c), stream);
   }
   const size_t rounded = large_bytes(bytes);
   {
@@ -153,12 +161,16 @@ void* CachingAllocator::allocate(size_t bytes, Stream& stream) {
       return block;
     }
   }
+  return allocate_fresh(rounded, stream);
+}
+
+void* CachingAllocator::allocate_fresh(size_t bytes, Stream& stream) {
   try {
-    return state_->upstream->allocate(rounded, stream);
+    return state_->upstream->allocate(bytes, stream);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::out_of_memory) throw;
     trim();
-    return state_->upstream->allocate(rounded, stream);
+    return state_->upstream->allocate(bytes, stream);
   }
 }
 
@@ -179,6 +191,7 @@ void CachingAllocator::deallocate(void* data, size_t bytes, Stream& stream) noex
 }
 
 void CachingAllocator::trim() {
+  if (auto* lists = state_->lists()) lists->give_back(*state_->upstream);
   std::map<State::IdleKey, std::vector<void*>> idle;
   {
     std::lock_guard lock(state_->mutex);
@@ -213,12 +226,12 @@ void TrackingAllocator::deallocate(void* data, size_t bytes, Stream& stream) noe
 }
 
 void* LimitAllocator::allocate(size_t bytes, Stream& stream) {
-  const auto wanted = static_cast<int64_t>(bytes);
+  const auto wanted = static_cast<int64_t>(std::min<size_t>(bytes, INT64_MAX / 2));
   if ((live_bytes_ += wanted) > limit_) {
     live_bytes_ -= wanted;
     throw Error(ErrorKind::out_of_memory,
-                concat("memory limit of ", limit_, " bytes on ", stream.device(), ": ", live_bytes_.load(),
-                       " in use, ", bytes, " more wanted"));
+                concat("memory limit of ", limit_, " bytes on ", stream.device(), ": ",
+                       live_bytes_.load(), " in use, ", bytes, " more wanted"));
   }
   try {
     return upstream_->allocate(bytes, stream);
@@ -280,7 +293,9 @@ std::shared_ptr<Allocator>& current_slot(Device::Type type) {
 }
 }  // namespace
 
-const std::shared_ptr<Allocator>& current_allocator(Device::Type type) { return current_slot(type); }
+const std::shared_ptr<Allocator>& current_allocator(Device::Type type) {
+  return current_slot(type);
+}
 
 AllocatorScope::AllocatorScope(Device::Type type, std::shared_ptr<Allocator> allocator)
     : type_(type), previous_(std::exchange(current_slot(type), std::move(allocator))) {}

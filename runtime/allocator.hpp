@@ -12,7 +12,8 @@ namespace tessera {
 class Stream;
 
 /// Stream-ordered memory: a block freed on a stream may be handed out again to later work of that
-/// stream without synchronisation. Blocks are at least 64-byte aligned on the CPU, 256-byte on devices.
+/// stream without synchronisation. Blocks are at least 64-byte aligned on the CPU, 256-byte on
+/// devices.
 class Allocator {
  public:
   virtual ~Allocator();
@@ -28,8 +29,9 @@ class DriverAllocator final : public Allocator {
   void deallocate(void* data, size_t bytes, Stream& stream) noexcept override;
 };
 
-/// Keeps freed blocks for reuse. Small blocks (up to 64 KiB) come from per-thread lists without a lock;
-/// larger ones from one list per device and stream. `trim` gives everything idle back to the upstream.
+/// Keeps freed blocks for reuse. Small blocks (up to 64 KiB) come from per-thread lists without a
+/// lock; larger ones from one list per device and stream. `trim` gives back to the upstream what is
+/// idle in the latter and in the calling thread's lists; running out of memory calls it.
 class CachingAllocator final : public Allocator {
  public:
   explicit CachingAllocator(std::shared_ptr<Allocator> upstream);
@@ -39,6 +41,8 @@ class CachingAllocator final : public Allocator {
   void trim();
 
  private:
+  void* allocate_fresh(size_t bytes, Stream& stream);  // trims when the upstream has no more
+
   struct State;
   std::unique_ptr<State> state_;
 };
@@ -46,7 +50,8 @@ class CachingAllocator final : public Allocator {
 /// Counts what passes through: live bytes and blocks, and their peak since the last `reset_peak`.
 class TrackingAllocator final : public Allocator {
  public:
-  explicit TrackingAllocator(std::shared_ptr<Allocator> upstream) : upstream_(std::move(upstream)) {}
+  explicit TrackingAllocator(std::shared_ptr<Allocator> upstream)
+      : upstream_(std::move(upstream)) {}
   void* allocate(size_t bytes, Stream& stream) override;
   void deallocate(void* data, size_t bytes, Stream& stream) noexcept override;
 
@@ -75,8 +80,9 @@ class LimitAllocator final : public Allocator {
   std::atomic<int64_t> live_bytes_{0};
 };
 
-/// Host memory only: fills fresh blocks with NaN patterns and puts a red zone on both sides, checked when
-/// the block is freed. A damaged zone aborts with the block's size and the offset of the first bad byte.
+/// Host memory only: fills fresh blocks with NaN patterns and puts a red zone on both sides,
+/// checked when the block is freed. A damaged zone aborts with the block's size and the offset of
+/// the first bad byte.
 class GuardAllocator final : public Allocator {
  public:
   explicit GuardAllocator(std::shared_ptr<Allocator> upstream) : upstream_(std::move(upstream)) {}
@@ -92,12 +98,12 @@ class GuardAllocator final : public Allocator {
   std::atomic<int64_t> damaged_blocks_{0};
 };
 
-/// The allocator that new tensors of the calling thread use on a device type: a process-wide caching
-/// allocator unless an AllocatorScope is alive.
+/// The allocator that new tensors of the calling thread use on a device type: a process-wide
+/// caching allocator unless an AllocatorScope is alive.
 const std::shared_ptr<Allocator>& current_allocator(Device::Type type);
 
-/// Replaces the calling thread's allocator for one device type until the end of the scope. Tensors keep
-/// the allocator they were made with alive, so they may outlive the scope.
+/// Replaces the calling thread's allocator for one device type until the end of the scope. Tensors
+/// keep the allocator they were made with alive, so they may outlive the scope.
 class AllocatorScope {
  public:
   AllocatorScope(Device::Type type, std::shared_ptr<Allocator> allocator);

@@ -159,6 +159,8 @@ bool available(Device device, std::string* reason) {
     const int count = module && module->driver ? module->driver->device_count() : 0;
     ok = device.index >= 0 && device.index < count;
     if (!ok && why.empty()) why = concat("there are ", count, " such devices");
+  } else if (!ok) {
+    why = "there is one cpu, cpu:0";
   }
   if (!ok && reason) *reason = why;
   return ok;

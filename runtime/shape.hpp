@@ -16,9 +16,11 @@ inline constexpr int max_rank = 6;
 class Shape {
  public:
   constexpr Shape() = default;
-  constexpr Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}
+  constexpr Shape(std::initializer_list<int64_t> dims)
+      : Shape(std::span(dims.begin(), dims.size())) {}
   constexpr explicit Shape(std::span<const int64_t> dims) : rank_(static_cast<int>(dims.size())) {
-    TS_CHECK(dims.size() <= max_rank, "a shape has at most ", max_rank, " dimensions, got ", dims.size());
+    TS_CHECK(dims.size() <= max_rank, "a shape has at most ", max_rank, " dimensions, got ",
+             dims.size());
     std::copy(dims.begin(), dims.end(), dims_);
   }
   static constexpr Shape filled(int rank, int64_t value) {
@@ -58,6 +60,10 @@ using Axes = Shape;
 
 /// "[2, 3]"
 std::string to_string(const Shape& shape);
+
+/// Throws naming `operation` when an extent is negative or the number of elements, zeros not
+/// counted, is beyond 2^60; otherwise no product of extents, strides and element sizes overflows.
+void check_extents(std::string_view operation, const Shape& shape);
 
 /// Row-major strides in elements.
 Shape contiguous_strides(const Shape& shape);

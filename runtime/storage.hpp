@@ -13,8 +13,8 @@ namespace tessera {
 class Allocator;
 class Stream;
 
-/// One block of memory shared by the tensors that view it. Made by Storage::allocate or, for memory that
-/// somebody else owns (a mapped file, another library's tensor), by Storage::adopt.
+/// One block of memory shared by the tensors that view it. Made by Storage::allocate or, for memory
+/// that somebody else owns (a mapped file, another library's tensor), by Storage::adopt.
 class Storage {
  public:
   class Ref {
@@ -42,7 +42,8 @@ class Storage {
     Storage* storage_ = nullptr;
   };
 
-  /// A block of `bytes` on `device` from the calling thread's current allocator and stream.
+  /// A block of `bytes` on `device` from the calling thread's current allocator and stream. A
+  /// stream of a device other than the cpu must outlive the memory allocated on it.
   static Ref allocate(size_t bytes, Device device);
   /// Foreign memory; `release` runs when the last reference goes.
   static Ref adopt(void* data, size_t bytes, Device device, std::function<void()> release);
@@ -60,7 +61,7 @@ class Storage {
   void* data_ = nullptr;
   size_t bytes_ = 0;
   Device device_;
-  Stream* stream_ = nullptr;
+  Stream* stream_ = nullptr;  // null on the cpu, whose memory belongs to no stream
   std::shared_ptr<Allocator> allocator_;
   std::function<void()> release_;
 };

@@ -38,10 +38,14 @@ void copy_rows(const View& source, const View& destination, size_t element, int 
     }
   };
   switch (element) {
-    case 1: return strided(uint8_t{});
-    case 2: return strided(uint16_t{});
-    case 4: return strided(uint32_t{});
-    default: return strided(uint64_t{});
+    case 1:
+      return strided(uint8_t{});
+    case 2:
+      return strided(uint16_t{});
+    case 4:
+      return strided(uint32_t{});
+    default:
+      return strided(uint64_t{});
   }
 }
 
@@ -59,6 +63,7 @@ void copy_strided_host(const View& source, const View& destination) {
 }
 
 Tensor Tensor::meta(const Shape& shape, DType dtype, Device device) {
+  check_extents("tensor", shape);
   Tensor t;
   t.shape_ = shape;
   t.strides_ = contiguous_strides(shape);
@@ -69,7 +74,6 @@ Tensor Tensor::meta(const Shape& shape, DType dtype, Device device) {
 }
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
-  for (int64_t d : shape) TS_CHECK(d >= 0, "empty: negative extent in shape ", shape);
   Tensor t = meta(shape, dtype, device);
   t.storage_ = Storage::allocate(static_cast<size_t>(shape.numel()) * size_of(dtype), device);
   return t;
@@ -100,11 +104,18 @@ Tensor Tensor::over(Storage::Ref storage, int64_t offset, const Shape& shape, co
                     DType dtype) {
   TS_CHECK(shape.rank() == strides.rank(), "over: shape ", shape, " and strides ", strides,
            " differ in rank");
-  const auto end = static_cast<size_t>(offset + span_of(shape, strides)) * size_of(dtype);
-  TS_CHECK(offset >= 0 && (shape.numel() == 0 || end <= storage->bytes()), "over: shape ", shape,
-           " with strides ", strides, " at offset ", offset, " leaves a storage of ",
-           storage->bytes(), " bytes");
   Tensor t = meta(shape, dtype, storage->device());
+  const auto elements = static_cast<int64_t>(storage->bytes() / size_of(dtype));
+  int64_t rest = elements - offset;  // what lies behind the first element, itself included
+  bool inside = offset >= 0 && (shape.numel() == 0 ? rest >= 0 : rest > 0);
+  for (int i = 0; i < shape.rank() && inside && shape.numel() > 0; ++i) {
+    int64_t step = 0;
+    inside =
+        strides[i] >= 0 && !__builtin_mul_overflow(shape[i] - 1, strides[i], &step) && step < rest;
+    rest -= step;
+  }
+  TS_CHECK(inside, "over: shape ", shape, " with strides ", strides, " at offset ", offset,
+           " leaves a storage of ", storage->bytes(), " bytes");
   t.strides_ = strides;
   t.offset_ = offset;
   t.storage_ = std::move(storage);
@@ -115,25 +126,26 @@ int64_t Tensor::size(int axis) const { return shape_[normalize_axis("size", axis
 
 bool Tensor::contiguous() const {
   int64_t expected = 1;
+  bool dense = true;
   for (int i = rank() - 1; i >= 0; --i) {
-    if (shape_[i] != 1 && strides_[i] != expected) return false;
+    dense = dense && (shape_[i] == 1 || strides_[i] == expected);
     expected *= shape_[i];
   }
-  return true;
+  return dense || expected == 0;
 }
 
 Tensor Tensor::reshape(const Shape& wanted) const {
   Shape shape = wanted;
-  int64_t known = 1;
   int unknown = -1;
   for (int i = 0; i < shape.rank(); ++i) {
     if (shape[i] == -1) {
       TS_CHECK(unknown < 0, "reshape: more than one -1 in ", wanted);
       unknown = i;
-    } else {
-      known *= shape[i];
+      shape[i] = 1;
     }
   }
+  check_extents("reshape", shape);
+  const int64_t known = shape.numel();
   if (unknown >= 0) {
     TS_CHECK(known > 0 && numel() % known == 0, "reshape: ", shape_, " does not fit ", wanted);
     shape[unknown] = numel() / known;
@@ -207,13 +219,15 @@ Tensor Tensor::transpose(int a, int b) const {
 
 Tensor Tensor::narrow(int axis, int64_t start, int64_t length, int64_t step) const {
   axis = normalize_axis("narrow", axis, rank());
-  const int64_t stop = length > 0 ? start + (length - 1) * step + 1 : start;
-  TS_CHECK(start >= 0 && length >= 0 && step >= 1 && stop <= shape_[axis], "narrow: ", length,
-           " elements from ", start, " by ", step, " leave dimension ", axis, " of ", shape_);
+  const int64_t behind = start >= 0 ? shape_[axis] - start : -1;  // elements from `start` on
+  TS_CHECK(length >= 0 && step >= 1 && behind >= 0 &&
+               (length == 0 || length - 1 <= (behind - 1) / step) && (length == 0 || behind > 0),
+           "narrow: ", length, " elements from ", start, " by ", step, " leave dimension ", axis,
+           " of ", shape_);
   Tensor t = *this;
   t.offset_ += start * strides_[axis];
   t.shape_[axis] = length;
-  t.strides_[axis] *= step;
+  if (length > 1) t.strides_[axis] *= step;
   return t;
 }
 
@@ -225,6 +239,7 @@ Tensor Tensor::select(int axis, int64_t index) const {
 Tensor Tensor::broadcast_to(const Shape& shape) const {
   if (shape == shape_) return *this;
   TS_CHECK(shape.rank() >= rank(), "broadcast_to: ", shape_, " does not broadcast to ", shape);
+  check_extents("broadcast_to", shape);
   Tensor t = *this;
   t.shape_ = shape;
   t.strides_ = Shape::filled(shape.rank(), 0);
@@ -272,9 +287,10 @@ Tensor Tensor::to(Device device) const {
   if (device == device_) return *this;
   if (!has_data()) return meta(shape_, dtype_, device);
   const bool to_host = device.type == Device::Type::cpu;
-  TS_CHECK(to_host || device_.type == Device::Type::cpu, "to: no direct copy from ", device_, " to ",
-           device, "; go through the cpu");
-  // Bytes move whole: a strided view travels as the smallest contiguous tensor that holds its elements.
+  TS_CHECK(to_host || device_.type == Device::Type::cpu, "to: no direct copy from ", device_,
+           " to ", device, "; go through the cpu");
+  // Bytes move whole: a strided view travels as the smallest contiguous tensor that holds its
+  // elements.
   const Tensor source = to_host || contiguous() ? *this : clone();
   if (numel() == 0) return empty(shape_, dtype_, device);
   Stream& stream = current_stream(to_host ? device_ : device);
@@ -306,7 +322,8 @@ Tensor Tensor::clone() const {
 }
 
 void Tensor::copy_from(const Tensor& source) {
-  TS_CHECK(source.shape_ == shape_ && source.dtype_ == dtype_, "copy_from: ", source, " into ", *this);
+  TS_CHECK(source.shape_ == shape_ && source.dtype_ == dtype_, "copy_from: ", source, " into ",
+           *this);
   if (numel() == 0) return;
   if (device_.type == Device::Type::cpu) {
     copy_strided_host(source.to(device_).view(), view());
@@ -357,7 +374,8 @@ View Tensor::view() const {
 
 void Tensor::check_host(DType wanted) const {
   TS_CHECK(device_.type == Device::Type::cpu && dtype_ == wanted && contiguous(),
-           "host: wanted contiguous ", wanted, " on cpu, have ", contiguous() ? "" : "strided ", *this);
+           "host: wanted contiguous ", wanted, " on cpu, have ", contiguous() ? "" : "strided ",
+           *this);
 }
 
 std::string to_string(const Tensor& t) {

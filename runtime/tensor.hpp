@@ -12,19 +12,22 @@
 
 namespace tessera {
 
-/// A value handle on strided memory: dtype, shape, strides, and a share of a Storage. Copying a Tensor
-/// aliases its memory; `clone` copies it. The runtime moves bytes and does no arithmetic on them.
-/// A default-constructed Tensor is undefined. A Tensor made by `meta` has everything but memory.
+/// A value handle on strided memory: dtype, shape, strides, and a share of a Storage. Copying a
+/// Tensor aliases its memory; `clone` copies it. The runtime moves bytes and does no arithmetic on
+/// them. A default-constructed Tensor is undefined. A Tensor made by `meta` has everything but
+/// memory.
 class Tensor {
  public:
   Tensor() = default;
 
   static Tensor empty(const Shape& shape, DType dtype, Device device);  // uninitialised
   static Tensor zeros(const Shape& shape, DType dtype, Device device);
-  /// Copies host values (row-major, `values.size() == shape.numel()`) to a new tensor of dtype_of<T>.
+  /// Copies host values (row-major, `values.size() == shape.numel()`) to a new tensor of
+  /// dtype_of<T>.
   template <class T>
   static Tensor from(std::span<const T> values, const Shape& shape, Device device) {
-    return from_bytes(values.data(), static_cast<int64_t>(values.size()), shape, dtype_of<T>, device);
+    return from_bytes(values.data(), static_cast<int64_t>(values.size()), shape, dtype_of<T>,
+                      device);
   }
   template <class T>
   static Tensor from(const std::vector<T>& values, const Shape& shape, Device device) {
@@ -88,7 +91,8 @@ class Tensor {
     const auto h = t.host<T>();
     return {h.begin(), h.end()};
   }
-  /// The single element of a one-element tensor of any real dtype, converted to double; synchronises.
+  /// The single element of a one-element tensor of any real dtype, converted to double;
+  /// synchronises.
   double item() const;
 
   void* data() const;  // the first element

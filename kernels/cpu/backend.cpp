@@ -17,10 +17,13 @@ const Backend cpu_backend{
     .quantize = &quantize_kernels,
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
+    .linalg = &linalg_kernels,
     .conv = &conv_kernels,
     .pool = &pool_kernels,
     .attention = &attention_kernels,
     .sort = &sort_kernels,
+    .random = &random_kernels,
+    .optimizer = &optimizer_kernels,
 };
 
 }  // namespace tessera::kernels::cpu

@@ -5,25 +5,10 @@
 #include "tessera/kernels/cpu/simd.hpp"
 #include "tessera/kernels/cpu/simd_math.hpp"
 #include "tessera/kernels/cpu/spmm.hpp"
+#include "tessera/kernels/cpu/vector.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
-
-template <class T, class C = compute_t<T>>
-C dot(const T* x, const T* z, int64_t n) {
-  constexpr int64_t lanes = Vec<C>::width;
-  Vec<C> s0(C{0}), s1(C{0}), s2(C{0}), s3(C{0});
-  int64_t j = 0;
-  for (; j + 4 * lanes <= n; j += 4 * lanes) {
-    s0 = fma(load(x + j), load(z + j), s0);
-    s1 = fma(load(x + j + lanes), load(z + j + lanes), s1);
-    s2 = fma(load(x + j + 2 * lanes), load(z + j + 2 * lanes), s2);
-    s3 = fma(load(x + j + 3 * lanes), load(z + j + 3 * lanes), s3);
-  }
-  for (; j + lanes <= n; j += lanes) s0 = fma(load(x + j), load(z + j), s0);
-  if (j < n) s1 = fma(load(x + j, n - j), load(z + j, n - j), s1);
-  return horizontal_sum((s0 + s1) + (s2 + s3));
-}
 
 /// The entries of one row as vectors. With one head the lanes are entries; with several they are
 /// heads, `head` being the first, and the parts are entries.

@@ -62,18 +62,18 @@ Two<double> gradient_sums(const T* x, const T* gy, int64_t n, C mean) {
 }
 
 /// y = (x - mean) * scale + beta
-template <class T, class C = compute_t<T>>
-void normalize_plane(const T* x, T* y, int64_t n, C mean, C scale, C beta) {
+template <class T, class Store, class C = compute_t<T>>
+void normalize_plane(const T* x, T* y, int64_t n, C mean, C scale, C beta, Store store) {
   row_each<C>(n, [=, m = Vec<C>(mean), s = Vec<C>(scale), b = Vec<C>(beta)](auto at) {
-    write(y, at, fma(read(x, at) - m, s, b));
+    store(y, at, fma(read(x, at) - m, s, b));
   });
 }
 
 /// gx = a * gy + b * (x - mean) + d
-template <class T, class C = compute_t<T>>
-void gradient_plane(const T* x, const T* gy, T* gx, int64_t n, C mean, C a, C b, C d) {
+template <class T, class Store, class C = compute_t<T>>
+void gradient_plane(const T* x, const T* gy, T* gx, int64_t n, C mean, C a, C b, C d, Store store) {
   row_each<C>(n, [=, m = Vec<C>(mean), va = Vec<C>(a), vb = Vec<C>(b), vd = Vec<C>(d)](auto at) {
-    write(gx, at, fma(va, read(gy, at), fma(vb, read(x, at) - m, vd)));
+    store(gx, at, fma(va, read(gy, at), fma(vb, read(x, at) - m, vd)));
   });
 }
 

@@ -54,9 +54,38 @@ void binary_cross_entropy_gradient(Stream&, View logits, View target, const Loss
 
 /// Elements per thread below which a second thread costs more than it brings.
 inline constexpr int64_t row_grain = 16384;
-/// Outputs of more bytes than this bypass the caches: by the time they are read again they would
-/// have been evicted.
+/// A call that touches more than this writes past the caches: what it wrote first would be evicted
+/// before it ends, and a line that is only written need not be read from memory.
 inline constexpr int64_t cached_bytes = int64_t{32} << 20;
+
+struct CachedStore {
+  template <class T, class At>
+  void operator()(T* y, At at, Vec<compute_t<T>> v) const {
+    write(y, at, v);
+  }
+  void finish() const {}
+};
+struct StorePastCaches {
+  template <class T, class At>
+  void operator()(T* y, At at, Vec<compute_t<T>> v) const {
+    write_past_caches(y, at, v);
+  }
+  void finish() const { stream_fence(); }
+};
+
+/// Calls body(store) with the way to write rows of n elements of `out` for a call that reads and
+/// writes `operands` views of out's size. The body calls store.finish() when a thread's rows are
+/// written.
+template <class Body>
+void with_store(const View& out, int64_t n, int operands, Body&& body) {
+  const int64_t size = static_cast<int64_t>(size_of(out.dtype));
+  const bool aligned =
+      reinterpret_cast<uintptr_t>(out.data) % vector_bytes == 0 && n * size % vector_bytes == 0;
+  if (aligned && operands * out.numel() * size > cached_bytes)
+    body(StorePastCaches{});
+  else
+    body(CachedStore{});
+}
 
 struct Operand {
   const char* name;

@@ -16,15 +16,19 @@ struct Layout {
     for (int i = 2; i < x.rank; ++i) inner *= x.shape[i];
   }
   double per_channel() const { return static_cast<double>(samples * inner); }
-  // Calls body(sample, channel) for each plane, body(sample, 0) for each row of columns.
+  // Calls body(sample, channel, store) for each plane of `out`, body(sample, 0, store) for each row
+  // of columns.
   template <class Body>
-  void each(Body&& body) const {
+  void each(const View& out, int operands, Body&& body) const {
     const int64_t planes = inner == 1 ? 1 : channels, size = inner == 1 ? channels : inner;
     if (samples * channels * inner == 0) return;
-    parallel_for(samples * planes, std::max<int64_t>(1, row_grain / size),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i) body(i / planes, i % planes);
-                 });
+    with_store(out, size, operands, [&](auto store) {
+      parallel_for(samples * planes, std::max<int64_t>(1, row_grain / size),
+                   [&](int64_t begin, int64_t end) {
+                     for (int64_t i = begin; i < end; ++i) body(i / planes, i % planes, store);
+                     store.finish();
+                   });
+    });
   }
 };
 
@@ -140,17 +144,18 @@ Blocks sample_blocks(const Layout& l) {
 
 // y = (x - mean) * scale + beta with one value of each per channel.
 template <class T, class C = compute_t<T>>
-void apply(const Layout& l, const T* x, T* y, const C* mean, const C* scale, const C* beta) {
-  l.each([&](int64_t i, int64_t c) {
+void apply(const Layout& l, const View& x, const View& y, const C* mean, const C* scale,
+           const C* beta) {
+  l.each(y, 2, [&](int64_t i, int64_t c, auto store) {
+    const int64_t start = i * l.channels * l.inner + c * l.inner;
+    const T* from = x.as<const T>() + start;
+    T* to = y.as<T>() + start;
     if (l.inner == 1) {
-      const T* from = x + i * l.channels;
-      T* to = y + i * l.channels;
       row_each<C>(l.channels, [=](auto at) {
-        write(to, at, fma(read(from, at) - read(mean, at), read(scale, at), read(beta, at)));
+        store(to, at, fma(read(from, at) - read(mean, at), read(scale, at), read(beta, at)));
       });
     } else {
-      const int64_t plane = (i * l.channels + c) * l.inner;
-      normalize_plane(x + plane, y + plane, l.inner, mean[c], scale[c], beta[c]);
+      normalize_plane(from, to, l.inner, mean[c], scale[c], beta[c], store);
     }
   });
 }
@@ -191,7 +196,7 @@ void batch_norm(Stream& s, View x, View gamma, View beta, const BatchNormParams&
       centre[c] = static_cast<C>(channel[c].mean);
       scale[c] = static_cast<C>(inverse(c)) * gammas[c];
     }
-    apply(l, x.as<const T>(), y.as<T>(), centre, scale, betas.data());
+    apply<T, C>(l, x, y, centre, scale, betas.data());
 
     fill_from(mean, [&](int64_t c) { return channel[c].mean; });
     fill_from(rstd, inverse);
@@ -226,7 +231,7 @@ void batch_norm_inference(Stream& s, View x, View gamma, View beta, View mean, V
       return 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon);
     };
     for (int64_t c = 0; c < l.channels; ++c) scale[c] = static_cast<C>(inverse(c)) * gammas[c];
-    apply(l, x.as<const T>(), y.as<T>(), centre.data(), static_cast<const C*>(scale), betas.data());
+    apply<T, C>(l, x, y, centre.data(), scale, betas.data());
     fill_from(rstd, inverse);
   });
 }
@@ -271,7 +276,7 @@ void batch_norm_gradient(Stream& s, View x, View gamma, View mean, View rstd, Vi
         d[c] = static_cast<C>(-a[c] * sums[c].gy * share);
       }
       T* to = gx.as<T>();
-      l.each([&](int64_t i, int64_t c) {
+      l.each(gx, 3, [&](int64_t i, int64_t c, auto store) {
         if (l.inner == 1) {
           const int64_t row = i * l.channels;
           row_each<C>(l.channels, [&](auto at) {
@@ -283,7 +288,7 @@ void batch_norm_gradient(Stream& s, View x, View gamma, View mean, View rstd, Vi
         } else {
           const int64_t plane = (i * l.channels + c) * l.inner;
           gradient_plane(from + plane, grad + plane, to + plane, l.inner, centre[c], a[c], b[c],
-                         d[c]);
+                         d[c], store);
         }
       });
     }
@@ -418,7 +423,7 @@ void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View 
     if (!dgx.data) return;
 
     T* to = dgx.as<T>();
-    l.each([&](int64_t i, int64_t c) {
+    l.each(dgx, 5, [&](int64_t i, int64_t c, auto store) {
       const bool columns = l.inner == 1;
       const int64_t offset = columns ? i * l.channels : (i * l.channels + c) * l.inner;
       row_each<C>(columns ? l.channels : l.inner, [&](auto at) {
@@ -426,7 +431,7 @@ void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View 
         from.template visit<C>(offset, at, factor(centre.data()), [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> v) {
           const Vec<C> sum = fma(factor(of_gy), g, fma(factor(of_dgy), t, fma(factor(of_dx), v,
                                  fma(factor(of_e), e, factor(constant)))));
-          write(to + offset, at, sum);
+          store(to + offset, at, sum);
         });
       });
     });

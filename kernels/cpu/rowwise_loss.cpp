@@ -151,8 +151,8 @@ struct CrossEntropy {
   }
 
   // g * (p_c * sum(w t') - w_c t'_c)
-  template <class Write>
-  void gradient_of_label(int64_t r, int64_t y, C lse, C g, T* to, Write&& put) const {
+  template <class Store>
+  void gradient_of_label(int64_t r, int64_t y, C lse, C g, T* to, Store store) const {
     const T* x = row(r);
     const C slope = g * (keep * weight(y) + spread * all_weights);
     const C offset = g * spread;
@@ -161,17 +161,17 @@ struct CrossEntropy {
     const Vec<C> vslope = slope, voffset = offset, vlse = lse;
     row_each<C>(classes, [&](auto at) {
       const Vec<C> spread_out = weights ? voffset * read(weights, at) : voffset;
-      put(to, at, exp(read(x, at) - vlse) * vslope - spread_out);
+      store(to, at, exp(read(x, at) - vlse) * vslope - spread_out);
     });
     to[y] = static_cast<T>(at_label);
   }
-  template <class Write>
-  void gradient_of_probabilities(int64_t r, C lse, C g, T* to, Write&& put) const {
+  template <class Store>
+  void gradient_of_probabilities(int64_t r, C lse, C g, T* to, Store store) const {
     const T *x = row(r), *t = probabilities(r);
     const C sum = row_sum<C>(classes, [&](auto at) { return weighted_target(t, at); });
     const Vec<C> vsum = sum, vg = g, vlse = lse;
     row_each<C>(classes, [&](auto at) {
-      put(to, at, vg * (exp(read(x, at) - vlse) * vsum - weighted_target(t, at)));
+      store(to, at, vg * (exp(read(x, at) - vlse) * vsum - weighted_target(t, at)));
     });
   }
 };
@@ -276,29 +276,23 @@ void cross_entropy_gradient(Stream& s, View logits, View target, const LossSelec
     row_factors(ce.counted, ce.rows, p.reduction,
                 p.reduction == LossReduction::mean ? ce.total() : 1, gloss, factor);
 
-    const auto run = [&](auto&& put, auto&& row_done) {
+    with_store(glogits, ce.classes, 2, [&](auto store) {
       each_row(ce.rows, ce.classes, [&](int64_t r) {
         T* to = glogits.as<T>() + r * ce.classes;
         const C row_lse = lse.as<const C>()[r];
         const int64_t y = ce.labels                 ? ce.label("cross_entropy_gradient", r)
                           : ce.counted.times(r) > 0 ? 0
                                                     : -1;
-        if (y < 0)
+        if (y < 0) {
           std::fill_n(to, ce.classes, T{0.f});
-        else if (ce.labels)
-          ce.gradient_of_label(r, y, row_lse, factor[r], to, put);
-        else
-          ce.gradient_of_probabilities(r, row_lse, factor[r], to, put);
-        row_done();
+        } else if (ce.labels) {
+          ce.gradient_of_label(r, y, row_lse, factor[r], to, store);
+        } else {
+          ce.gradient_of_probabilities(r, row_lse, factor[r], to, store);
+        }
+        store.finish();
       });
-    };
-    const auto size = static_cast<int64_t>(sizeof(T));
-    const bool aligned = reinterpret_cast<uintptr_t>(glogits.data) % vector_bytes == 0 &&
-                         ce.classes * size % vector_bytes == 0;
-    if (aligned && ce.rows * ce.classes * size > cached_bytes)
-      run([](T* to, auto at, Vec<C> v) { write_past_caches(to, at, v); }, stream_fence);
-    else
-      run([](T* to, auto at, Vec<C> v) { write(to, at, v); }, [] {});
+    });
   });
 }
 

@@ -53,27 +53,30 @@ void normalize(Stream& s, const Layout& l, const View& x, const View& gamma, con
                double epsilon, const View& y, const View& mean, const View& rstd) {
   using C = compute_t<T>;
   const Parameter<C> scales(s, gamma, l.channels, C{1}), shifts(s, beta, l.channels, C{0});
-  parallel_for(l.runs(), l.grain(), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const T* from = x.as<T>() + r * l.run();
-      T* to = y.as<T>() + r * l.run();
-      const int64_t channel = r % l.groups * l.per_group();
-      const Moments m = centred ? moments(from, l.run()) : about_zero(from, l.run());
-      const C centre = static_cast<C>(m.mean),
-              width = static_cast<C>(1 / std::sqrt(m.variance() + epsilon));
-      if (mean.data) mean.as<C>()[r] = centre;
-      if (rstd.data) rstd.as<C>()[r] = width;
-      const C *g = scales.data() + channel, *b = shifts.data() + channel;
-      if (l.inner == 1) {
-        row_each<C>(l.per_group(), [=, c = Vec<C>(centre), w = Vec<C>(width)](auto at) {
-          write(to, at, fma((read(from, at) - c) * w, read(g, at), read(b, at)));
-        });
-      } else {
-        for (int64_t i = 0; i < l.per_group(); ++i)
-          normalize_plane(from + i * l.inner, to + i * l.inner, l.inner, centre, width * g[i],
-                          b[i]);
+  with_store(y, l.inner == 1 ? l.per_group() : l.inner, 2, [&](auto store) {
+    parallel_for(l.runs(), l.grain(), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const T* from = x.as<T>() + r * l.run();
+        T* to = y.as<T>() + r * l.run();
+        const int64_t channel = r % l.groups * l.per_group();
+        const Moments m = centred ? moments(from, l.run()) : about_zero(from, l.run());
+        const C centre = static_cast<C>(m.mean),
+                width = static_cast<C>(1 / std::sqrt(m.variance() + epsilon));
+        if (mean.data) mean.as<C>()[r] = centre;
+        if (rstd.data) rstd.as<C>()[r] = width;
+        const C *g = scales.data() + channel, *b = shifts.data() + channel;
+        if (l.inner == 1) {
+          row_each<C>(l.per_group(), [=, c = Vec<C>(centre), w = Vec<C>(width)](auto at) {
+            store(to, at, fma((read(from, at) - c) * w, read(g, at), read(b, at)));
+          });
+        } else {
+          for (int64_t i = 0; i < l.per_group(); ++i)
+            normalize_plane(from + i * l.inner, to + i * l.inner, l.inner, centre, width * g[i],
+                            b[i], store);
+        }
       }
-    }
+      store.finish();
+    });
   });
 }
 
@@ -81,51 +84,100 @@ void normalize(Stream& s, const Layout& l, const View& x, const View& gamma, con
 //   gx = rstd * (gamma gy - average(gamma gy) - xhat average(gamma gy xhat))
 //   ggamma = sum over samples (and inner) of gy xhat, gbeta = that of gy.
 
-// inner == 1. Each block of samples has its own row of parameter sums, added up at the end in
-// order.
+// inner == 1. Parameter sums are kept per block of samples and added up at the end in order.
+// Several samples go through a row together, so that the block's sums are loaded and stored once
+// for all.
+template <class T, bool centred, bool with_parameters>
+struct RowsGradient {
+  using C = compute_t<T>;
+  static constexpr int together = 4;
+  int64_t groups, n;  // n elements of a run
+  const T *x, *gy;
+  T* gx;  // may be null
+  const C *mean, *rstd, *gamma;
+  C* sums;  // [block][gamma, beta][groups * n]
+
+  int64_t channels() const { return groups * n; }
+
+  template <class Store>
+  void block(int64_t block, int64_t begin, int64_t end, Store store) const {
+    C* block_sums = sums + 2 * block * channels();
+    if (with_parameters) std::fill_n(block_sums, 2 * channels(), C{0});
+    for (int64_t g = 0; g < groups; ++g) {
+      int64_t i = begin;
+      for (; i + together <= end; i += together) samples<together>(i, g, block_sums, store);
+      for (; i < end; ++i) samples<1>(i, g, block_sums, store);
+    }
+  }
+
+  template <int count, class Store>
+  void samples(int64_t first, int64_t group, C* block_sums, Store store) const {
+    constexpr int64_t w = Vec<C>::width;
+    const int64_t run = first * groups + group, start = run * n;
+    C *gamma_sums = block_sums + group * n, *beta_sums = gamma_sums + channels();
+    const C* scales = gamma + group * n;
+    Vec<C> centre[count], width[count], sum[count], dot[count];
+    unrolled<count>([&](auto k) __attribute__((always_inline)) {
+      centre[k] = centred ? mean[run + k * groups] : C{0};
+      width[k] = rstd[run + k * groups];
+      sum[k] = dot[k] = C{0};
+    });
+    // Behind the end of the row gy reads as 0, and with it all that is summed.
+    const auto visit = [&](auto at) __attribute__((always_inline)) {
+      const Vec<C> scale = read(scales, at);
+      Vec<C> of_gamma(C{0}), of_beta(C{0});
+      unrolled<count>([&](auto k) __attribute__((always_inline)) {
+        const Vec<C> v = read(gy + start + k * channels(), at);
+        const Vec<C> normal = (read(x + start + k * channels(), at) - centre[k]) * width[k];
+        of_gamma = fma(v, normal, of_gamma);
+        of_beta += v;
+        sum[k] = fma(v, scale, sum[k]);
+        dot[k] = fma(v * scale, normal, dot[k]);
+      });
+      if constexpr (with_parameters) {
+        write(gamma_sums, at, read(gamma_sums, at) + of_gamma);
+        if (centred) write(beta_sums, at, read(beta_sums, at) + of_beta);
+      }
+    };
+    int64_t i = 0;
+    for (; i + w <= n; i += w) visit(Whole{i});
+    if (i < n) visit(Part{i, n - i});
+    if (!gx) return;
+    unrolled<count>([&](auto k) {
+      const int64_t row = start + k * channels();
+      const C r = rstd[run + k * groups], share = r / static_cast<C>(n);
+      const Vec<C> scale = r, slope = -share * r * horizontal_sum(dot[k]);
+      const Vec<C> offset = centred ? -share * horizontal_sum(sum[k]) : C{0};
+      row_each<C>(n, [&, c = centre[k]](auto at) {
+        const Vec<C> v = read(gy + row, at) * read(scales, at);
+        store(gx + row, at, fma(v, scale, fma(read(x + row, at) - c, slope, offset)));
+      });
+    });
+  }
+};
+
 template <class T, bool centred, bool with_parameters>
 void gradient_of_rows(Stream& s, const Layout& l, const View& x, const View& gamma,
                       const View& mean, const View& rstd, const View& gy, const View& gx,
                       const View& ggamma, const View& gbeta) {
   using C = compute_t<T>;
-  const int64_t n = l.per_group(), channels = l.channels;
+  const int64_t channels = l.channels;
   const Parameter<C> scales(s, gamma, channels, C{1});
-  const Blocks blocks(l.samples, 16, 128);
+  const Blocks blocks(l.samples, 32, 64);
   const Scratch scratch =
       s.scratch(with_parameters ? static_cast<size_t>(2 * blocks.count * channels) * sizeof(C) : 0);
-  C* sums = scratch.as<C>();  // [block][gamma, beta][channels]
-
-  const auto run_block = [&](int64_t block) {
-    C* block_sums = sums + 2 * block * channels;
-    if (with_parameters) std::fill_n(block_sums, 2 * channels, C{0});
-    for (int64_t r = blocks.begin(block) * l.groups; r < blocks.end(block) * l.groups; ++r) {
-      const int64_t channel = r % l.groups * n;
-      const T *from = x.as<T>() + r * n, *grad = gy.as<T>() + r * n;
-      const C* g = scales.data() + channel;
-      const C width = rstd.as<C>()[r];
-      const Vec<C> c = centred ? mean.as<C>()[r] : C{0}, w = width;
-      C *gamma_sums = block_sums + channel, *beta_sums = block_sums + channels + channel;
-      const auto [sum, dot] = row_sums<C>(n, [=](auto at) {
-        const Vec<C> v = read(grad, at), normal = (read(from, at) - c) * w;
-        if constexpr (with_parameters) {
-          write(gamma_sums, at, fma(v, normal, read(gamma_sums, at)));
-          if (centred) write(beta_sums, at, read(beta_sums, at) + v);
-        }
-        const Vec<C> scaled = v * read(g, at);
-        return Two<Vec<C>>{scaled, scaled * normal};
-      });
-      if (!gx.data) continue;
-      T* to = gx.as<T>() + r * n;
-      const Vec<C> average = centred ? sum / static_cast<C>(n) : C{0};
-      const Vec<C> slope = dot / static_cast<C>(n);
-      row_each<C>(n, [=](auto at) {
-        const Vec<C> normal = (read(from, at) - c) * w;
-        write(to, at, (read(grad, at) * read(g, at) - average - normal * slope) * w);
-      });
-    }
-  };
-  parallel_for(blocks.count, l.grain() / blocks.size + 1, [&](int64_t begin, int64_t end) {
-    for (int64_t block = begin; block < end; ++block) run_block(block);
+  C* sums = scratch.as<C>();
+  const RowsGradient<T, centred, with_parameters> gradient{
+      l.groups,           l.per_group(), x.as<const T>(),
+      gy.as<const T>(),   gx.as<T>(),    mean.as<C>(),
+      rstd.as<const C>(), scales.data(), sums};
+  with_store(gx, l.per_group(), 3, [&](auto store) {
+    const int64_t grain = l.grain() / (blocks.size * l.groups) + 1;
+    parallel_for(blocks.count, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t b = begin; b < end; ++b)
+        gradient.block(b, blocks.begin(b), blocks.end(b), store);
+      store.finish();
+    });
   });
   if constexpr (with_parameters) {
     parallel_for(2 * channels, row_grain / 16, [&](int64_t begin, int64_t end) {
@@ -151,28 +203,31 @@ void gradient_of_planes(Stream& s, const Layout& l, const View& x, const View& g
   const Scratch scratch =
       s.scratch(static_cast<size_t>(l.samples * l.channels) * sizeof(Two<double>));
   Two<double>* sums = scratch.as<Two<double>>();  // of gy and gy * xhat, per plane
-  parallel_for(l.runs(), l.grain(), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const T *from = x.as<T>() + r * l.run(), *grad = gy.as<T>() + r * l.run();
-      const C centre = mean.as<C>()[r], width = rstd.as<C>()[r];
-      const C* g = scales.data() + r % l.groups * l.per_group();
-      Two<double>* plane_sums = sums + r * l.per_group();
-      double sum = 0, dot = 0;
-      for (int64_t i = 0; i < l.per_group(); ++i) {
-        plane_sums[i] = gradient_sums(from + i * l.inner, grad + i * l.inner, l.inner, centre);
-        plane_sums[i].second *= width;
-        sum += g[i] * plane_sums[i].first;
-        dot += g[i] * plane_sums[i].second;
+  with_store(gx, l.inner, 3, [&](auto store) {
+    parallel_for(l.runs(), l.grain(), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) {
+        const T *from = x.as<T>() + r * l.run(), *grad = gy.as<T>() + r * l.run();
+        const C centre = mean.as<C>()[r], width = rstd.as<C>()[r];
+        const C* g = scales.data() + r % l.groups * l.per_group();
+        Two<double>* plane_sums = sums + r * l.per_group();
+        double sum = 0, dot = 0;
+        for (int64_t i = 0; i < l.per_group(); ++i) {
+          plane_sums[i] = gradient_sums(from + i * l.inner, grad + i * l.inner, l.inner, centre);
+          plane_sums[i].second *= width;
+          sum += g[i] * plane_sums[i].first;
+          dot += g[i] * plane_sums[i].second;
+        }
+        if (!gx.data) continue;
+        const double count = static_cast<double>(l.run());
+        const C slope = static_cast<C>(-width * width * dot / count),
+                offset = static_cast<C>(-width * sum / count);
+        for (int64_t i = 0; i < l.per_group(); ++i)
+          gradient_plane(from + i * l.inner, grad + i * l.inner,
+                         gx.as<T>() + r * l.run() + i * l.inner, l.inner, centre, width * g[i],
+                         slope, offset, store);
       }
-      if (!gx.data) continue;
-      const double count = static_cast<double>(l.run());
-      const C slope = static_cast<C>(-width * width * dot / count),
-              offset = static_cast<C>(-width * sum / count);
-      for (int64_t i = 0; i < l.per_group(); ++i)
-        gradient_plane(from + i * l.inner, grad + i * l.inner,
-                       gx.as<T>() + r * l.run() + i * l.inner, l.inner, centre, width * g[i], slope,
-                       offset);
-    }
+      store.finish();
+    });
   });
   const auto over_samples = [&](double Two<double>::*which) {
     return [&, which](int64_t channel) {

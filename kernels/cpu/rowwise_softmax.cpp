@@ -15,20 +15,24 @@ struct RowShape {
     n = x.shape[x.rank - 1];
     for (int i = 0; i + 1 < x.rank; ++i) rows *= x.shape[i];
   }
+  // Calls body(offset of a row, store) for every row of `out`.
   template <class Body>
-  void each(Body&& body) const {
+  void each(const View& out, int operands, Body&& body) const {
     if (n == 0) return;
-    parallel_for(rows, std::max<int64_t>(1, row_grain / n), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) body(r * n);
+    with_store(out, n, operands, [&](auto store) {
+      parallel_for(rows, std::max<int64_t>(1, row_grain / n), [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) body(r * n, store);
+        store.finish();
+      });
     });
   }
 };
 
-template <class T, class C = compute_t<T>>
-void softmax_short(const T* x, T* y, int64_t n) {
+template <class T, class Store, class C = compute_t<T>>
+void softmax_short(const T* x, T* y, int64_t n, Store store) {
   alignas(vector_bytes) C exponentials[buffered_row];
   C* e = exponentials;
-  if constexpr (std::is_same_v<T, C>) e = y;
+  if constexpr (std::is_same_v<T, C> && std::is_same_v<Store, CachedStore>) e = y;
   const Vec<C> top = row_max<C>(n, [&](auto at) { return read(x, at); });
   const C sum = row_sum<C>(n, [&](auto at) {
     const Vec<C> v = exp(read(x, at) - top);
@@ -36,14 +40,14 @@ void softmax_short(const T* x, T* y, int64_t n) {
     return v;
   });
   const Vec<C> scale = C{1} / sum;
-  row_each<C>(n, [&](auto at) { write(y, at, read(static_cast<const C*>(e), at) * scale); });
+  row_each<C>(n, [&](auto at) { store(y, at, read(static_cast<const C*>(e), at) * scale); });
 }
 
-template <class T, class C = compute_t<T>>
-void softmax_long(const T* x, T* y, int64_t n) {
+template <class T, class Store, class C = compute_t<T>>
+void softmax_long(const T* x, T* y, int64_t n, Store store) {
   const auto [top, sum, shifted] = log_sum_exp(x, n);
   const Vec<C> scale = C{1} / sum;
-  row_each<C>(n, [&, top = Vec<C>(top)](auto at) { write(y, at, exp(read(x, at) - top) * scale); });
+  row_each<C>(n, [&, top = Vec<C>(top)](auto at) { store(y, at, exp(read(x, at) - top) * scale); });
 }
 
 }  // namespace
@@ -52,8 +56,10 @@ void softmax(Stream&, View x, View y) {
   check_alike("softmax", {{"x", x}, {"y", y}});
   const RowShape shape("softmax", x);
   for_float(x.dtype, "softmax", [&]<class T>() {
-    shape.each([&, n = shape.n](int64_t at) {
-      (n <= buffered_row ? softmax_short<T> : softmax_long<T>)(x.as<T>() + at, y.as<T>() + at, n);
+    shape.each(y, 2, [&, n = shape.n](int64_t at, auto store) {
+      const T* from = x.as<T>() + at;
+      T* to = y.as<T>() + at;
+      n <= buffered_row ? softmax_short(from, to, n, store) : softmax_long(from, to, n, store);
     });
   });
 }
@@ -63,12 +69,12 @@ void log_softmax(Stream&, View x, View y) {
   const RowShape shape("log_softmax", x);
   for_float(x.dtype, "log_softmax", [&]<class T>() {
     using C = compute_t<T>;
-    shape.each([&, n = shape.n](int64_t at) {
+    shape.each(y, 2, [&, n = shape.n](int64_t at, auto store) {
       const T* from = x.as<T>() + at;
       T* to = y.as<T>() + at;
       const auto [top, sum, shifted] = log_sum_exp(from, n);
       const Vec<C> reference = top, log_sum = std::log(sum);
-      row_each<C>(n, [=](auto i) { write(to, i, (read(from, i) - reference) - log_sum); });
+      row_each<C>(n, [=](auto i) { store(to, i, (read(from, i) - reference) - log_sum); });
     });
   });
 }
@@ -78,11 +84,11 @@ void softmax_gradient(Stream&, View y, View gy, View gx) {
   const RowShape shape("softmax_gradient", y);
   for_float(y.dtype, "softmax_gradient", [&]<class T>() {
     using C = compute_t<T>;
-    shape.each([&, n = shape.n](int64_t at) {
+    shape.each(gx, 3, [&, n = shape.n](int64_t at, auto store) {
       const T *p = y.as<T>() + at, *g = gy.as<T>() + at;
       T* to = gx.as<T>() + at;
       const Vec<C> dot = row_sum<C>(n, [=](auto i) { return read(g, i) * read(p, i); });
-      row_each<C>(n, [=](auto i) { write(to, i, read(p, i) * (read(g, i) - dot)); });
+      row_each<C>(n, [=](auto i) { store(to, i, read(p, i) * (read(g, i) - dot)); });
     });
   });
 }
@@ -92,11 +98,11 @@ void log_softmax_gradient(Stream&, View y, View gy, View gx) {
   const RowShape shape("log_softmax_gradient", y);
   for_float(y.dtype, "log_softmax_gradient", [&]<class T>() {
     using C = compute_t<T>;
-    shape.each([&, n = shape.n](int64_t at) {
+    shape.each(gx, 3, [&, n = shape.n](int64_t at, auto store) {
       const T *log_p = y.as<T>() + at, *g = gy.as<T>() + at;
       T* to = gx.as<T>() + at;
       const Vec<C> sum = row_sum<C>(n, [=](auto i) { return read(g, i); });
-      row_each<C>(n, [=](auto i) { write(to, i, read(g, i) - exp(read(log_p, i)) * sum); });
+      row_each<C>(n, [=](auto i) { store(to, i, read(g, i) - exp(read(log_p, i)) * sum); });
     });
   });
 }

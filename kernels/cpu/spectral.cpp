@@ -1,0 +1,360 @@
+// Own eigenvalues and singular values.
+//
+// eigh: Householder reduction to tridiagonal form, then implicit QL steps with Wilkinson's shift.
+// The eigenvectors are kept as rows, so that the plane rotations of a step run over contiguous
+// memory; a step's rotations are computed first and then applied to one strip of columns after the
+// other.
+//
+// svd: QR first, then one-sided Jacobi on the rows of R, which finds small singular values to high
+// relative accuracy; pairs of rows are visited in rounds of disjoint pairs, which threads share.
+#include <atomic>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "tessera/kernels/cpu/linalg.hpp"
+#include "tessera/kernels/cpu/parallel.hpp"
+#include "tessera/kernels/cpu/vector.hpp"
+
+namespace tessera::kernels::cpu {
+namespace {
+
+template <class T>
+T largest_magnitude(Matrix<T> a) {
+  T largest = 0;
+  for (int64_t i = 0; i < a.rows; ++i)
+    for (int64_t j = 0; j < a.cols; ++j) {
+      const T magnitude = std::abs(a[i][j]);
+      if (!(magnitude <= largest)) largest = magnitude;  // NaN stays
+      if (largest != largest) return largest;
+    }
+  return largest;
+}
+
+/// A power of two that brings the largest magnitude near 1; 0 for a matrix that is not finite.
+template <class T>
+T scale_of(T largest) {
+  if (!(largest <= std::numeric_limits<T>::max())) return 0;
+  if (largest == 0) return 1;
+  return std::ldexp(T{1}, -std::clamp(std::ilogb(largest), std::numeric_limits<T>::min_exponent + 1,
+                                      std::numeric_limits<T>::max_exponent - 2));
+}
+
+template <class T>
+void scale(Matrix<T> a, T factor) {
+  for (int64_t i = 0; i < a.rows; ++i)
+    for (int64_t j = 0; j < a.cols; ++j) a[i][j] *= factor;
+}
+
+/// Reduces the symmetric a (both triangles) to tridiagonal form: diagonal d, off-diagonal e (e[i]
+/// between i and i + 1). Reflector k, which acts on rows k + 1 .., lies in column k below the
+/// subdiagonal.
+template <class T>
+void tridiagonalize(Matrix<T> a, double* d, double* e, T* tau, T* v, T* p) {
+  const int64_t n = a.rows;
+  const bool large = is_large(n, n);
+  for (int64_t k = 0; k + 1 < n; ++k) {
+    const int64_t m = n - k - 1;
+    const Matrix<T> rest = a.block(k + 1, k + 1, m, m);
+    d[k] = a[k][k];
+    // column k below the diagonal is row k to its right
+    T* x = a[k] + k + 1;
+    T largest = 0;
+    for (int64_t i = 1; i < m; ++i) largest = std::max(largest, std::abs(x[i]));
+    tau[k] = 0;
+    e[k] = x[0];
+    if (largest == 0) {
+      for (int64_t i = 1; i < m; ++i) a[k + 1 + i][k] = 0;
+      continue;
+    }
+    const T norm = std::sqrt(dot(x, x, m)), beta = -std::copysign(norm, x[0]);
+    tau[k] = (beta - x[0]) / beta;
+    e[k] = beta;
+    const T divisor = x[0] - beta;
+    v[0] = 1;
+    for (int64_t i = 1; i < m; ++i) a[k + 1 + i][k] = v[i] = x[i] / divisor;
+
+    // rest -= v w^T + w v^T with w = p - tau / 2 (p^T v) v and p = tau rest v
+    const int64_t grain = large ? 1 + (1 << 15) / m : m;
+    parallel_for(m, grain, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) p[i] = tau[k] * dot(rest[i], v, m);
+    });
+    axpy(-tau[k] / 2 * dot(p, v, m), v, p, m);
+    parallel_for(m, grain, [&](int64_t first, int64_t last) {
+      for (int64_t i = first; i < last; ++i) {
+        axpy(-v[i], p, rest[i], m);
+        axpy(-p[i], v, rest[i], m);
+      }
+    });
+  }
+  if (n > 0) d[n - 1] = a[n - 1][n - 1];
+}
+
+/// Applies rotations i = top - 1 .. bottom, of rows i and i + 1, to a strip of `lanes` columns; the
+/// row that two neighbouring rotations share stays in registers.
+template <class T>
+void rotate_strip(Matrix<T> rows, const double* c, const double* s, int64_t bottom, int64_t top,
+                  int64_t column, int64_t lanes) {
+  constexpr int64_t width = Vec<T>::width;
+  const bool whole = lanes == 2 * width;
+  const int64_t first = std::min(lanes, width), second = lanes - first;
+  const auto read0 = [&](const T* p) { return whole ? load(p + column) : load(p + column, first); };
+  const auto read1 = [&](const T* p) {
+    return whole ? load(p + column + width) : load(p + column + first, second);
+  };
+  const auto write = [&](T* p, Vec<T> a, Vec<T> b) {
+    if (whole)
+      store(p + column, a), store(p + column + width, b);
+    else
+      store(p + column, a, first), store(p + column + first, b, second);
+  };
+  Vec<T> upper0 = read0(rows[top]), upper1 = read1(rows[top]);
+  for (int64_t i = top - 1; i >= bottom; --i) {
+    const Vec<T> cosine(static_cast<T>(c[i])), sine(static_cast<T>(s[i]));
+    const Vec<T> lower0 = read0(rows[i]), lower1 = read1(rows[i]);
+    write(rows[i + 1], fma(sine, lower0, cosine * upper0), fma(sine, lower1, cosine * upper1));
+    upper0 = fma(cosine, lower0, -(sine * upper0));
+    upper1 = fma(cosine, lower1, -(sine * upper1));
+  }
+  write(rows[bottom], upper0, upper1);
+}
+
+template <class T>
+void rotate_rows(Matrix<T> rows, const double* c, const double* s, int64_t bottom, int64_t top,
+                 bool large) {
+  if (bottom >= top) return;
+  constexpr int64_t strip = 2 * Vec<T>::width;
+  const int64_t strips = (rows.cols + strip - 1) / strip;
+  const int64_t grain = large ? 1 + (1 << 15) / ((top - bottom) * strip) : strips;
+  parallel_for(strips, grain, [&](int64_t first, int64_t last) {
+    for (int64_t i = first; i < last; ++i)
+      rotate_strip(rows, c, s, bottom, top, i * strip, std::min(strip, rows.cols - i * strip));
+  });
+}
+
+/// Implicit QL on the tridiagonal matrix (d, e), turning the rows of vt along; c, s [n]. False if
+/// an eigenvalue takes more than 60 steps.
+template <class T>
+bool tridiagonal_ql(int64_t n, double* d, double* e, Matrix<T> vt, double* c, double* s) {
+  constexpr double epsilon = std::numeric_limits<T>::epsilon();
+  const bool large = is_large(n, n);
+  e[n - 1] = 0;
+  double norm = 0;
+  for (int64_t i = 0; i < n; ++i) norm = std::max(norm, std::abs(d[i]) + std::abs(e[i]));
+  // measured by the whole matrix: next to tiny neighbours rounding keeps e from falling further
+  const double negligible_e = epsilon / 2 * norm;
+  for (int64_t l = 0; l < n; ++l) {
+    for (int steps = 0;; ++steps) {
+      int64_t m = l;
+      while (m + 1 < n && std::abs(e[m]) > negligible_e) ++m;
+      if (m == l) break;
+      if (steps == 60) return false;
+      // the eigenvalue of the leading 2 x 2 block that is nearer to d[l]
+      double g = (d[l + 1] - d[l]) / (2 * e[l]);
+      g = d[m] - d[l] + e[l] / (g + std::copysign(std::hypot(g, 1.0), g));
+      double sine = 1, cosine = 1, shift = 0;
+      int64_t i = m - 1;
+      for (; i >= l; --i) {
+        const double f = sine * e[i], b = cosine * e[i], r = std::hypot(f, g);
+        e[i + 1] = r;
+        if (r == 0) {  // the matrix splits here: what is left of the step is not needed
+          d[i + 1] -= shift;
+          e[m] = 0;
+          break;
+        }
+        sine = f / r;
+        cosine = g / r;
+        g = d[i + 1] - shift;
+        const double t = (d[i] - g) * sine + 2 * cosine * b;
+        shift = sine * t;
+        d[i + 1] = g + shift;
+        g = cosine * t - b;
+        c[i] = cosine;
+        s[i] = sine;
+      }
+      rotate_rows(vt, c, s, i + 1, m, large);
+      if (i >= l) continue;
+      d[l] -= shift;
+      e[l] = g;
+      e[m] = 0;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+template <class T>
+void fix_signs(Matrix<T> rows, const Matrix<T>* other) {
+  for (int64_t i = 0; i < rows.rows; ++i) {
+    int64_t at = 0;
+    for (int64_t j = 1; j < rows.cols; ++j)
+      if (std::abs(rows[i][j]) > std::abs(rows[i][at])) at = j;
+    if (rows.cols == 0 || !(rows[i][at] < 0)) continue;
+    for (int64_t j = 0; j < rows.cols; ++j) rows[i][j] = -rows[i][j];
+    for (int64_t j = 0; other && j < other->cols; ++j) (*other)[i][j] = -(*other)[i][j];
+  }
+}
+
+template <class T>
+int32_t own_eigh(Stream& stream, Matrix<T> a, T* w, Matrix<T> vt, double* work) {
+  const int64_t n = a.rows;
+  if (n == 0) return 0;
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < i; ++j) a[j][i] = a[i][j];
+  const T factor = scale_of(largest_magnitude(a));
+  if (factor == 0) return -1;
+  scale(a, factor);
+
+  double *d = work, *e = d + n, *c = e + n, *s = c + n;
+  T* small = reinterpret_cast<T*>(s + n);  // tau, v, p: [n] each
+  T *tau = small, *v = small + n, *p = v + n;
+  const Matrix<T> q(reinterpret_cast<T*>(work + 8 * n), n, n);
+  tridiagonalize(a, d, e, tau, v, p);
+  std::fill_n(q[0], n, T{0});
+  q[0][0] = 1;
+  for (int64_t i = 1; i < n; ++i) q[i][0] = 0;
+  if (n > 1)
+    own_product_of_reflectors(stream, a.block(1, 0, n - 1, n - 1), n - 2, tau,
+                              q.block(1, 1, n - 1, n - 1), v);
+
+  // vt starts as q^T; afterwards rows are sorted through q
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) vt[j][i] = q[i][j];
+  if (!tridiagonal_ql(n, d, e, vt, c, s)) return -1;
+  int64_t* order = reinterpret_cast<int64_t*>(c);
+  std::iota(order, order + n, 0);
+  std::stable_sort(order, order + n, [d](int64_t i, int64_t j) { return d[i] < d[j]; });
+  for (int64_t i = 0; i < n; ++i) {
+    w[i] = static_cast<T>(d[order[i]] / factor);
+    std::copy_n(vt[order[i]], n, q[i]);
+  }
+  for (int64_t i = 0; i < n; ++i) std::copy_n(q[i], n, vt[i]);
+  return 0;
+}
+
+namespace {
+
+/// Squared norms up to this are noise: they have lost their digits, or all of them.
+template <class T>
+constexpr T negligible = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
+
+/// Makes rows p and q of x orthogonal by a rotation that is applied to y as well; false if they
+/// were already.
+template <class T>
+bool orthogonalize(Matrix<T> x, Matrix<T> y, int64_t p, int64_t q, T tolerance) {
+  const T pp = dot(x[p], x[p], x.cols), qq = dot(x[q], x[q], x.cols), pq = dot(x[p], x[q], x.cols);
+  if (std::min(pp, qq) <= negligible<T>) return false;
+  if (std::abs(pq) <= tolerance * std::sqrt(pp) * std::sqrt(qq)) return false;
+  const T zeta = (qq - pp) / (2 * pq);
+  const T t = std::copysign(T{1}, zeta) / (std::abs(zeta) + std::hypot(T{1}, zeta));
+  const T c = 1 / std::sqrt(1 + t * t), s = c * t;
+  rotate(c, s, x[p], x[q], x.cols);
+  rotate(c, s, y[p], y[q], y.cols);
+  return true;
+}
+
+/// Rotates the rows of x until all are orthogonal to each other, y along. False after 40 rounds.
+template <class T>
+bool jacobi(Matrix<T> x, Matrix<T> y, bool large) {
+  const int64_t n = x.rows, players = n + (n & 1);  // an odd number plays with one pause
+  const T tolerance =
+      std::numeric_limits<T>::epsilon() * std::sqrt(static_cast<T>(std::max<int64_t>(n, 1)));
+  const int64_t pairs = players / 2,
+                grain = large ? 1 + (1 << 14) / std::max<int64_t>(8 * n, 1) : pairs;
+  for (int sweep = 0; sweep < 40; ++sweep) {
+    std::atomic<bool> turned = false;
+    for (int64_t round = 0; round + 1 < players; ++round)
+      parallel_for(pairs, grain, [&](int64_t first, int64_t last) {
+        for (int64_t k = first; k < last;
+             ++k) {  // the last player stays, the others move on by one
+          const int64_t others = players - 1;
+          const int64_t a = k == 0 ? others : (round + k) % others,
+                        b = (round + others - k) % others;
+          if (std::max(a, b) >= n) continue;
+          if (orthogonalize(x, y, std::min(a, b), std::max(a, b), tolerance))
+            turned.store(true, std::memory_order_relaxed);
+        }
+      });
+    if (!turned) return true;
+  }
+  return false;
+}
+
+/// Fills rows [known, rows) of the orthonormal set with unit vectors orthogonal to all before them.
+template <class T>
+void complete(Matrix<T> rows, int64_t known) {
+  for (int64_t r = known; r < rows.rows; ++r) {
+    // the unit vector that the rows so far cover least has at least 1 - r / cols of it left
+    int64_t best = 0;
+    T least = std::numeric_limits<T>::max();
+    for (int64_t j = 0; j < rows.cols; ++j) {
+      T covered = 0;
+      for (int64_t i = 0; i < r; ++i) covered += rows[i][j] * rows[i][j];
+      if (covered < least) least = covered, best = j;
+    }
+    T* x = rows[r];
+    std::fill_n(x, rows.cols, T{0});
+    x[best] = 1;
+    for (int pass = 0; pass < 2; ++pass)
+      for (int64_t i = 0; i < r; ++i) axpy(-dot(rows[i], x, rows.cols), rows[i], x, rows.cols);
+    const T norm = std::sqrt(dot(x, x, rows.cols));
+    for (int64_t j = 0; j < rows.cols; ++j) x[j] /= norm;
+  }
+}
+
+}  // namespace
+
+template <class T>
+int32_t own_svd(Stream& stream, Matrix<T> a, Matrix<T> ut, T* s, Matrix<T> vt, T* work) {
+  const int64_t m = a.rows, n = a.cols;
+  if (n == 0) return 0;
+  const T factor = scale_of(largest_magnitude(a));
+  if (factor == 0) return -1;
+  scale(a, factor);
+
+  const bool large = is_large(m, n);
+  const Matrix<T> q(work, m, n), r(q.data + m * n, n, n), turns(r.data + n * n, n, n);
+  own_qr(stream, a, q, r, turns.data + n * n);
+  T* norms = turns.data + n * n + qr_work(m, n);
+  for (int64_t i = 0; i < n; ++i)
+    for (int64_t j = 0; j < n; ++j) turns[i][j] = i == j ? T{1} : T{0};
+  if (!jacobi(r, turns, large)) return -1;
+
+  // turns r0 = diag(s) vt, hence a = q r0 = (q turns^T) diag(s) vt
+  for (int64_t i = 0; i < n; ++i) norms[i] = std::sqrt(dot(r[i], r[i], n));
+  int64_t rank = 0;
+  for (int64_t i = 0; i < n; ++i) {  // selection of the largest left
+    int64_t best = i;
+    for (int64_t j = i + 1; j < n; ++j)
+      if (norms[j] > norms[best]) best = j;
+    if (best != i) {
+      std::swap(norms[i], norms[best]);
+      std::swap_ranges(r[i], r[i] + n, r[best]);
+      std::swap_ranges(turns[i], turns[i] + n, turns[best]);
+    }
+    s[i] = norms[i] / factor;
+    if (norms[i] * norms[i] <= negligible<T>) continue;
+    ++rank;
+    for (int64_t j = 0; j < n; ++j) vt[i][j] = r[i][j] / norms[i];
+  }
+  complete(vt, rank);
+  if (large) {
+    for (int64_t i = 0; i < n; ++i) std::fill_n(ut[i], m, T{0});
+    multiply_add(stream, T{1}, turns, false, q, true, ut);
+  } else {
+    for (int64_t i = 0; i < n; ++i)
+      for (int64_t j = 0; j < m; ++j) ut[i][j] = dot(turns[i], q[j], n);
+  }
+  return 0;
+}
+
+template void fix_signs(Matrix<float>, const Matrix<float>*);
+template int32_t own_eigh(Stream&, Matrix<float>, float*, Matrix<float>, double*);
+template int32_t own_svd(Stream&, Matrix<float>, Matrix<float>, float*, Matrix<float>, float*);
+
+template void fix_signs(Matrix<double>, const Matrix<double>*);
+template int32_t own_eigh(Stream&, Matrix<double>, double*, Matrix<double>, double*);
+template int32_t own_svd(Stream&, Matrix<double>, Matrix<double>, double*, Matrix<double>, double*);
+
+}  // namespace tessera::kernels::cpu

@@ -1,0 +1,60 @@
+#include "tessera/runtime/device.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "tessera/runtime/driver.hpp"
+#include "tessera/tests/support/files.hpp"
+
+namespace tessera {
+namespace {
+
+using test::expect_error;
+constexpr ErrorKind invalid = ErrorKind::invalid_argument;
+
+TEST(Device, TextForms) {
+  EXPECT_EQ(parse_device("cpu"), Device::cpu());
+  EXPECT_EQ(parse_device("cuda"), Device::cuda(0));
+  EXPECT_EQ(parse_device("cuda:12"), Device::cuda(12));
+  EXPECT_EQ(parse_device("simt"), Device::simt());
+  for (const Device device : {Device::cpu(), Device::cuda(3), Device::simt()})
+    EXPECT_EQ(parse_device(to_string(device)), device);
+  for (const char* text :
+       {"", "gpu", "CPU", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:99999999999", "cpu:0 "})
+    expect_error([&] { parse_device(text); }, {concat("'", text, "'"), "cuda:N"}, invalid);
+}
+
+TEST(Device, TheCpuIsThereAndDescribesItself) {
+  EXPECT_TRUE(available(Device::cpu()));
+  const DeviceInfo info = describe(Device::cpu());
+  EXPECT_FALSE(info.name.empty());
+  EXPECT_GT(info.memory_bytes, 0);
+  const auto devices = available_devices();
+  EXPECT_EQ(devices.front(), Device::cpu());
+  EXPECT_EQ(parse_device("auto"), available(Device::cuda(0)) ? Device::cuda(0) : Device::cpu());
+}
+
+TEST(Device, AMissingDeviceSaysWhy) {
+  for (const Device device :
+       {Device::cuda(1000), Device{Device::Type::simt, 1000}, Device{Device::Type::cpu, 1}}) {
+    std::string reason;
+    EXPECT_FALSE(available(device, &reason));
+    EXPECT_FALSE(available(device));
+    EXPECT_FALSE(reason.empty()) << to_string(device);
+  }
+  if (!available(Device::simt()))
+    expect_error([] { driver(Device::Type::simt); }, {"simt", "not available"},
+                 ErrorKind::unsupported);
+}
+
+TEST(Device, MissingModulesKeepTheirReason) {
+  for (int i = 0; i < 2; ++i) {
+    std::string reason;
+    EXPECT_EQ(load_module("tessera_nonesuch", reason), nullptr);
+    EXPECT_NE(reason.find("libtessera_nonesuch.so"), std::string::npos) << reason;
+  }
+}
+
+}  // namespace
+}  // namespace tessera
