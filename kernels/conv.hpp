@@ -10,12 +10,20 @@
 /// `data_gradient`, so the three functions are closed under differentiation.
 namespace tessera::kernels {
 
+enum class ConvVariant : uint8_t {
+  automatic,  // what choose_conv says
+  direct,     // sums of products as written, in the order of channels and taps
+  winograd,   // F(4x4, 3x3): a quarter of the products, errors two to four times those of direct
+              // sums
+};
+
 struct ConvParams {
   int64_t stride[2] = {1, 1};   // rows, columns
   int64_t padding[2] = {0, 0};  // zeros on both sides
   int64_t dilation[2] = {1, 1};
   int64_t groups = 1;  // channels and filters in as many independent groups; depthwise: groups = c
   Activation activation = Activation::none;  // of `forward`
+  ConvVariant variant = ConvVariant::automatic;
 };
 
 /// Extent of the output along one axis; negative or 0 when the filter does not fit.
@@ -23,6 +31,25 @@ constexpr int64_t conv_extent(int64_t input, int64_t filter, int64_t stride, int
                               int64_t dilation) {
   const int64_t room = input + 2 * padding - dilation * (filter - 1) - 1;
   return room < 0 ? 0 : room / stride + 1;
+}
+
+/// Whether the winograd variant can compute a convolution with filters of r x s.
+constexpr bool winograd_applies(const ConvParams& p, int64_t r, int64_t s, DType dtype) {
+  return r == 3 && s == 3 && p.stride[0] == 1 && p.stride[1] == 1 && p.dilation[0] == 1 &&
+         p.dilation[1] == 1 && p.padding[0] <= 2 && p.padding[1] <= 2 && dtype != DType::f64;
+}
+
+/// The variant that `automatic` means, for all three functions alike: winograd where channels and
+/// filters per group are many enough to pay for transforming images, and tiles of 4 x 4 outputs for
+/// transforming the weight.
+constexpr ConvVariant choose_conv(const ConvParams& p, const Shape& weight, const Shape& y,
+                                  DType dtype) {
+  if (!winograd_applies(p, weight[2], weight[3], dtype)) return ConvVariant::direct;
+  const int64_t channels = weight[1], filters = weight[0] / p.groups;
+  const int64_t tiles = y[0] * ((y[2] + 3) / 4) * ((y[3] + 3) / 4);
+  const bool pays = channels >= 16 && filters >= 16 && y[2] >= 3 && y[3] >= 3 && tiles >= 64 &&
+                    tiles >= channels * filters / 1024;
+  return pays ? ConvVariant::winograd : ConvVariant::direct;
 }
 
 /// Shapes: x [n, c, h, w], weight [o, c / groups, r, s], y [n, o, p, q] with p, q = conv_extent;

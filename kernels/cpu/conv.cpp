@@ -1,10 +1,12 @@
 #include "tessera/kernels/conv.hpp"
 
 #include <algorithm>
+#include <type_traits>
 
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/conv_weight.hpp"
 #include "tessera/kernels/cpu/correlation.hpp"
+#include "tessera/kernels/cpu/winograd.hpp"
 #include "tessera/runtime/error.hpp"
 
 namespace tessera::kernels::cpu {
@@ -60,16 +62,39 @@ void check_bias(const char* name, const View& bias, const View& weight) {
       bias.dtype, " ", bias.dims());
 }
 
+// Whether to compute by the winograd variant.
+bool use_winograd(const char* name, const View& weight, const View& y, const ConvParams& p) {
+  ConvVariant variant = p.variant;
+  if (variant == ConvVariant::automatic) variant = choose_conv(p, weight.dims(), y.dims(), y.dtype);
+  if (variant == ConvVariant::direct) return false;
+  if (!winograd_applies(p, weight.shape[2], weight.shape[3], y.dtype))
+    throw Error(ErrorKind::unsupported, concat(name,
+                                               ": the winograd variant needs 3 x 3 filters, stride "
+                                               "and dilation 1, padding up to 2 and no "
+                                               "f64; got weight ",
+                                               weight.dims(), " of ", weight.dtype));
+  return true;
+}
+
+template <class E>
+void correlate_by(bool winograd, Stream& s, const Correlation<E>& problem) {
+  if constexpr (!std::is_same_v<E, double>)
+    if (winograd) return correlate_winograd(s, problem);
+  correlate(s, problem);
+}
+
 void forward(Stream& s, View x, View weight, View bias, View y, const ConvParams& params) {
   check("conv_forward", x, weight, y, params);
   check_bias("conv_forward", bias, weight);
+  const bool winograd = use_winograd("conv_forward", weight, y, params);
   for_float(x.dtype, "conv_forward", [&]<class E>() {
     const int64_t taps = weight.shape[2] * weight.shape[3];
     const auto axis = [&](int i) {
       return forward_axis(y.shape[i + 2], weight.shape[i + 2], params.stride[i], params.padding[i],
                           params.dilation[i]);
     };
-    correlate(s, Correlation<E>{
+    correlate_by(winograd, s,
+                 Correlation<E>{
                      .images = x.shape[0],
                      .groups = params.groups,
                      .channels = weight.shape[1],
@@ -95,13 +120,15 @@ void forward(Stream& s, View x, View weight, View bias, View y, const ConvParams
 
 void data_gradient(Stream& s, View dy, View weight, View dx, const ConvParams& params) {
   check("conv_data_gradient", dx, weight, dy, params);
+  const bool winograd = use_winograd("conv_data_gradient", weight, dy, params);
   for_float(dx.dtype, "conv_data_gradient", [&]<class E>() {
     const int64_t taps = weight.shape[2] * weight.shape[3];
     const auto axis = [&](int i) {
       return transposed_axis(dx.shape[i + 2], weight.shape[i + 2], params.stride[i],
                              params.padding[i], params.dilation[i]);
     };
-    correlate(s, Correlation<E>{
+    correlate_by(winograd, s,
+                 Correlation<E>{
                      .images = dx.shape[0],
                      .groups = params.groups,
                      .channels = weight.shape[0] / params.groups,
@@ -129,6 +156,7 @@ void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
                      const ConvParams& params) {
   check("conv_weight_gradient", x, dweight, dy, params);
   check_bias("conv_weight_gradient", dbias, dweight);
+  const bool winograd = use_winograd("conv_weight_gradient", dweight, dy, params);
   for_float(x.dtype, "conv_weight_gradient", [&]<class E>() {
     E* const dw = dweight.as<E>();
     if (x.numel() == 0 || dy.numel() == 0) {
@@ -136,27 +164,30 @@ void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
       if (dbias) std::fill_n(dbias.as<E>(), dbias.numel(), E(0.0f));
       return;
     }
-    accumulate_weight_gradient(s, WeightGradient<E>{
-                                      .images = x.shape[0],
-                                      .groups = params.groups,
-                                      .channels = dweight.shape[1],
-                                      .filters = dweight.shape[0] / params.groups,
-                                      .filter_height = dweight.shape[2],
-                                      .filter_width = dweight.shape[3],
-                                      .stride = {params.stride[0], params.stride[1]},
-                                      .padding = {params.padding[0], params.padding[1]},
-                                      .dilation = {params.dilation[0], params.dilation[1]},
-                                      .x = x.as<const E>(),
-                                      .x_stride = strides_of(x),
-                                      .height = x.shape[2],
-                                      .width = x.shape[3],
-                                      .dy = dy.as<const E>(),
-                                      .dy_stride = strides_of(dy),
-                                      .out_height = dy.shape[2],
-                                      .out_width = dy.shape[3],
-                                      .dweight = dw,
-                                      .dbias = dbias.as<E>(),
-                                  });
+    const WeightGradient<E> problem{
+        .images = x.shape[0],
+        .groups = params.groups,
+        .channels = dweight.shape[1],
+        .filters = dweight.shape[0] / params.groups,
+        .filter_height = dweight.shape[2],
+        .filter_width = dweight.shape[3],
+        .stride = {params.stride[0], params.stride[1]},
+        .padding = {params.padding[0], params.padding[1]},
+        .dilation = {params.dilation[0], params.dilation[1]},
+        .x = x.as<const E>(),
+        .x_stride = strides_of(x),
+        .height = x.shape[2],
+        .width = x.shape[3],
+        .dy = dy.as<const E>(),
+        .dy_stride = strides_of(dy),
+        .out_height = dy.shape[2],
+        .out_width = dy.shape[3],
+        .dweight = dw,
+        .dbias = dbias.as<E>(),
+    };
+    if constexpr (!std::is_same_v<E, double>)
+      if (winograd) return accumulate_weight_gradient_winograd(s, problem);
+    accumulate_weight_gradient(s, problem);
   });
 }
 

@@ -131,6 +131,7 @@ class ConvTest : public test::TargetTest {
                                 dtype());
     };
     ConvParams params = k.params;
+    params.variant = ConvVariant::direct;
     const Tensor got_dx = image(nan(k.x())), got_dw = on_device(nan(k.weight())),
                  got_db = on_device(nan({k.o}));
     conv_data_gradient(stream(), image(dy).view(), on_device(weight).view(), got_dx.view(), params);
@@ -153,6 +154,50 @@ TEST_P(ConvTest, ExactOnIntegers) {
 
 TEST_P(ConvTest, ChannelsLast) {
   for (const Case& k : {cases[1], cases[4], cases[10], cases[20]}) check(k, true);
+}
+
+// The rounding errors of both variants, against f64: at most three times as large (root mean
+// square) by winograd.
+TEST_P(ConvTest, WinogradIsClose) {
+  if (dtype() == DType::f64) GTEST_SKIP() << "f64 has no winograd variant";
+  for (const Case& k :
+       {Case{3, 16, 32, 32, 16, 3, 3, with(1, 1)}, Case{2, 64, 8, 8, 64, 3, 3, with(1, 1)},
+        Case{2, 5, 9, 14, 40, 3, 3, with(1, 0)}, Case{9, 33, 4, 5, 20, 3, 3, with(1, 2)},
+        Case{1, 48, 3, 70, 7, 3, 3, with(1, 1)}, Case{2, 40, 7, 7, 80, 3, 3, with(1, 1, 1, 2)}})
+    for (const bool last : {false, true}) {
+      const Tensor x = test::uniform(k.x(), dtype(), 1),
+                   weight = test::uniform(k.weight(), dtype(), 2),
+                   dy = test::uniform(k.y(), dtype(), 3), bias = test::uniform({k.o}, dtype(), 4);
+      const auto results = [&](DType type, ConvVariant variant) {
+        const auto in = [&](const Tensor& t) {
+          return on_device(test::from_doubles(test::to_doubles(t), t.shape(), type));
+        };
+        const auto image = [&](const Tensor& t) { return last ? channels_last(in(t)) : in(t); };
+        const Tensor y = image(dy), dx = image(x), dw = in(weight), db = in(bias);
+        ConvParams params = k.params;
+        params.variant = variant;
+        conv_data_gradient(stream(), image(dy).view(), in(weight).view(), dx.view(), params);
+        conv_weight_gradient(stream(), image(x).view(), image(dy).view(), dw.view(), db.view(),
+                             params);
+        params.activation = Activation::relu;
+        conv_forward(stream(), image(x).view(), in(weight).view(), in(bias).view(), y.view(),
+                     params);
+        return std::vector{test::to_doubles(y), test::to_doubles(dx), test::to_doubles(dw),
+                           test::to_doubles(db)};
+      };
+      const auto exact = results(DType::f64, ConvVariant::direct);
+      const auto direct = results(dtype(), ConvVariant::direct),
+                 winograd = results(dtype(), ConvVariant::winograd);
+      const auto error = [&](const std::vector<double>& got, const std::vector<double>& wanted) {
+        double sum = 0;
+        for (size_t i = 0; i < got.size(); ++i) sum += (got[i] - wanted[i]) * (got[i] - wanted[i]);
+        return std::sqrt(sum / static_cast<double>(got.size()));
+      };
+      const char* names[] = {"y", "dx", "dweight", "dbias"};
+      for (size_t i = 0; i < 4; ++i)
+        EXPECT_LE(error(winograd[i], exact[i]), 6 * error(direct[i], exact[i]))
+            << names[i] << " of " << k.name();
+    }
 }
 
 TEST_P(ConvTest, SameBitsForAnyThreadCount) {
@@ -196,6 +241,23 @@ TEST(Conv, Extent) {
   EXPECT_EQ(conv_extent(2, 3, 1, 0, 1), 0);
 }
 
+TEST(Conv, Choice) {
+  const auto chosen = [](const ConvParams& p, const Shape& weight, const Shape& y,
+                         DType dtype = DType::f32) { return choose_conv(p, weight, y, dtype); };
+  const Shape wide{64, 64, 3, 3}, image{8, 64, 16, 16};
+  EXPECT_EQ(chosen(with(1, 1), wide, image), ConvVariant::winograd);
+  EXPECT_EQ(chosen(with(1, 1), wide, image, DType::bf16), ConvVariant::winograd);
+  EXPECT_EQ(chosen(with(1, 1), wide, image, DType::f64), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(2, 1), wide, image), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(1, 1, 2), wide, image), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(1, 0), {64, 64, 1, 1}, image), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(1, 1), {16, 3, 3, 3}, image), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(1, 1, 1, 64), {64, 1, 3, 3}, image), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(1, 1), wide, {99, 64, 2, 2}), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(1, 1), wide, {1, 64, 16, 16}), ConvVariant::direct);
+  EXPECT_EQ(chosen(with(1, 1), {512, 512, 3, 3}, {16, 512, 8, 8}), ConvVariant::direct);
+}
+
 TEST(Conv, RefusesWhatDoesNotFit) {
   Stream& s = current_stream(Device::cpu());
   const auto tensor = [](const Shape& shape, DType dtype = DType::f32) {
@@ -226,6 +288,14 @@ TEST(Conv, RefusesWhatDoesNotFit) {
   refuses(x, weight, tensor({6, 6, 6}));
   refuses(tensor({2, 4, 8, 16}).narrow(3, 0, 8), weight, y);
   refuses(x, tensor({6, 4, 3, 6}).narrow(3, 0, 3), y);
+  for (const auto& [a, b, c, p] :
+       {std::tuple{x, tensor({6, 4, 1, 1}), tensor({2, 6, 8, 8}), with(1, 0)},
+        std::tuple{x, weight, tensor({2, 6, 3, 3}), with(2, 0)},
+        std::tuple{x, weight, tensor({2, 6, 12, 12}), with(1, 3)}}) {
+    ConvParams winograd = p;
+    winograd.variant = ConvVariant::winograd;
+    refuses(a, b, c, winograd);
+  }
   const Tensor bias = tensor({5});
   EXPECT_THROW(conv_forward(s, x.view(), weight.view(), bias.view(), y.view()), Error);
   try {
