@@ -76,7 +76,8 @@ uint64_t byte_count(const ByteSource& source, const Shape& shape, StoredType typ
   for (const int64_t extent : shape) {
     if (extent < 0) source.fail("negative extent in shape ", shape);
     empty = empty || extent == 0;
-    if (__builtin_mul_overflow(bytes, std::max<int64_t>(extent, 1), &bytes))
+    if (__builtin_mul_overflow(bytes, std::max<int64_t>(extent, 1), &bytes) ||
+        bytes > int64_t{1} << 60)  // the limit of check_extents
       source.fail("shape ", shape, " has more elements than memory can address");
   }
   return empty ? 0 : static_cast<uint64_t>(shape.numel()) * size_of(type);

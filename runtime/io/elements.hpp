@@ -35,7 +35,7 @@ DType dtype_of_stored(StoredType type);
 StoredType stored_type(DType dtype);
 
 /// The bytes of `shape` elements; throws at the source's position when an extent is negative or the
-/// count is beyond 2^63 even without its zeros.
+/// count is beyond 2^60 even without its zeros.
 uint64_t byte_count(const ByteSource& source, const Shape& shape, StoredType type);
 
 /// Reads `shape.numel()` elements in row-major order to a new CPU tensor. Bytes of a bool must be 0
