@@ -66,7 +66,7 @@ TEST_F(Scaling, SeedLiftsGradientsOutOfUnderflow) {
   const Vars wanted = value_and_grad(wide.loss(tiny), wide.w).gradients;
   const ScaledGradient plain = scaled_value_and_grad(half.loss(tiny), half.w);
   EXPECT_GT(relative_error(plain.gradients, wanted), 0.2) << "no scale: mostly zeros";
-  const ScaledGradient scaled = scaled_value_and_grad(half.loss(tiny), half.w, {.seed_scale = 0x1p20});
+  const ScaledGradient scaled = scaled_value_and_grad(half.loss(tiny), half.w, {.seed_scale = 0x1p15});
   EXPECT_LT(relative_error(scaled.gradients, wanted), 0.02);
   EXPECT_EQ(scaled.gradients[0].dtype(), DType::f32);
   EXPECT_TRUE(scaled.report.finite);
@@ -103,7 +103,8 @@ TEST_F(Scaling, TangentScaleKeepsQuadraticFormsFinite) {
   const ScaledVhv r = scaled_vhv(half.loss(), half.w, probe);
   EXPECT_TRUE(r.report.finite);
   EXPECT_LT(r.report.tangent_scale, 1);
-  EXPECT_NEAR(r.value.item(), wanted, 0.05 * std::abs(wanted));
+  // A sum of large terms of both signs, each rounded to 11 bits.
+  EXPECT_NEAR(r.value.item(), wanted, 0.2 * std::abs(wanted));
 }
 
 TEST_F(Scaling, FullPrecisionIsExactForPowersOfTwo) {
