@@ -22,12 +22,12 @@ bool all_finite(Inputs tensors) {
   return answer.item() != 0;
 }
 
-// Calls attempt(report) at falling scales until what it returns is finite; unscales in the compute dtype.
-// `order` is the power of the tangent scale in the results.
+// Calls attempt(report) at falling scales until what it returns is finite; unscales in the compute
+// dtype. `order` is the power of the tangent scale in the results.
 template <class Attempt>
 Vars search(const HvpOptions& options, int order, ScalingReport& report, Attempt&& attempt) {
-  TS_CHECK(options.seed_scale > 0 && options.tangent_scale > 0, "scaling: scales ", options.seed_scale, " and ",
-           options.tangent_scale, " must be positive");
+  TS_CHECK(options.seed_scale > 0 && options.tangent_scale > 0, "scaling: scales ",
+           options.seed_scale, " and ", options.tangent_scale, " must be positive");
   TS_CHECK(options.backoff > 0 && options.backoff < 1, "scaling: back-off ", options.backoff,
            " is not in (0, 1)");
   TS_CHECK(options.attempts >= 1, "scaling: ", options.attempts, " attempts");

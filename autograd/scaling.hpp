@@ -2,10 +2,11 @@
 
 #include "tessera/autograd/transforms.hpp"
 
-/// Derivatives in half precision. f16 has no range to spare: cotangents of a mean loss vanish below 6e-8, and
-/// raw tangents of a wide network pass 65504. Gradients are linear in the seed of the reverse pass, H v in
-/// seed and tangent, v'Hv in the seed and twice in the tangent; so each is computed at a scale that keeps
-/// the numbers in range, and the scale is divided out of the result in f32 (f64 for f64).
+/// Derivatives in half precision. f16 has no range to spare: cotangents of a mean loss vanish below
+/// 6e-8, and raw tangents of a wide network pass 65504. Gradients are linear in the seed of the
+/// reverse pass, H v in seed and tangent, v'Hv in the seed and twice in the tangent; so each is
+/// computed at a scale that keeps the numbers in range, and the scale is divided out of the result
+/// in f32 (f64 for f64).
 namespace tessera::autograd {
 
 /// Powers of two keep the scaled arithmetic free of rounding.

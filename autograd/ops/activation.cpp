@@ -12,7 +12,8 @@ namespace {
 using kernels::BinaryOp;
 using kernels::UnaryOp;
 
-// g * d(z) where one kernel does both: first derivatives of activations, with z their input or output.
+// g * d(z) where one kernel does both: first derivatives of activations, with z their input or
+// output.
 struct DerivativeProduct : Op {
   BinaryOp code;
   explicit DerivativeProduct(BinaryOp c) : code(c) {}
@@ -21,8 +22,7 @@ struct DerivativeProduct : Op {
   void eval(Values x, Outputs y) const final { y[0] = binary(name(), code, x[0], x[1]); }
   void jvp(Inputs x, Inputs, Inputs dx, Outputs dy) const final {
     if (dx[0].defined()) dy[0] = apply_op(shared_from_this(), dx[0], x[1]);
-    if (dx[1].defined())
-      dy[0] = add_or_empty(dy[0], multiply(slope(x[1]), multiply(x[0], dx[1])));
+    if (dx[1].defined()) dy[0] = add_or_empty(dy[0], multiply(slope(x[1]), multiply(x[0], dx[1])));
   }
   void vjp(Inputs x, Inputs, Inputs gy, std::span<const bool> wanted, Outputs gx) const final {
     if (wanted[0]) gx[0] = apply_op(shared_from_this(), gy[0], x[1]);
@@ -31,21 +31,28 @@ struct DerivativeProduct : Op {
   Saved saves() const final { return Saved::only_inputs(); }
 };
 
-// ---- piecewise linear ----------------------------------------------------------------------------
+// ---- piecewise linear
+// ----------------------------------------------------------------------------
 
 // g where y > 0, else 0; y is constant: relu has no second derivative.
 struct ReluGradient final : LinearOp {
   Tensor y;
   explicit ReluGradient(Tensor output) : y(std::move(output)) {}
   std::string_view name() const override { return "relu_gradient"; }
-  Tensor eval(const Tensor& g) const override { return binary(name(), BinaryOp::relu_gradient, g, y); }
-  Var transpose(const Var& gy, const Var&) const override { return apply_op(shared_from_this(), gy); }
+  Tensor eval(const Tensor& g) const override {
+    return binary(name(), BinaryOp::relu_gradient, g, y);
+  }
+  Var transpose(const Var& gy, const Var&) const override {
+    return apply_op(shared_from_this(), gy);
+  }
 };
 
 struct Relu final : ElementwiseUnary {
   std::string_view name() const override { return "relu"; }
   Tensor eval(const Tensor& x) const override { return unary(UnaryOp::relu, x); }
-  Var derivative(const Var&, const Var& y) const override { return unary(UnaryOp::step, y.value()); }
+  Var derivative(const Var&, const Var& y) const override {
+    return unary(UnaryOp::step, y.value());
+  }
   Var scaled_derivative(const Var&, const Var& y, const Var& g) const override {
     return apply_op(std::make_shared<ReluGradient>(y.value()), g);
   }
@@ -88,7 +95,8 @@ Var elu_derivative(const Var& x, double alpha) {
   return apply_op(std::make_shared<EluDerivative>(alpha), x);
 }
 
-// ---- functions of their own output ---------------------------------------------------------------
+// ---- functions of their own output
+// ---------------------------------------------------------------
 
 struct TanhGradient final : DerivativeProduct {
   TanhGradient() : DerivativeProduct(BinaryOp::tanh_gradient) {}
@@ -129,7 +137,8 @@ struct Softplus final : ElementwiseUnary {
   Saved saves() const override { return Saved::only_inputs(); }
 };
 
-// ---- gates ---------------------------------------------------------------------------------------
+// ---- gates
+// ---------------------------------------------------------------------------------------
 
 // gelu''(x) = phi(x) (2 - x^2) with the normal density phi, so gelu'''(x) = phi(x) x (x^2 - 4).
 struct GeluSecondDerivative final : ElementwiseUnary {
@@ -146,7 +155,9 @@ struct GeluSecondDerivative final : ElementwiseUnary {
 struct GeluDerivative final : ElementwiseUnary {
   std::string_view name() const override { return "gelu_derivative"; }
   Tensor eval(const Tensor& x) const override { return unary(UnaryOp::gelu_derivative, x); }
-  Var derivative(const Var& x, const Var&) const override { return apply_op<GeluSecondDerivative>(x); }
+  Var derivative(const Var& x, const Var&) const override {
+    return apply_op<GeluSecondDerivative>(x);
+  }
   Saved saves() const override { return Saved::only_inputs(); }
 };
 
@@ -166,8 +177,8 @@ struct Gelu final : ElementwiseUnary {
   Saved saves() const override { return Saved::only_inputs(); }
 };
 
-// With t = tanh(u), u = c (x + k x^3):  f = x (1 + t) / 2,  f' = (1 + t + x t' ) / 2 with t' = (1 - t^2) u',
-// f'' = t' + x t'' / 2 with t'' = (1 - t^2) (u'' - 2 t u'^2).
+// With t = tanh(u), u = c (x + k x^3):  f = x (1 + t) / 2,  f' = (1 + t + x t' ) / 2 with t' = (1 -
+// t^2) u', f'' = t' + x t'' / 2 with t'' = (1 - t^2) (u'' - 2 t u'^2).
 struct GeluTanhGradient final : DerivativeProduct {
   GeluTanhGradient() : DerivativeProduct(BinaryOp::gelu_tanh_gradient) {}
   std::string_view name() const override { return "gelu_tanh_gradient"; }
@@ -219,7 +230,9 @@ struct Silu final : ElementwiseUnary {
 }  // namespace
 
 Var relu(const Var& x) { return apply_op<Relu>(x); }
-Var leaky_relu(const Var& x, double slope) { return apply_op(std::make_shared<LeakyRelu>(slope), x); }
+Var leaky_relu(const Var& x, double slope) {
+  return apply_op(std::make_shared<LeakyRelu>(slope), x);
+}
 Var elu(const Var& x, double alpha) { return apply_op(std::make_shared<Elu>(alpha), x); }
 Var tanh(const Var& x) { return apply_op<Tanh>(x); }
 Var sigmoid(const Var& x) { return apply_op<Sigmoid>(x); }

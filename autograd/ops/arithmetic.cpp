@@ -52,7 +52,9 @@ struct Multiply final : BilinearOp {
 
 struct Divide final : Op {
   std::string_view name() const override { return "divide"; }
-  void eval(Values x, Outputs y) const override { y[0] = binary(name(), BinaryOp::divide, x[0], x[1]); }
+  void eval(Values x, Outputs y) const override {
+    y[0] = binary(name(), BinaryOp::divide, x[0], x[1]);
+  }
   // y = a / b: dy = (da - y db) / b
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const override {
     Var numerator = dx[0];
@@ -126,7 +128,9 @@ Var scalar_like(const Var& x, double value) { return full({}, value, x.dtype(), 
 // y = x ^ e: dy = e x^(e - 1) dx + y log(x) de, where 0 ^ 0 has no slope in x and 0 ^ e none in e.
 struct VariablePower final : Op {
   std::string_view name() const override { return "power"; }
-  void eval(Values x, Outputs y) const override { y[0] = binary(name(), BinaryOp::power, x[0], x[1]); }
+  void eval(Values x, Outputs y) const override {
+    y[0] = binary(name(), BinaryOp::power, x[0], x[1]);
+  }
   static Var base_slope(const Var& x, const Var& e) {
     return where(equal(e, 0.0), scalar_like(x, 0.0), multiply(e, power(x, affine(e, 1.0, -1.0))));
   }
@@ -147,7 +151,9 @@ struct VariablePower final : Op {
 struct Abs final : ElementwiseUnary {
   std::string_view name() const override { return "abs"; }
   Tensor eval(const Tensor& x) const override { return unary(UnaryOp::absolute, x); }
-  Var derivative(const Var& x, const Var&) const override { return unary(UnaryOp::sign, x.value()); }
+  Var derivative(const Var& x, const Var&) const override {
+    return unary(UnaryOp::sign, x.value());
+  }
   Saved saves() const override { return Saved::only_inputs(); }
 };
 
@@ -193,7 +199,8 @@ struct Where final : Op {
   void jvp(Inputs, Inputs y, Inputs dx, Outputs dy) const override {
     const Var zero = scalar_like(y[0], 0.0);
     dy[0] = broadcast_to(
-        where(condition, dx[0].defined() ? dx[0] : zero, dx[1].defined() ? dx[1] : zero), y[0].shape());
+        where(condition, dx[0].defined() ? dx[0] : zero, dx[1].defined() ? dx[1] : zero),
+        y[0].shape());
   }
   void vjp(Inputs x, Inputs, Inputs gy, std::span<const bool> wanted, Outputs gx) const override {
     const Var zero = scalar_like(gy[0], 0.0);
@@ -286,14 +293,19 @@ Var where(const Tensor& condition, const Var& a, const Var& b) {
 }
 
 Var cast(const Var& x, DType dtype) {
-  TS_CHECK(is_float(dtype), "cast: to ", dtype, ", which is not floating; `convert` makes plain tensors");
+  TS_CHECK(is_float(dtype), "cast: to ", dtype,
+           ", which is not floating; `convert` makes plain tensors");
   return x.dtype() == dtype ? x : apply_op(std::make_shared<Cast>(dtype), x);
 }
 
 Tensor equal(const Var& a, const Var& b) { return compare("equal", BinaryOp::equal, a, b); }
-Tensor not_equal(const Var& a, const Var& b) { return compare("not_equal", BinaryOp::not_equal, a, b); }
+Tensor not_equal(const Var& a, const Var& b) {
+  return compare("not_equal", BinaryOp::not_equal, a, b);
+}
 Tensor less(const Var& a, const Var& b) { return compare("less", BinaryOp::less, a, b); }
-Tensor less_equal(const Var& a, const Var& b) { return compare("less_equal", BinaryOp::less_equal, a, b); }
+Tensor less_equal(const Var& a, const Var& b) {
+  return compare("less_equal", BinaryOp::less_equal, a, b);
+}
 Tensor greater(const Var& a, const Var& b) { return compare("greater", BinaryOp::greater, a, b); }
 Tensor greater_equal(const Var& a, const Var& b) {
   return compare("greater_equal", BinaryOp::greater_equal, a, b);
@@ -301,7 +313,9 @@ Tensor greater_equal(const Var& a, const Var& b) {
 Tensor equal(const Var& a, double b) { return compare("equal", BinaryOp::equal, a, b); }
 Tensor not_equal(const Var& a, double b) { return compare("not_equal", BinaryOp::not_equal, a, b); }
 Tensor less(const Var& a, double b) { return compare("less", BinaryOp::less, a, b); }
-Tensor less_equal(const Var& a, double b) { return compare("less_equal", BinaryOp::less_equal, a, b); }
+Tensor less_equal(const Var& a, double b) {
+  return compare("less_equal", BinaryOp::less_equal, a, b);
+}
 Tensor greater(const Var& a, double b) { return compare("greater", BinaryOp::greater, a, b); }
 Tensor greater_equal(const Var& a, double b) {
   return compare("greater_equal", BinaryOp::greater_equal, a, b);

@@ -2,8 +2,8 @@
 
 #include "tessera/autograd/op.hpp"
 
-/// Elementwise arithmetic with broadcasting. Operands share one dtype and device; mixing them is an error,
-/// `cast` converts. Scalars take the dtype of the tensor.
+/// Elementwise arithmetic with broadcasting. Operands share one dtype and device; mixing them is an
+/// error, `cast` converts. Scalars take the dtype of the tensor.
 namespace tessera::autograd {
 
 Var add(const Var& a, const Var& b);
@@ -19,8 +19,8 @@ Var reciprocal(const Var& x);
 Var power(const Var& x, double exponent);
 Var power(const Var& x, const Var& exponent);
 
-/// Piecewise linear: the derivative at the kink is 0 for `abs`, 1 for `clamp` at its bounds, and where
-/// `maximum` or `minimum` meet equal operands the first one takes it all.
+/// Piecewise linear: the derivative at the kink is 0 for `abs`, 1 for `clamp` at its bounds, and
+/// where `maximum` or `minimum` meet equal operands the first one takes it all.
 Var abs(const Var& x);
 Var clamp(const Var& x, double low, double high);
 Var maximum(const Var& a, const Var& b);

@@ -54,7 +54,9 @@ struct Masking {
       mask.key_lengths = options.key_lengths.broadcast_to(leading(shape, 2)).view();
     return mask;
   }
-  kernels::AttentionParams params() const { return {scale, options.causal, options.dropout, options.rng}; }
+  kernels::AttentionParams params() const {
+    return {scale, options.causal, options.dropout, options.rng};
+  }
 
   // True where the query must not see the key; undefined when every key is seen.
   Tensor hidden(const Shape& scores, const Var& bias, Device device) const {
@@ -109,7 +111,8 @@ struct Unfused {
     const int64_t keys = x.size(-1);
     Shape none = Shape::filled(x.rank(), 0), after = none;
     after[x.rank() - 1] = (keys + 3) / 4 * 4 - keys;
-    return narrow(dropout(pad(x, none, after), masking.options.dropout, masking.options.rng), -1, 0, keys);
+    return narrow(dropout(pad(x, none, after), masking.options.dropout, masking.options.rng), -1, 0,
+                  keys);
   }
 };
 
@@ -132,8 +135,9 @@ struct AttentionGradient final : Op {
       gbias_view = gbias.broadcast_to(scores).view();
     }
     kernels::attention_gradient(current_stream(q.device()), q.view(), k.view(), v.view(),
-                                masking.views(scores, x[3]), masking.params(), x[5].view(), x[6].view(),
-                                rows_contiguous(x[4]).view(), gq.view(), gk.view(), gv.view(), gbias_view);
+                                masking.views(scores, x[3]), masking.params(), x[5].view(),
+                                x[6].view(), rows_contiguous(x[4]).view(), gq.view(), gk.view(),
+                                gv.view(), gbias_view);
     g[0] = gq;
     g[1] = gk;
     g[2] = gv;
@@ -165,7 +169,8 @@ struct Attention final : Op {
     shape.push_back(v.size(-1));
     const Tensor y = Tensor::empty(shape, q.dtype(), q.device());
     kernels::attention(current_stream(q.device()), q.view(), k.view(), v.view(),
-                       masking.views(masking.scores(q, k), x[3]), masking.params(), y.view(), lse.view());
+                       masking.views(masking.scores(q, k), x[3]), masking.params(), y.view(),
+                       lse.view());
     out[0] = y;
     out[1] = lse;
   }
@@ -199,8 +204,8 @@ Var scaled_dot_product_attention(const Var& q, const Var& k, const Var& v, const
   TS_CHECK(options.dropout >= 0 && options.dropout < 1, name, ": dropout ", options.dropout,
            " is not in [0, 1)");
   if (bias.defined()) check_same(name, q.value(), bias.value());
-  TS_CHECK(!options.mask.defined() || options.mask.dtype() == DType::bool_, name, ": the mask must be bool, is ",
-           options.mask);
+  TS_CHECK(!options.mask.defined() || options.mask.dtype() == DType::bool_, name,
+           ": the mask must be bool, is ", options.mask);
   const double scale = options.scale.value_or(1.0 / std::sqrt(static_cast<double>(q.size(-1))));
   const Var x[] = {q, k, v, bias};
   Var y[2];

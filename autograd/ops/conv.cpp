@@ -41,16 +41,18 @@ struct Conv2d final : Op {
   void eval(Values x, Outputs y) const override {
     check_operands(name(), x[0], x[1]);
     const Shape &image = x[0].shape(), &filter = x[1].shape();
-    TS_CHECK(image[1] == filter[1] * params.groups && filter[0] % params.groups == 0, "conv2d: image ",
-             x[0], " with weight ", x[1], " in ", params.groups, " groups");
+    TS_CHECK(image[1] == filter[1] * params.groups && filter[0] % params.groups == 0,
+             "conv2d: image ", x[0], " with weight ", x[1], " in ", params.groups, " groups");
     if (x[2].defined()) {
       check_same(name(), x[0], x[2]);
       TS_CHECK(x[2].shape() == Shape{filter[0]}, "conv2d: bias ", x[2], " with weight ", x[1]);
     }
     const Tensor bias = x[2].defined() ? contiguous(x[2]) : Tensor();
-    const Tensor result = Tensor::empty(output_shape(image, filter, params), x[0].dtype(), x[0].device());
-    kernels::conv_forward(current_stream(result.device()), as_image(x[0]).view(), contiguous(x[1]).view(),
-                          bias.defined() ? bias.view() : View(), result.view(), params);
+    const Tensor result =
+        Tensor::empty(output_shape(image, filter, params), x[0].dtype(), x[0].device());
+    kernels::conv_forward(current_stream(result.device()), as_image(x[0]).view(),
+                          contiguous(x[1]).view(), bias.defined() ? bias.view() : View(),
+                          result.view(), params);
     y[0] = result;
   }
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const override {
@@ -79,8 +81,8 @@ struct DataGradient final : BilinearOp {
     TS_CHECK(gy.shape() == output_shape(image, w.shape(), params), "conv2d_data_gradient: ", gy,
              " is no result of weight ", w, " on an image ", image);
     const Tensor x = Tensor::empty(image, gy.dtype(), gy.device());
-    kernels::conv_data_gradient(current_stream(x.device()), as_image(gy).view(), contiguous(w).view(),
-                                x.view(), params);
+    kernels::conv_data_gradient(current_stream(x.device()), as_image(gy).view(),
+                                contiguous(w).view(), x.view(), params);
     return x;
   }
   Var transpose_left(const Var& gx, const Var&, const Var& w) const override {
@@ -102,8 +104,8 @@ struct WeightGradient final : BilinearOp {
     TS_CHECK(gy.shape() == output_shape(x.shape(), filter, params), "conv2d_weight_gradient: ", gy,
              " is no result of a filter ", filter, " on ", x);
     const Tensor w = Tensor::empty(filter, x.dtype(), x.device());
-    kernels::conv_weight_gradient(current_stream(w.device()), as_image(x).view(), as_image(gy).view(),
-                                  w.view(), View(), params);
+    kernels::conv_weight_gradient(current_stream(w.device()), as_image(x).view(),
+                                  as_image(gy).view(), w.view(), View(), params);
     return w;
   }
   Var transpose_left(const Var& gw, const Var& x, const Var& gy) const override {
@@ -126,8 +128,8 @@ void check_params(const Conv2dParams& p) {
   TS_CHECK(p.activation == kernels::Activation::none, "conv2d: the activation is an op of its own");
   TS_CHECK(p.groups >= 1, "conv2d: ", p.groups, " groups");
   for (int i = 0; i < 2; ++i)
-    TS_CHECK(p.stride[i] >= 1 && p.padding[i] >= 0 && p.dilation[i] >= 1, "conv2d: stride ", p.stride[i],
-             ", padding ", p.padding[i], ", dilation ", p.dilation[i]);
+    TS_CHECK(p.stride[i] >= 1 && p.padding[i] >= 0 && p.dilation[i] >= 1, "conv2d: stride ",
+             p.stride[i], ", padding ", p.padding[i], ", dilation ", p.dilation[i]);
 }
 
 }  // namespace
@@ -140,8 +142,8 @@ Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dParams&
 Var conv2d_transposed(const Var& x, const Var& weight, const Var& bias, const Conv2dParams& params,
                       const Shape& output_padding) {
   check_params(params);
-  TS_CHECK(x.rank() == 4 && weight.rank() == 4 && x.size(1) == weight.size(0), "conv2d_transposed: ", x,
-           " with weight ", weight);
+  TS_CHECK(x.rank() == 4 && weight.rank() == 4 && x.size(1) == weight.size(0),
+           "conv2d_transposed: ", x, " with weight ", weight);
   TS_CHECK(output_padding.rank() == 2, "conv2d_transposed: output padding ", output_padding);
   Shape image{x.size(0), weight.size(1) * params.groups, 0, 0};
   for (int i = 0; i < 2; ++i) {

@@ -79,7 +79,8 @@ struct ScatterAddAlong final : LinearOp {
     Shape shape = x.shape();
     shape[axis] = count;
     const Tensor y = full(shape, 0.0, x.dtype(), x.device());
-    kernels::add_along(current_stream(x.device()), contiguous(x).view(), axis, index.view(), y.view());
+    kernels::add_along(current_stream(x.device()), contiguous(x).view(), axis, index.view(),
+                       y.view());
     return y;
   }
   Var transpose(const Var& gy, const Var&) const override { return take_along(gy, index, axis); }
@@ -93,7 +94,8 @@ struct TakeAlong final : LinearOp {
   Tensor eval(const Tensor& x) const override {
     check_along(name(), x, index, axis);
     const Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
-    kernels::take_along(current_stream(x.device()), contiguous(x).view(), axis, index.view(), y.view());
+    kernels::take_along(current_stream(x.device()), contiguous(x).view(), axis, index.view(),
+                        y.view());
     return y;
   }
   Var transpose(const Var& gy, const Var& x) const override {

@@ -2,14 +2,15 @@
 
 #include "tessera/autograd/op.hpp"
 
-/// Reading and writing by index. Indices are i32 or i64 tensors, constant for differentiation; one outside
-/// its range throws.
+/// Reading and writing by index. Indices are i32 or i64 tensors, constant for differentiation; one
+/// outside its range throws.
 namespace tessera::autograd {
 
-/// y[i..., :] = x[rows[i...], :]. x: [n, ...], rows: any shape; y: rows' shape, then x's without its first
-/// axis. The lookup of embeddings.
+/// y[i..., :] = x[rows[i...], :]. x: [n, ...], rows: any shape; y: rows' shape, then x's without
+/// its first axis. The lookup of embeddings.
 Var gather_rows(const Var& x, const Tensor& rows);
-/// The transpose: y [count, ...] with y[rows[i...], :] = sum of the x[i..., :] of equal rows, 0 where none is.
+/// The transpose: y [count, ...] with y[rows[i...], :] = sum of the x[i..., :] of equal rows, 0
+/// where none is.
 Var scatter_add_rows(const Var& x, const Tensor& rows, int64_t count);
 
 /// y[.., i, ..] = x[.., index[.., i, ..], ..] along `axis`; index: x's shape but for that axis.

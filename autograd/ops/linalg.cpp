@@ -62,15 +62,18 @@ Var diagonal(const Var& x) {
 // 1 / (w_j - w_i) with small gaps widened, 0 on the diagonal.
 Var inverse_gaps(const Var& w) {
   const Var gap = row(w) - column(w);
-  const Tensor floor = unary(kernels::UnaryOp::affine, max(abs(Var(w.value())), -1, true).value(), {gap_floor, 0.0});
+  const Tensor floor =
+      unary(kernels::UnaryOp::affine, max(abs(Var(w.value())), -1, true).value(), {gap_floor, 0.0});
   const Var signs = where(equal(gap, 0.0), triangle(gap, -1.0, 1.0, 1.0),
                           Var(unary(kernels::UnaryOp::sign, gap.value())));
-  const Var least = maximum(Var(floor.unsqueeze(floor.rank())), full({}, 1e-30, w.dtype(), w.device()));
+  const Var least =
+      maximum(Var(floor.unsqueeze(floor.rank())), full({}, 1e-30, w.dtype(), w.device()));
   const Var widened = where(less(abs(Var(gap.value())), least), signs * least, gap);
   return reciprocal(widened) * triangle(gap, 1.0, 0.0, 1.0);
 }
 
-// ---- triangular systems --------------------------------------------------------------------------
+// ---- triangular systems
+// --------------------------------------------------------------------------
 
 struct TriangularSolve final : Op {
   TriangularSolveParams params;
@@ -115,9 +118,11 @@ Var right_solve(const Var& x, const Var& t, TriangularSolveParams params) {
 }
 
 constexpr TriangularSolveParams lower{}, lower_transposed{.transposed = true};
-constexpr TriangularSolveParams upper{.upper = true}, upper_transposed{.upper = true, .transposed = true};
+constexpr TriangularSolveParams upper{.upper = true},
+    upper_transposed{.upper = true, .transposed = true};
 
-// ---- factorisations ------------------------------------------------------------------------------
+// ---- factorisations
+// ------------------------------------------------------------------------------
 
 // dL = L phi(L^-1 da L^-T), phi: the lower triangle with half the diagonal.
 struct Cholesky final : Op {

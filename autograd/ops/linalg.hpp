@@ -2,12 +2,14 @@
 
 #include "tessera/autograd/op.hpp"
 
-/// Dense linear algebra on matrices [..., n, n] or [..., m, n]; f32 and f64. Functions of a symmetric matrix
-/// are functions of the symmetric part (a + a') / 2, so their gradients are symmetric.
+/// Dense linear algebra on matrices [..., n, n] or [..., m, n]; f32 and f64. Functions of a
+/// symmetric matrix are functions of the symmetric part (a + a') / 2, so their gradients are
+/// symmetric.
 ///
-/// Derivatives of eigenvectors and singular vectors divide by gaps between values. A gap below `gap_floor`
-/// times the largest magnitude is replaced by that floor with the gap's sign: equal values then give finite,
-/// if arbitrary, derivatives of the vectors. Functions of the invariant subspaces are not affected.
+/// Derivatives of eigenvectors and singular vectors divide by gaps between values. A gap below
+/// `gap_floor` times the largest magnitude is replaced by that floor with the gap's sign: equal
+/// values then give finite, if arbitrary, derivatives of the vectors. Functions of the invariant
+/// subspaces are not affected.
 namespace tessera::autograd {
 
 inline constexpr double gap_floor = 1e-12;

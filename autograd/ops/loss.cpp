@@ -22,11 +22,16 @@ using kernels::ReduceOp;
 View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
 DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
 
-// ---- plain arithmetic on constants ---------------------------------------------------------------
+// ---- plain arithmetic on constants
+// ---------------------------------------------------------------
 
 Tensor times(const Tensor& a, const Tensor& b) { return binary("loss", BinaryOp::multiply, a, b); }
-Tensor scaled(const Tensor& x, double a, double b = 0) { return unary(kernels::UnaryOp::affine, x, {a, b}); }
-Tensor scalar(const Tensor& like, double value) { return full({}, value, like.dtype(), like.device()); }
+Tensor scaled(const Tensor& x, double a, double b = 0) {
+  return unary(kernels::UnaryOp::affine, x, {a, b});
+}
+Tensor scalar(const Tensor& like, double value) {
+  return full({}, value, like.dtype(), like.device());
+}
 Tensor column(const Tensor& x) { return x.unsqueeze(x.rank()); }
 
 // How often each of `count` rows counts: 0 or 1 for a bool selection, else occurrences in the list.
@@ -35,10 +40,11 @@ Tensor row_counts(const Tensor& rows, int64_t count, DType dtype) {
   return scatter_add_rows(full(rows.shape(), 1.0, dtype, rows.device()), rows, count).value();
 }
 
-// ---- fused losses of logits ----------------------------------------------------------------------
+// ---- fused losses of logits
+// ----------------------------------------------------------------------
 
-// What both fused losses share: logits [n] or [n, classes], a constant target, a selection of rows and a
-// reduction; and the loss as sum(weights * f(logits)) / total, by which it decomposes.
+// What both fused losses share: logits [n] or [n, classes], a constant target, a selection of rows
+// and a reduction; and the loss as sum(weights * f(logits)) / total, by which it decomposes.
 struct LogitLoss {
   Tensor target, weights, rows;
   LossReduction reduction;
@@ -56,8 +62,8 @@ struct LogitLoss {
     return Tensor::empty(shape, logits.dtype(), logits.device());
   }
 
-  // Sums up element or row losses from which rows that do not count are not yet removed. `total` is what
-  // the mean divides by.
+  // Sums up element or row losses from which rows that do not count are not yet removed. `total` is
+  // what the mean divides by.
   Var reduced(const Var& losses, const Tensor& total) const {
     if (reduction == LossReduction::none && lists_rows()) return gather_rows(losses, rows);
     Var counted = losses;
@@ -71,19 +77,21 @@ struct LogitLoss {
   }
 
   void check(std::string_view name, const Tensor& logits) const {
-    TS_CHECK(logits.rank() == 1 || logits.rank() == 2, name, ": logits must be [n, classes], are ", logits);
+    TS_CHECK(logits.rank() == 1 || logits.rank() == 2, name, ": logits must be [n, classes], are ",
+             logits);
     check_same_device(name, logits, target);
     if (weights.defined()) {
       check_same_device(name, logits, weights);
-      TS_CHECK(logits.rank() == 2 && weights.shape() == Shape{logits.size(1)}, name, ": weights ", weights,
-               " for logits ", logits);
+      TS_CHECK(logits.rank() == 2 && weights.shape() == Shape{logits.size(1)}, name, ": weights ",
+               weights, " for logits ", logits);
     }
     if (!rows.defined()) return;
     check_same_device(name, logits, rows);
     const bool mask = rows.dtype() == DType::bool_;
-    TS_CHECK(rows.rank() == 1 && (mask || rows.dtype() == DType::i32 || rows.dtype() == DType::i64), name,
-             ": rows must be a mask or a list of numbers, are ", rows);
-    TS_CHECK(!mask || rows.size(0) == logits.size(0), name, ": rows ", rows, " for logits ", logits);
+    TS_CHECK(rows.rank() == 1 && (mask || rows.dtype() == DType::i32 || rows.dtype() == DType::i64),
+             name, ": rows must be a mask or a list of numbers, are ", rows);
+    TS_CHECK(!mask || rows.size(0) == logits.size(0), name, ": rows ", rows, " for logits ",
+             logits);
   }
 };
 
@@ -109,9 +117,10 @@ struct CrossEntropy final : Op, LogitLoss {
   void eval(Values x, Outputs y) const override {
     const Tensor logits = contiguous(x[0]);
     const Tensor loss = empty_loss(logits, true);
-    const Tensor lse = Tensor::empty({logits.size(0)}, compute_dtype(logits.dtype()), logits.device());
-    kernels::cross_entropy(current_stream(logits.device()), logits.view(), target.view(), selection(),
-                           params(), loss.view(), lse.view());
+    const Tensor lse =
+        Tensor::empty({logits.size(0)}, compute_dtype(logits.dtype()), logits.device());
+    kernels::cross_entropy(current_stream(logits.device()), logits.view(), target.view(),
+                           selection(), params(), loss.view(), lse.view());
     y[0] = loss;
     y[1] = lse;
   }
@@ -119,8 +128,8 @@ struct CrossEntropy final : Op, LogitLoss {
   void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool>, Outputs gx) const override;
   Var gradient(const Var& logits, const Var& gloss, const Var& lse) const;
 
-  // A row costs -sum(t * log_softmax(logits)) with the constant t that labels, smoothing and class weights
-  // make; a mean divides by the weight of what counts.
+  // A row costs -sum(t * log_softmax(logits)) with the constant t that labels, smoothing and class
+  // weights make; a mean divides by the weight of what counts.
   void decompose(Inputs x, Outputs y) const override {
     const DType compute = compute_dtype(x[0].dtype());
     const Var logits = cast(x[0], compute);
@@ -128,14 +137,16 @@ struct CrossEntropy final : Op, LogitLoss {
     const bool labelled = !is_float(target.dtype());
     Tensor t, weight;  // weight: [n], what each row adds to the denominator of the mean
     if (labelled) {
-      const Tensor counts = binary(name(), BinaryOp::not_equal, target,
-                                   full({}, static_cast<double>(ignore_index), target.dtype(), target.device()));
+      const Tensor counts =
+          binary(name(), BinaryOp::not_equal, target,
+                 full({}, static_cast<double>(ignore_index), target.dtype(), target.device()));
       const Tensor safe = select(name(), counts, target, scalar(target, 0));
       const Tensor valid = convert(counts, compute);
       t = one_hot(safe, classes, compute);
       weight = valid;
       if (weights.defined()) {
-        const Tensor of_label = reduce(ReduceOp::sum, times(t, convert(weights, compute)), {1}, false);
+        const Tensor of_label =
+            reduce(ReduceOp::sum, times(t, convert(weights, compute)), {1}, false);
         weight = times(valid, of_label);
       }
       t = times(scaled(t, 1 - smoothing, smoothing / static_cast<double>(classes)), column(valid));
@@ -189,8 +200,8 @@ struct BinaryCrossEntropy final : Op, LogitLoss {
   Saved saves() const override { return Saved::only_inputs(); }
   void eval(Values x, Outputs y) const override {
     const Tensor logits = contiguous(x[0]), loss = empty_loss(logits, false);
-    kernels::binary_cross_entropy(current_stream(logits.device()), logits.view(), target.view(), selection(),
-                                  reduction, loss.view());
+    kernels::binary_cross_entropy(current_stream(logits.device()), logits.view(), target.view(),
+                                  selection(), reduction, loss.view());
     y[0] = loss;
   }
   void vjp(Inputs x, Inputs, Inputs gy, std::span<const bool>, Outputs gx) const override;
@@ -214,13 +225,14 @@ struct BinaryCrossEntropy final : Op, LogitLoss {
 // (logits, gloss) -> glogits
 struct BinaryCrossEntropyGradient final : Op {
   std::shared_ptr<const BinaryCrossEntropy> loss;
-  explicit BinaryCrossEntropyGradient(std::shared_ptr<const BinaryCrossEntropy> l) : loss(std::move(l)) {}
+  explicit BinaryCrossEntropyGradient(std::shared_ptr<const BinaryCrossEntropy> l)
+      : loss(std::move(l)) {}
   std::string_view name() const override { return "binary_cross_entropy_gradient"; }
   void eval(Values x, Outputs y) const override {
     const Tensor logits = contiguous(x[0]), g = empty_like(logits);
-    kernels::binary_cross_entropy_gradient(current_stream(g.device()), logits.view(), loss->target.view(),
-                                           loss->selection(), loss->reduction, contiguous(x[1]).view(),
-                                           g.view());
+    kernels::binary_cross_entropy_gradient(current_stream(g.device()), logits.view(),
+                                           loss->target.view(), loss->selection(), loss->reduction,
+                                           contiguous(x[1]).view(), g.view());
     y[0] = g;
   }
   void decompose(Inputs x, Outputs y) const override {
@@ -236,9 +248,12 @@ void BinaryCrossEntropy::vjp(Inputs x, Inputs, Inputs gy, std::span<const bool>,
 
 Var reduce_losses(const Var& losses, LossReduction reduction) {
   switch (reduction) {
-    case LossReduction::none: return losses;
-    case LossReduction::sum: return sum(losses);
-    case LossReduction::mean: return mean(losses);
+    case LossReduction::none:
+      return losses;
+    case LossReduction::sum:
+      return sum(losses);
+    case LossReduction::mean:
+      return mean(losses);
   }
   return losses;
 }
@@ -267,7 +282,8 @@ Var cross_entropy(const Var& logits, const Tensor& target, const CrossEntropyOpt
   TS_CHECK(labels || (target.dtype() == logits.dtype() && target.shape() == logits.shape()),
            "cross_entropy: target ", target, " for logits ", logits,
            "; expected labels [n] or probabilities of the logits' shape and dtype");
-  TS_CHECK(op->smoothing >= 0 && op->smoothing <= 1, "cross_entropy: label smoothing ", op->smoothing);
+  TS_CHECK(op->smoothing >= 0 && op->smoothing <= 1, "cross_entropy: label smoothing ",
+           op->smoothing);
   Var out[2];
   apply_op(op, Inputs(&logits, 1), out);
   return std::move(out[0]);
@@ -277,7 +293,8 @@ Var binary_cross_entropy_with_logits(const Var& logits, const Tensor& target,
                                      const BinaryCrossEntropyOptions& options) {
   const auto op = std::make_shared<BinaryCrossEntropy>();
   op->target = contiguous(target);
-  op->weights = options.positive_weights.defined() ? contiguous(options.positive_weights) : Tensor();
+  op->weights =
+      options.positive_weights.defined() ? contiguous(options.positive_weights) : Tensor();
   op->rows = options.rows.defined() ? contiguous(options.rows) : Tensor();
   op->reduction = options.reduction;
   op->check("binary_cross_entropy", logits.value());

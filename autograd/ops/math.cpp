@@ -29,14 +29,18 @@ struct Log final : ElementwiseUnary {
   std::string_view name() const override { return "log"; }
   Tensor eval(const Tensor& x) const override { return unary(UnaryOp::log, x); }
   Var derivative(const Var& x, const Var&) const override { return reciprocal(x); }
-  Var scaled_derivative(const Var& x, const Var&, const Var& g) const override { return divide(g, x); }
+  Var scaled_derivative(const Var& x, const Var&, const Var& g) const override {
+    return divide(g, x);
+  }
   Saved saves() const override { return Saved::only_inputs(); }
 };
 
 struct Log1p final : ElementwiseUnary {
   std::string_view name() const override { return "log1p"; }
   Tensor eval(const Tensor& x) const override { return unary(UnaryOp::log1p, x); }
-  Var derivative(const Var& x, const Var&) const override { return reciprocal(affine(x, 1.0, 1.0)); }
+  Var derivative(const Var& x, const Var&) const override {
+    return reciprocal(affine(x, 1.0, 1.0));
+  }
   Saved saves() const override { return Saved::only_inputs(); }
 };
 

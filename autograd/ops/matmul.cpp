@@ -23,7 +23,8 @@ struct Matmul final : BilinearOp {
   std::string_view name() const override { return "matmul"; }
   Tensor eval(const Tensor& a, const Tensor& b) const override {
     check_same(name(), a, b);
-    TS_CHECK(a.rank() >= 2 && b.rank() >= 2 && a.size(-1) == b.size(-2), "matmul: ", a, " times ", b);
+    TS_CHECK(a.rank() >= 2 && b.rank() >= 2 && a.size(-1) == b.size(-2), "matmul: ", a, " times ",
+             b);
     Shape lead;
     const auto leading = [](const Tensor& x) {
       return Shape(std::span(x.shape().begin(), static_cast<size_t>(x.rank() - 2)));
@@ -56,7 +57,8 @@ struct Linear final : Op {
   void eval(Values x, Outputs y) const override {
     check_same(name(), x[0], x[1]);
     check_rank(name(), "weight", x[1], 2);
-    TS_CHECK(x[0].rank() == 2 && x[0].size(1) == x[1].size(1), "linear: ", x[0], " with weight ", x[1]);
+    TS_CHECK(x[0].rank() == 2 && x[0].size(1) == x[1].size(1), "linear: ", x[0], " with weight ",
+             x[1]);
     kernels::GemmParams params;
     Tensor bias;
     if (x[2].defined()) {

@@ -10,13 +10,14 @@
 #include "tessera/autograd/transforms.hpp"
 #include "tessera/runtime/stream.hpp"
 
-// All of these normalise sets of elements of x, xhat = (x - mean) * rstd with rstd = 1 / sqrt(variance +
-// epsilon), and then give y = xhat * gamma + beta. With the projection
+// All of these normalise sets of elements of x, xhat = (x - mean) * rstd with rstd = 1 /
+// sqrt(variance + epsilon), and then give y = xhat * gamma + beta. With the projection
 //
 //   P(u) = rstd * (u - mean(u) - xhat * mean(xhat * u))        over each set
 //
-// the derivative of xhat is P, which is symmetric; so dy = P(dx) * gamma + xhat * dgamma + dbeta, and
-// gx = P(gy * gamma): one kernel serves both directions. rms_norm is the same without the means.
+// the derivative of xhat is P, which is symmetric; so dy = P(dx) * gamma + xhat * dgamma + dbeta,
+// and gx = P(gy * gamma): one kernel serves both directions. rms_norm is the same without the
+// means.
 namespace tessera::autograd {
 namespace {
 
@@ -48,8 +49,9 @@ struct Sets {
     for (const Var* parameter : {&gamma, &beta}) {
       if (!parameter->defined()) continue;
       check_same_device(operation, x, parameter->value());
-      const bool fits = parameter->shape() == Shape{channels(x.shape())} &&
-                        (parameter->dtype() == x.dtype() || parameter->dtype() == compute_dtype(x.dtype()));
+      const bool fits =
+          parameter->shape() == Shape{channels(x.shape())} &&
+          (parameter->dtype() == x.dtype() || parameter->dtype() == compute_dtype(x.dtype()));
       TS_CHECK(fits, operation, ": gamma or beta ", *parameter, " for ", x);
     }
   }
@@ -83,8 +85,9 @@ struct Sets {
   }
 };
 
-// The derivatives' one kernel: (gy, x, gamma; mean, rstd) -> those of gx, ggamma, gbeta that are wanted. The
-// statistics are what the forward pass found in x; derivatives treat them as the functions of x they are.
+// The derivatives' one kernel: (gy, x, gamma; mean, rstd) -> those of gx, ggamma, gbeta that are
+// wanted. The statistics are what the forward pass found in x; derivatives treat them as the
+// functions of x they are.
 struct NormalizeGradient final : Op {
   Sets sets;
   bool wants_x, wants_gamma, wants_beta;
@@ -100,7 +103,8 @@ struct NormalizeGradient final : Op {
     const Tensor gamma = contiguous_or_none(in[2]);
     const Shape channels{sets.channels(x.shape())};
     const Tensor gx = wants_x ? empty_like(x) : Tensor();
-    const Tensor ggamma = wants_gamma ? Tensor::empty(channels, gamma.dtype(), x.device()) : Tensor();
+    const Tensor ggamma =
+        wants_gamma ? Tensor::empty(channels, gamma.dtype(), x.device()) : Tensor();
     const Tensor gbeta = wants_beta ? Tensor::empty(channels, beta_dtype, x.device()) : Tensor();
     Stream& s = current_stream(x.device());
     const View gx_view = view_or_none(gx), ggamma_view = view_or_none(ggamma),
@@ -108,8 +112,8 @@ struct NormalizeGradient final : Op {
     const View mean = view_or_none(in[3]), rstd = in[4].view();
     switch (sets.kind) {
       case Sets::Kind::layer:
-        kernels::layer_norm_gradient(s, x.view(), gamma_view, mean, rstd, gy.view(), gx_view, ggamma_view,
-                                     gbeta_view);
+        kernels::layer_norm_gradient(s, x.view(), gamma_view, mean, rstd, gy.view(), gx_view,
+                                     ggamma_view, gbeta_view);
         break;
       case Sets::Kind::rms:
         kernels::rms_norm_gradient(s, x.view(), gamma_view, rstd, gy.view(), gx_view, ggamma_view);
@@ -119,8 +123,8 @@ struct NormalizeGradient final : Op {
                                      ggamma_view, gbeta_view);
         break;
       case Sets::Kind::group:
-        kernels::group_norm_gradient(s, x.view(), sets.groups, gamma_view, mean, rstd, gy.view(), gx_view,
-                                     ggamma_view, gbeta_view);
+        kernels::group_norm_gradient(s, x.view(), sets.groups, gamma_view, mean, rstd, gy.view(),
+                                     gx_view, ggamma_view, gbeta_view);
         break;
     }
     size_t k = 0;
@@ -128,7 +132,8 @@ struct NormalizeGradient final : Op {
       if (t->defined()) out[k++] = *t;
   }
 
-  // For batch norm one kernel again (Hessian products of residual networks); else that of `decompose`.
+  // For batch norm one kernel again (Hessian products of residual networks); else that of
+  // `decompose`.
   void jvp(Inputs in, Inputs y, Inputs din, Outputs dy) const override;
 
   void decompose(Inputs in, Outputs out) const override {
@@ -148,16 +153,18 @@ struct NormalizeGradient final : Op {
       if (centred) rest = rest - mean(u, axes, true);
       out[k++] = cast(reshape(rest * scale, x.shape()), in[1].dtype());
     }
-    if (wants_gamma) out[k++] = cast(sets.to_channels(gy * reshape(xhat, x.shape())), in[2].dtype());
+    if (wants_gamma)
+      out[k++] = cast(sets.to_channels(gy * reshape(xhat, x.shape())), in[2].dtype());
     if (wants_beta) out[k++] = cast(sets.to_channels(gy), beta_dtype);
   }
 };
 
-// The tangent of a batch norm's gradient: (gy, x, gamma; mean, rstd) and the tangents of the first three ->
-// those of gx, ggamma, gbeta that are wanted.
+// The tangent of a batch norm's gradient: (gy, x, gamma; mean, rstd) and the tangents of the first
+// three -> those of gx, ggamma, gbeta that are wanted.
 struct BatchNormGradientTangent final : Op {
   std::shared_ptr<const NormalizeGradient> gradient;
-  explicit BatchNormGradientTangent(std::shared_ptr<const NormalizeGradient> g) : gradient(std::move(g)) {}
+  explicit BatchNormGradientTangent(std::shared_ptr<const NormalizeGradient> g)
+      : gradient(std::move(g)) {}
   std::string_view name() const override { return "batch_norm"; }
   int outputs() const override { return gradient->outputs(); }
   uint32_t optional() const override { return 0b11100100; }
@@ -172,10 +179,10 @@ struct BatchNormGradientTangent final : Op {
         gradient->wants_gamma ? Tensor::empty(channels, gamma.dtype(), x.device()) : Tensor();
     const Tensor dgbeta =
         gradient->wants_beta ? Tensor::empty(channels, gradient->beta_dtype, x.device()) : Tensor();
-    kernels::batch_norm_gradient_tangent(
-        current_stream(x.device()), x.view(), view_or_none(gamma), in[3].view(), in[4].view(), gy.view(),
-        view_or_none(dx), view_or_none(dgamma), view_or_none(dgy), view_or_none(dgx),
-        view_or_none(dggamma), view_or_none(dgbeta));
+    kernels::batch_norm_gradient_tangent(current_stream(x.device()), x.view(), view_or_none(gamma),
+                                         in[3].view(), in[4].view(), gy.view(), view_or_none(dx),
+                                         view_or_none(dgamma), view_or_none(dgy), view_or_none(dgx),
+                                         view_or_none(dggamma), view_or_none(dgbeta));
     size_t k = 0;
     for (const Tensor* t : {&dgx, &dggamma, &dgbeta})
       if (t->defined()) out[k++] = *t;
@@ -191,7 +198,8 @@ struct BatchNormGradientTangent final : Op {
       gradient->decompose(all, y);
       return y;
     };
-    Vars tangents = autograd::jvp(of_inputs, Inputs(at).first(given), Inputs(moves).first(given)).second;
+    Vars tangents =
+        autograd::jvp(of_inputs, Inputs(at).first(given), Inputs(moves).first(given)).second;
     std::move(tangents.begin(), tangents.end(), out.begin());
   }
 };
@@ -252,7 +260,8 @@ struct Normalize final : Op {
     if (dx[0].defined()) {
       const bool inside = sets.kind == Sets::Kind::batch;  // gamma is constant over each set
       const Var from[] = {dx[0], in[0], inside ? in[1] : Var(), y[1], y[2]};
-      apply_op(std::make_shared<NormalizeGradient>(sets, true, false, false, DType::f32), from, dy.first(1));
+      apply_op(std::make_shared<NormalizeGradient>(sets, true, false, false, DType::f32), from,
+               dy.first(1));
       if (!inside && in[1].defined())
         dy[0] = dy[0] * sets.aligned(cast(in[1], in[0].dtype()), in[0].rank());
     }
@@ -269,10 +278,12 @@ struct Normalize final : Op {
     dy[0] = add_or_empty(dy[0], affine_part);
   }
 
-  void vjp(Inputs in, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const override {
+  void vjp(Inputs in, Inputs y, Inputs gy, std::span<const bool> wanted,
+           Outputs gx) const override {
     if (!gy[0].defined()) return;
     const DType beta_dtype = in[2].defined() ? in[2].dtype() : DType::f32;
-    const auto op = std::make_shared<NormalizeGradient>(sets, wanted[0], wanted[1], wanted[2], beta_dtype);
+    const auto op =
+        std::make_shared<NormalizeGradient>(sets, wanted[0], wanted[1], wanted[2], beta_dtype);
     const Var from[] = {gy[0], in[0], in[1], y[1], y[2]};
     Var outputs[3];
     apply_op(op, from, Outputs(outputs, static_cast<size_t>(op->outputs())));
@@ -281,7 +292,8 @@ struct Normalize final : Op {
   }
 };
 
-Var normalize(const std::shared_ptr<Normalize>& op, const Var& x, const Var& gamma, const Var& beta) {
+Var normalize(const std::shared_ptr<Normalize>& op, const Var& x, const Var& gamma,
+              const Var& beta) {
   op->sets.check(op->name(), x.value(), gamma, beta);
   const Var in[] = {x, gamma, beta};
   Var out[3];
@@ -301,7 +313,8 @@ struct BatchNormInference final : Op {
     const Tensor x = contiguous(in[0]), y = empty_like(x);
     const Tensor gamma = contiguous_or_none(in[1]), beta = contiguous_or_none(in[2]);
     kernels::batch_norm_inference(current_stream(x.device()), x.view(), view_or_none(gamma),
-                                  view_or_none(beta), mean.view(), variance.view(), epsilon, y.view());
+                                  view_or_none(beta), mean.view(), variance.view(), epsilon,
+                                  y.view());
     out[0] = y;
   }
   void decompose(Inputs in, Outputs out) const override {
@@ -343,19 +356,21 @@ Var batch_norm_inference(const Var& x, const Var& gamma, const Var& beta, const 
   Sets{Sets::Kind::batch, epsilon}.check("batch_norm_inference", x.value(), gamma, beta);
   for (const Tensor* statistic : {&mean, &variance}) {
     check_same_device("batch_norm_inference", x.value(), *statistic);
-    TS_CHECK(statistic->shape() == Shape{x.size(1)}, "batch_norm_inference: statistics ", *statistic,
-             " for ", x);
+    TS_CHECK(statistic->shape() == Shape{x.size(1)}, "batch_norm_inference: statistics ",
+             *statistic, " for ", x);
   }
   const DType compute = compute_dtype(x.dtype());
-  return apply_op(std::make_shared<BatchNormInference>(contiguous(convert(mean, compute)),
-                                                       contiguous(convert(variance, compute)), epsilon),
-                  x, gamma, beta);
+  return apply_op(
+      std::make_shared<BatchNormInference>(contiguous(convert(mean, compute)),
+                                           contiguous(convert(variance, compute)), epsilon),
+      x, gamma, beta);
 }
 
 Var group_norm(const Var& x, int64_t groups, const Var& gamma, const Var& beta, double epsilon) {
   TS_CHECK(x.rank() >= 2 && groups >= 1 && x.size(1) % groups == 0, "group_norm: ", groups,
            " groups of the channels of ", x);
-  return normalize(std::make_shared<Normalize>(Sets{Sets::Kind::group, epsilon, groups}), x, gamma, beta);
+  return normalize(std::make_shared<Normalize>(Sets{Sets::Kind::group, epsilon, groups}), x, gamma,
+                   beta);
 }
 
 Var instance_norm(const Var& x, const Var& gamma, const Var& beta, double epsilon) {

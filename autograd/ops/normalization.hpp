@@ -3,8 +3,8 @@
 #include "tessera/autograd/op.hpp"
 #include "tessera/kernels/rowwise.hpp"
 
-/// Normalisation, fused forward and in first derivatives; what is of higher order comes out of the other ops.
-/// gamma and beta may be empty Vars (1 and 0); their dtype is x's, or f32 beside halves.
+/// Normalisation, fused forward and in first derivatives; what is of higher order comes out of the
+/// other ops. gamma and beta may be empty Vars (1 and 0); their dtype is x's, or f32 beside halves.
 namespace tessera::autograd {
 
 using kernels::BatchNormParams;  // {.epsilon = 1e-5, .momentum = 0.1}
@@ -14,10 +14,10 @@ Var layer_norm(const Var& x, const Var& gamma = {}, const Var& beta = {}, double
 /// x / sqrt(mean(x^2) + epsilon) * gamma over the last axis.
 Var rms_norm(const Var& x, const Var& gamma = {}, double epsilon = 1e-5);
 
-/// Per channel (axis 1) of x [n, channels, ...], with the mean and variance of the batch; gamma, beta:
-/// [channels]. Running statistics, where given, are updated in place, once per call whatever transforms are
-/// running: new = (1 - momentum) * old + momentum * batch, with the unbiased variance. Functions that run
-/// twice (`checkpoint`) update them twice: leave them out there.
+/// Per channel (axis 1) of x [n, channels, ...], with the mean and variance of the batch; gamma,
+/// beta: [channels]. Running statistics, where given, are updated in place, once per call whatever
+/// transforms are running: new = (1 - momentum) * old + momentum * batch, with the unbiased
+/// variance. Functions that run twice (`checkpoint`) update them twice: leave them out there.
 Var batch_norm(const Var& x, const Var& gamma = {}, const Var& beta = {}, Tensor running_mean = {},
                Tensor running_variance = {}, const BatchNormParams& params = {});
 /// With given statistics, constant for differentiation.

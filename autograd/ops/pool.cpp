@@ -50,8 +50,8 @@ struct MaxPool final : Op {
   void eval(Values x, Outputs y) const override {
     const Tensor values = Tensor::empty(pooled, x[0].dtype(), x[0].device());
     const Tensor index = Tensor::empty(pooled, DType::i64, x[0].device());
-    kernels::max_pool(current_stream(values.device()), contiguous(x[0]).view(), values.view(), index.view(),
-                      params);
+    kernels::max_pool(current_stream(values.device()), contiguous(x[0]).view(), values.view(),
+                      index.view(), params);
     y[0] = values;
     y[1] = index;
   }
@@ -86,23 +86,29 @@ struct ImageMap final : LinearOp {
 };
 
 struct NoParams {};
-void adaptive(Stream& s, View x, View y, const NoParams&) { kernels::adaptive_average_pool(s, x, y); }
+void adaptive(Stream& s, View x, View y, const NoParams&) {
+  kernels::adaptive_average_pool(s, x, y);
+}
 void adaptive_transpose(Stream& s, View y, View x, const NoParams&) {
   kernels::adaptive_average_pool_transpose(s, y, x);
 }
 
-void check_image(std::string_view name, const Var& x) { check_rank(name, "the image", x.value(), 4); }
+void check_image(std::string_view name, const Var& x) {
+  check_rank(name, "the image", x.value(), 4);
+}
 
 Shape pooled_shape(std::string_view name, const Var& x, const Pool2dParams& p) {
   check_image(name, x);
   Shape y = x.shape();
   for (int i = 0; i < 2; ++i) {
-    TS_CHECK(p.window[i] >= 1 && p.stride[i] >= 1 && p.padding[i] >= 0 && 2 * p.padding[i] <= p.window[i] &&
-                 p.dilation[i] >= 1,
+    TS_CHECK(p.window[i] >= 1 && p.stride[i] >= 1 && p.padding[i] >= 0 &&
+                 2 * p.padding[i] <= p.window[i] && p.dilation[i] >= 1,
              name, ": window ", p.window[i], ", stride ", p.stride[i], ", padding ", p.padding[i],
              ", dilation ", p.dilation[i]);
-    y[2 + i] = kernels::conv_extent(x.shape()[2 + i], p.window[i], p.stride[i], p.padding[i], p.dilation[i]);
-    TS_CHECK(y[2 + i] > 0, name, ": a window of ", p.window[0], " x ", p.window[1], " does not fit ", x);
+    y[2 + i] = kernels::conv_extent(x.shape()[2 + i], p.window[i], p.stride[i], p.padding[i],
+                                    p.dilation[i]);
+    TS_CHECK(y[2 + i] > 0, name, ": a window of ", p.window[0], " x ", p.window[1],
+             " does not fit ", x);
   }
   return y;
 }
@@ -125,9 +131,10 @@ Var max_pool2d(const Var& x, const Pool2dParams& params) {
 Var average_pool2d(const Var& x, const Pool2dParams& params) {
   const Shape shape = pooled_shape("average_pool2d", x, params);
   TS_CHECK(params.dilation[0] == 1 && params.dilation[1] == 1, "average_pool2d: no dilation");
-  return apply_op(std::make_shared<ImageMap<Pool2dParams>>("average_pool2d", kernels::average_pool,
-                                                           kernels::average_pool_transpose, params, shape),
-                  x);
+  return apply_op(
+      std::make_shared<ImageMap<Pool2dParams>>("average_pool2d", kernels::average_pool,
+                                               kernels::average_pool_transpose, params, shape),
+      x);
 }
 
 Var adaptive_average_pool2d(const Var& x, int64_t height, int64_t width) {
@@ -141,8 +148,8 @@ Var global_average_pool(const Var& x) { return flatten(adaptive_average_pool2d(x
 
 Var resample2d(const Var& x, int64_t height, int64_t width, const ResampleParams& params) {
   const Shape shape = resized("resample2d", x, height, width);
-  return apply_op(std::make_shared<ImageMap<ResampleParams>>("resample2d", kernels::resample,
-                                                             kernels::resample_transpose, params, shape),
+  return apply_op(std::make_shared<ImageMap<ResampleParams>>(
+                      "resample2d", kernels::resample, kernels::resample_transpose, params, shape),
                   x);
 }
 

@@ -6,7 +6,8 @@
 /// Pooling and resampling of images [n, c, h, w].
 namespace tessera::autograd {
 
-/// {.window = {2, 2}, .stride = {2, 2}, .padding = {0, 0}, .dilation = {1, 1}, .count_padding = true}
+/// {.window = {2, 2}, .stride = {2, 2}, .padding = {0, 0}, .dilation = {1, 1}, .count_padding =
+/// true}
 using Pool2dParams = kernels::PoolParams;
 using ResampleParams = kernels::ResampleParams;
 using kernels::ResampleMode;

@@ -25,14 +25,16 @@ struct StraightThrough final : Op {
   int outputs() const override { return mask ? 2 : 1; }
   void eval(Values x, Outputs y) const override {
     y[0] = forward(x[0]);
-    TS_CHECK(y[0].shape() == x[0].shape() && y[0].dtype() == x[0].dtype(), label, ": gives ", y[0], " for ",
-             x[0]);
+    TS_CHECK(y[0].shape() == x[0].shape() && y[0].dtype() == x[0].dtype(), label, ": gives ", y[0],
+             " for ", x[0]);
     if (!mask) return;
     y[1] = mask(x[0]);
-    TS_CHECK(y[1].shape() == x[0].shape() && y[1].dtype() == DType::bool_, label, ": the mask of ", x[0],
-             " is ", y[1]);
+    TS_CHECK(y[1].shape() == x[0].shape() && y[1].dtype() == DType::bool_, label, ": the mask of ",
+             x[0], " is ", y[1]);
   }
-  Var passed(const Var& g, Inputs y) const { return mask ? where(y[1].value(), g, zero_like(g)) : g; }
+  Var passed(const Var& g, Inputs y) const {
+    return mask ? where(y[1].value(), g, zero_like(g)) : g;
+  }
   void jvp(Inputs, Inputs y, Inputs dx, Outputs dy) const override { dy[0] = passed(dx[0], y); }
   void vjp(Inputs, Inputs y, Inputs gy, std::span<const bool>, Outputs gx) const override {
     gx[0] = passed(gy[0], y);
@@ -40,9 +42,11 @@ struct StraightThrough final : Op {
   Saved saves() const override { return {0, 0b10}; }
 };
 
-// ---- fake quantisation ---------------------------------------------------------------------------
+// ---- fake quantisation
+// ---------------------------------------------------------------------------
 
-// x with every dimension that `blocks` divides into more than one part split in two: (part, within).
+// x with every dimension that `blocks` divides into more than one part split in two: (part,
+// within).
 Shape split_shape(const Shape& x, const Shape& blocks, bool within) {
   Shape shape;
   for (int i = 0; i < x.rank(); ++i) {
@@ -63,7 +67,8 @@ Var sum_blocks(const Var& x, const Shape& blocks) {
   return reshape(sum_to(parts, split_shape(x.shape(), blocks, false)), blocks);
 }
 
-// Beside y, where the code was not clamped, and dy / dscale: constants for every further derivative.
+// Beside y, where the code was not clamped, and dy / dscale: constants for every further
+// derivative.
 struct FakeQuantize final : Op {
   CodeRange range;
   Tensor zero;
@@ -76,7 +81,8 @@ struct FakeQuantize final : Op {
     const Tensor y = empty_like(x), slope = empty_like(x);
     const Tensor inside = Tensor::empty(x.shape(), DType::bool_, x.device());
     kernels::fake_quantize(current_stream(x.device()), x.view(), scale.view(),
-                           zero.defined() ? zero.view() : View(), y.view(), inside.view(), slope.view(), range);
+                           zero.defined() ? zero.view() : View(), y.view(), inside.view(),
+                           slope.view(), range);
     out[0] = y;
     out[1] = inside;
     out[2] = slope;
@@ -88,7 +94,8 @@ struct FakeQuantize final : Op {
       dy[0] = add_or_empty(dy[0], affine(change * Var(y[2].value()), scale_gradient, 0.0));
     }
   }
-  void vjp(Inputs in, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const override {
+  void vjp(Inputs in, Inputs y, Inputs gy, std::span<const bool> wanted,
+           Outputs gx) const override {
     if (!gy[0].defined()) return;
     if (wanted[0]) gx[0] = where(y[1].value(), gy[0], zero_like(gy[0]));
     if (wanted[1]) {
@@ -99,7 +106,8 @@ struct FakeQuantize final : Op {
   Saved saves() const override { return {0, 0b110}; }
 };
 
-// ---- products with a quantised weight ------------------------------------------------------------
+// ---- products with a quantised weight
+// ------------------------------------------------------------
 
 Tensor dequantized(const QuantizedTensor& w, DType dtype) {
   Stream& stream = current_stream(w.codes.device());
@@ -110,14 +118,14 @@ Tensor dequantized(const QuantizedTensor& w, DType dtype) {
     kernels::unpack_int4(stream, w.codes.view(), codes.view());
   }
   const Tensor values = Tensor::empty(w.shape, dtype, codes.device());
-  kernels::dequantize(stream, codes.view(), w.scales.view(), w.zeros.defined() ? w.zeros.view() : View(),
-                      values.view());
+  kernels::dequantize(stream, codes.view(), w.scales.view(),
+                      w.zeros.defined() ? w.zeros.view() : View(), values.view());
   return values;
 }
 
 kernels::QuantizedView view_of(const QuantizedTensor& w) {
-  return {w.codes.view(), w.scales.view(), w.zeros.defined() ? w.zeros.view() : View(), w.scheme.packed,
-          w.scheme.is_signed};
+  return {w.codes.view(), w.scales.view(), w.zeros.defined() ? w.zeros.view() : View(),
+          w.scheme.packed, w.scheme.is_signed};
 }
 
 // x w' for rows x, or x w.
@@ -129,12 +137,14 @@ struct QuantizedProduct final : LinearOp {
   Tensor eval(const Tensor& x) const override {
     check_same_device(name(), x, weight.codes);
     const int64_t out = weight.shape[0], in = weight.shape[1];
-    TS_CHECK(x.rank() == 2 && x.size(1) == (transposed ? out : in), "quantized_linear: ", x, " with ", weight);
+    TS_CHECK(x.rank() == 2 && x.size(1) == (transposed ? out : in), "quantized_linear: ", x,
+             " with ", weight);
     const Tensor y = Tensor::empty({x.size(0), transposed ? in : out}, x.dtype(), x.device());
     Stream& stream = current_stream(x.device());
     if (transposed || x.dtype() == DType::f64) {
       const Tensor w = dequantized(weight, x.dtype());
-      kernels::gemm(stream, contiguous(x).view(), (transposed ? w : w.transpose(0, 1)).view(), y.view());
+      kernels::gemm(stream, contiguous(x).view(), (transposed ? w : w.transpose(0, 1)).view(),
+                    y.view());
     } else {
       kernels::weight_only_gemm(stream, contiguous(x).view(), view_of(weight), y.view());
     }
@@ -147,7 +157,8 @@ struct QuantizedProduct final : LinearOp {
 
 }  // namespace
 
-Var straight_through(std::string_view name, const Var& x, TensorFunction forward, TensorFunction mask) {
+Var straight_through(std::string_view name, const Var& x, TensorFunction forward,
+                     TensorFunction mask) {
   const auto op = std::make_shared<StraightThrough>(name, std::move(forward), std::move(mask));
   Var y[2];
   apply_op(op, Inputs(&x, 1), Outputs(y, static_cast<size_t>(op->outputs())));
@@ -169,17 +180,21 @@ Var sign_straight_through(const Var& x, double clip) {
   return straight_through("sign_straight_through", x, sign, near);
 }
 
-Var fake_quantize(const Var& x, const Var& scale, CodeRange range, const Tensor& zero, double scale_gradient) {
+Var fake_quantize(const Var& x, const Var& scale, CodeRange range, const Tensor& zero,
+                  double scale_gradient) {
   check_same_device("fake_quantize", x.value(), scale.value());
-  bool fits = scale.rank() == x.rank() && (scale.dtype() == x.dtype() || scale.dtype() == DType::f32);
-  for (int i = 0; fits && i < x.rank(); ++i) fits = scale.shape()[i] >= 1 && x.shape()[i] % scale.shape()[i] == 0;
+  bool fits =
+      scale.rank() == x.rank() && (scale.dtype() == x.dtype() || scale.dtype() == DType::f32);
+  for (int i = 0; fits && i < x.rank(); ++i)
+    fits = scale.shape()[i] >= 1 && x.shape()[i] % scale.shape()[i] == 0;
   TS_CHECK(fits, "fake_quantize: scale ", scale, " for ", x);
   TS_CHECK(!zero.defined() || (zero.shape() == scale.shape() && zero.dtype() == DType::f32),
            "fake_quantize: zero ", zero, " beside scale ", scale);
   const Var in[] = {x, scale};
   Var out[3];
-  apply_op(std::make_shared<FakeQuantize>(range, zero.defined() ? contiguous(zero) : zero, scale_gradient), in,
-           out);
+  apply_op(std::make_shared<FakeQuantize>(range, zero.defined() ? contiguous(zero) : zero,
+                                          scale_gradient),
+           in, out);
   return std::move(out[0]);
 }
 
@@ -187,13 +202,14 @@ Var quantized_linear(const Var& x, const QuantizedTensor& weight, const Var& bia
   weight.validate();
   check_floating("quantized_linear", x.value());
   if (bias.defined()) check_same("quantized_linear", x.value(), bias.value());
-  TS_CHECK(weight.shape.rank() == 2 && x.rank() >= 1 && x.size(-1) == weight.shape[1], "quantized_linear: ", x,
-           " with ", weight);
+  TS_CHECK(weight.shape.rank() == 2 && x.rank() >= 1 && x.size(-1) == weight.shape[1],
+           "quantized_linear: ", x, " with ", weight);
   Shape shape = x.shape();
   shape[x.rank() - 1] = weight.shape[0];
   int64_t rows = 1;
   for (int i = 0; i + 1 < x.rank(); ++i) rows *= x.shape()[i];
-  const Var product = apply_op(std::make_shared<QuantizedProduct>(weight, false), reshape(x, {rows, x.size(-1)}));
+  const Var product =
+      apply_op(std::make_shared<QuantizedProduct>(weight, false), reshape(x, {rows, x.size(-1)}));
   const Var y = reshape(product, shape);
   return bias.defined() ? y + bias : y;
 }

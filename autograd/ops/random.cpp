@@ -19,13 +19,16 @@ struct Dropout final : LinearOp {
     kernels::dropout(current_stream(x.device()), rng, probability, contiguous(x).view(), y.view());
     return y;
   }
-  Var transpose(const Var& gy, const Var&) const override { return apply_op(shared_from_this(), gy); }
+  Var transpose(const Var& gy, const Var&) const override {
+    return apply_op(shared_from_this(), gy);
+  }
 };
 
 }  // namespace
 
 Var dropout(const Var& x, double probability, RngState rng) {
-  TS_CHECK(probability >= 0 && probability < 1, "dropout: probability ", probability, " is not in [0, 1)");
+  TS_CHECK(probability >= 0 && probability < 1, "dropout: probability ", probability,
+           " is not in [0, 1)");
   return probability == 0 ? x : apply_op(std::make_shared<Dropout>(probability, rng), x);
 }
 
@@ -34,13 +37,15 @@ Var gaussian_noise(const Var& x, double deviation, RngState rng) {
   return add(x, normal(x.shape(), 0.0, deviation, rng, x.dtype(), x.device()));
 }
 
-Tensor uniform(const Shape& shape, double low, double high, RngState rng, DType dtype, Device device) {
+Tensor uniform(const Shape& shape, double low, double high, RngState rng, DType dtype,
+               Device device) {
   const Tensor y = Tensor::empty(shape, dtype, device);
   kernels::uniform(current_stream(device), rng, low, high, y.view());
   return y;
 }
 
-Tensor normal(const Shape& shape, double mean, double deviation, RngState rng, DType dtype, Device device) {
+Tensor normal(const Shape& shape, double mean, double deviation, RngState rng, DType dtype,
+              Device device) {
   const Tensor y = Tensor::empty(shape, dtype, device);
   kernels::normal(current_stream(device), rng, mean, deviation, y.view());
   return y;

@@ -85,11 +85,16 @@ struct InnerProduct final : BilinearOp {
     check_same(name(), a, b);
     TS_CHECK(a.shape() == b.shape(), "inner_product: ", a, " and ", b, " differ in shape");
     const Tensor total = Tensor::empty({}, DType::f64, a.device());
-    kernels::dot(current_stream(a.device()), contiguous(a).view(), contiguous(b).view(), total.view());
+    kernels::dot(current_stream(a.device()), contiguous(a).view(), contiguous(b).view(),
+                 total.view());
     return convert(total, a.dtype());
   }
-  Var transpose_left(const Var& gy, const Var&, const Var& b) const override { return multiply(gy, b); }
-  Var transpose_right(const Var& gy, const Var& a, const Var&) const override { return multiply(gy, a); }
+  Var transpose_left(const Var& gy, const Var&, const Var& b) const override {
+    return multiply(gy, b);
+  }
+  Var transpose_right(const Var& gy, const Var& a, const Var&) const override {
+    return multiply(gy, a);
+  }
 };
 
 Tensor arg_extreme(std::string_view name, const Tensor& x, int axis, bool keep_axis, bool largest) {
@@ -143,7 +148,9 @@ Var variance(const Var& x, const Axes& axes, bool keep_axes, double correction) 
 Var variance(const Var& x) { return variance(x, all_axes(x.rank())); }
 
 Var max(const Var& x, int axis, bool keep_axis) { return extreme("max", x, axis, keep_axis, true); }
-Var min(const Var& x, int axis, bool keep_axis) { return extreme("min", x, axis, keep_axis, false); }
+Var min(const Var& x, int axis, bool keep_axis) {
+  return extreme("min", x, axis, keep_axis, false);
+}
 Var max(const Var& x) { return max(flatten(x), 0); }
 Var min(const Var& x) { return min(flatten(x), 0); }
 
@@ -176,7 +183,8 @@ Var logsumexp(const Var& x, int axis, bool keep_axis) {
 }
 
 Var cumulative_sum(const Var& x, int axis) {
-  return apply_op(std::make_shared<CumulativeSum>(normalize_axis("cumulative_sum", axis, x.rank())), x);
+  return apply_op(std::make_shared<CumulativeSum>(normalize_axis("cumulative_sum", axis, x.rank())),
+                  x);
 }
 
 Var inner_product(const Var& a, const Var& b) { return apply_op<InnerProduct>(a, b); }

@@ -2,8 +2,8 @@
 
 #include "tessera/autograd/op.hpp"
 
-/// Reductions over `axes` (negative ones count from the end), which are removed unless `keep_axes`; without
-/// axes, over everything, giving shape [].
+/// Reductions over `axes` (negative ones count from the end), which are removed unless `keep_axes`;
+/// without axes, over everything, giving shape [].
 namespace tessera::autograd {
 
 Var sum(const Var& x, const Axes& axes, bool keep_axes = false);

@@ -117,7 +117,8 @@ struct Flip final : LinearOp {
     View reversed = y.view();
     const int64_t bytes = static_cast<int64_t>(size_of(y.dtype()));
     if (y.numel() > 0)
-      reversed.data = reversed.as<char>() + (reversed.shape[axis] - 1) * reversed.stride[axis] * bytes;
+      reversed.data =
+          reversed.as<char>() + (reversed.shape[axis] - 1) * reversed.stride[axis] * bytes;
     reversed.stride[axis] = -reversed.stride[axis];
     kernels::copy(current_stream(x.device()), x.view(), reversed);
     return y;
@@ -170,8 +171,8 @@ Var flatten(const Var& x, int first) {
 
 Var slice(const Var& x, int axis, int64_t start, int64_t stop, int64_t step) {
   axis = normalize_axis("slice", axis, x.rank());
-  TS_CHECK(0 <= start && start <= stop && stop <= x.shape()[axis] && step >= 1, "slice: [", start, ", ",
-           stop, ") by ", step, " of dimension ", axis, " of ", x);
+  TS_CHECK(0 <= start && start <= stop && stop <= x.shape()[axis] && step >= 1, "slice: [", start,
+           ", ", stop, ") by ", step, " of dimension ", axis, " of ", x);
   if (start == 0 && stop == x.shape()[axis] && step == 1) return x;
   Region box{Shape::filled(x.rank(), 0), Shape::filled(x.rank(), 1), x.shape()};
   box.start[axis] = start;
@@ -195,14 +196,14 @@ Vars split(const Var& x, int axis, std::span<const int64_t> sizes) {
     parts.push_back(narrow(x, axis, at, size));
     at += size;
   }
-  TS_CHECK(at == x.size(axis), "split: the parts have ", at, " elements, dimension ", axis, " of ", x,
-           " has ", x.size(axis));
+  TS_CHECK(at == x.size(axis), "split: the parts have ", at, " elements, dimension ", axis, " of ",
+           x, " has ", x.size(axis));
   return parts;
 }
 
 Vars split(const Var& x, int axis, int64_t parts) {
-  TS_CHECK(parts > 0 && x.size(axis) % parts == 0, "split: dimension ", axis, " of ", x, " in ", parts,
-           " equal parts");
+  TS_CHECK(parts > 0 && x.size(axis) % parts == 0, "split: dimension ", axis, " of ", x, " in ",
+           parts, " equal parts");
   const std::vector<int64_t> sizes(static_cast<size_t>(parts), x.size(axis) / parts);
   return split(x, axis, sizes);
 }
@@ -226,15 +227,16 @@ Var stack(Inputs x, int axis) {
 }
 
 Var pad(const Var& x, const Shape& before, const Shape& after) {
-  TS_CHECK(before.rank() == x.rank() && after.rank() == x.rank(), "pad: ", before, " before and ", after,
-           " after for ", x);
+  TS_CHECK(before.rank() == x.rank() && after.rank() == x.rank(), "pad: ", before, " before and ",
+           after, " after for ", x);
   Shape target = x.shape();
   for (int i = 0; i < x.rank(); ++i) {
     TS_CHECK(before[i] >= 0 && after[i] >= 0, "pad: negative extent in ", before, " or ", after);
     target[i] += before[i] + after[i];
   }
   if (target == x.shape()) return x;
-  return apply_op(std::make_shared<Embed>(Region{before, Shape::filled(x.rank(), 1), x.shape()}, target), x);
+  return apply_op(
+      std::make_shared<Embed>(Region{before, Shape::filled(x.rank(), 1), x.shape()}, target), x);
 }
 
 Var flip(const Var& x, int axis) {

@@ -14,8 +14,8 @@ Var unsqueeze(const Var& x, int axis);
 /// Joins the axes from `first` on into one.
 Var flatten(const Var& x, int first = 0);
 
-/// Views of a part: [start, start + length) of an axis; every `step`-th of [start, stop); one index, whose
-/// axis is dropped.
+/// Views of a part: [start, start + length) of an axis; every `step`-th of [start, stop); one
+/// index, whose axis is dropped.
 Var narrow(const Var& x, int axis, int64_t start, int64_t length);
 Var slice(const Var& x, int axis, int64_t start, int64_t stop, int64_t step = 1);
 Var select(const Var& x, int axis, int64_t index);

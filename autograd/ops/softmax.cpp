@@ -13,13 +13,14 @@ namespace {
 
 Var row_sum(const Var& x) { return sum(x, {-1}, true); }
 
-// (y, g) -> y * (g - sum(g * y)) over the last axis: the Jacobian diag(y) - y y' of softmax, which is
-// symmetric, times g.
+// (y, g) -> y * (g - sum(g * y)) over the last axis: the Jacobian diag(y) - y y' of softmax, which
+// is symmetric, times g.
 struct SoftmaxGradient final : Op {
   std::string_view name() const override { return "softmax_gradient"; }
   void eval(Values x, Outputs result) const override {
     const Tensor y = contiguous(x[0]), gx = empty_like(y);
-    kernels::softmax_gradient(current_stream(y.device()), y.view(), contiguous(x[1]).view(), gx.view());
+    kernels::softmax_gradient(current_stream(y.device()), y.view(), contiguous(x[1]).view(),
+                              gx.view());
     result[0] = gx;
   }
   void jvp(Inputs x, Inputs, Inputs dx, Outputs result) const override {
@@ -57,10 +58,13 @@ struct LogSoftmaxGradient final : Op {
   std::string_view name() const override { return "log_softmax_gradient"; }
   void eval(Values x, Outputs result) const override {
     const Tensor y = contiguous(x[0]), gx = empty_like(y);
-    kernels::log_softmax_gradient(current_stream(y.device()), y.view(), contiguous(x[1]).view(), gx.view());
+    kernels::log_softmax_gradient(current_stream(y.device()), y.view(), contiguous(x[1]).view(),
+                                  gx.view());
     result[0] = gx;
   }
-  void decompose(Inputs x, Outputs result) const override { result[0] = x[1] - exp(x[0]) * row_sum(x[1]); }
+  void decompose(Inputs x, Outputs result) const override {
+    result[0] = x[1] - exp(x[0]) * row_sum(x[1]);
+  }
   Saved saves() const override { return Saved::only_inputs(); }
 };
 

@@ -22,7 +22,8 @@ struct SparseMatrix::Data {
       CsrTranspose result = matrix.transpose();
       const std::vector<int32_t> to = result.permutation.values<int32_t>();
       std::vector<int32_t> from(to.size());
-      for (size_t i = 0; i < to.size(); ++i) from[static_cast<size_t>(to[i])] = static_cast<int32_t>(i);
+      for (size_t i = 0; i < to.size(); ++i)
+        from[static_cast<size_t>(to[i])] = static_cast<int32_t>(i);
       inverse = Tensor::from(from, {static_cast<int64_t>(from.size())}, matrix.device());
       permutation = result.permutation.to(matrix.device());
       transpose = result.matrix.to(matrix.device());
@@ -37,7 +38,9 @@ SparseMatrix::SparseMatrix(CsrMatrix matrix) : data_(std::make_shared<Data>()) {
 SparseMatrix::SparseMatrix(std::shared_ptr<Data> data, bool flipped)
     : data_(std::move(data)), flipped_(flipped) {}
 
-const CsrMatrix& SparseMatrix::matrix() const { return flipped_ ? data_->transpose : data_->matrix; }
+const CsrMatrix& SparseMatrix::matrix() const {
+  return flipped_ ? data_->transpose : data_->matrix;
+}
 
 SparseMatrix SparseMatrix::transposed() const {
   data_->make_transpose();
@@ -53,8 +56,12 @@ namespace {
 
 kernels::CsrView view_of(const SparseMatrix& a, const Tensor& values = {}) {
   const CsrMatrix& m = a.matrix();
-  return {m.rows, m.cols, m.nnz(), static_cast<const int32_t*>(m.row_ptr.data()),
-          static_cast<const int32_t*>(m.col.data()), values.defined() ? values.view() : View()};
+  return {m.rows,
+          m.cols,
+          m.nnz(),
+          static_cast<const int32_t*>(m.row_ptr.data()),
+          static_cast<const int32_t*>(m.col.data()),
+          values.defined() ? values.view() : View()};
 }
 
 // Kernels take dense operands whose dimensions behind the first are contiguous.
@@ -70,8 +77,8 @@ Tensor dense(const Tensor& x) {
 // A dense operand of a pattern: [rows, width] or, with entry values per head, [rows, heads, width].
 void check_dense(std::string_view name, const SparseMatrix& a, const Tensor& x, int64_t rows) {
   TS_CHECK(x.device() == a.device(), name, ": ", a.matrix(), " with ", x);
-  TS_CHECK((x.rank() == 2 || x.rank() == 3) && x.size(0) == rows, name, ": ", x, " with ", a.matrix(),
-           "; expected [", rows, ", width] or [", rows, ", heads, width]");
+  TS_CHECK((x.rank() == 2 || x.rank() == 3) && x.size(0) == rows, name, ": ", x, " with ",
+           a.matrix(), "; expected [", rows, ", width] or [", rows, ", heads, width]");
 }
 
 void check_entries(std::string_view name, const SparseMatrix& a, const Tensor& values) {
@@ -86,7 +93,8 @@ Tensor with_rows(const Tensor& x, int64_t rows) {
   return Tensor::empty(shape, x.dtype(), x.device());
 }
 
-// ---- products ------------------------------------------------------------------------------------
+// ---- products
+// ------------------------------------------------------------------------------------
 
 struct ConstantSpmm final : LinearOp {
   SparseMatrix a;
@@ -110,8 +118,8 @@ Var transposed_values(const SparseMatrix& a, const Var& values) {
   return gather_rows(values, a.permutation());
 }
 
-// (values, x) -> A x, and its transpose in the values, (x, z) -> x z' at the entries: each the other's
-// gradient.
+// (values, x) -> A x, and its transpose in the values, (x, z) -> x z' at the entries: each the
+// other's gradient.
 struct ValueSpmm final : BilinearOp {
   SparseMatrix a;
   explicit ValueSpmm(const SparseMatrix& pattern) : a(pattern) {}
@@ -143,21 +151,25 @@ struct Sddmm final : BilinearOp {
     check_same(name(), x, z);
     check_dense(name(), a, x, a.rows());
     check_dense(name(), a, z, a.columns());
-    TS_CHECK(x.rank() == z.rank() && x.size(1) == z.size(1) && x.size(-1) == z.size(-1), "sddmm: ", x,
-             " with ", z);
+    TS_CHECK(x.rank() == z.rank() && x.size(1) == z.size(1) && x.size(-1) == z.size(-1),
+             "sddmm: ", x, " with ", z);
     Shape shape{a.entries()};
     if (x.rank() == 3) shape.push_back(x.size(1));
     const Tensor scores = Tensor::empty(shape, x.dtype(), x.device());
-    kernels::sddmm(current_stream(x.device()), view_of(a), dense(x).view(), dense(z).view(), scores.view());
+    kernels::sddmm(current_stream(x.device()), view_of(a), dense(x).view(), dense(z).view(),
+                   scores.view());
     return scores;
   }
-  Var transpose_left(const Var& g, const Var&, const Var& z) const override { return spmm(a, g, z); }
+  Var transpose_left(const Var& g, const Var&, const Var& z) const override {
+    return spmm(a, g, z);
+  }
   Var transpose_right(const Var& g, const Var& x, const Var&) const override {
     return spmm(a.transposed(), transposed_values(a, g), x);
   }
 };
 
-// ---- segments ------------------------------------------------------------------------------------
+// ---- segments
+// ------------------------------------------------------------------------------------
 
 void check_offsets(std::string_view name, const Tensor& offsets) {
   TS_CHECK(offsets.rank() == 1 && offsets.size(0) >= 1 &&
@@ -165,8 +177,8 @@ void check_offsets(std::string_view name, const Tensor& offsets) {
            name, ": offsets must be i32 or i64 [segments + 1], are ", offsets);
 }
 
-// Row s of the result is the sum of x[permutation[offsets[s]]], x[permutation[offsets[s] + 1]], ...; without
-// a permutation of x[offsets[s]], ...
+// Row s of the result is the sum of x[permutation[offsets[s]]], x[permutation[offsets[s] + 1]],
+// ...; without a permutation of x[offsets[s]], ...
 struct Segments {
   Tensor offsets, permutation;
   int64_t count() const { return offsets.size(0) - 1; }
@@ -191,7 +203,8 @@ struct SegmentSum final : LinearOp {
     const Tensor y = with_rows(x, segments.count());
     kernels::segment_reduce(current_stream(x.device()), kernels::SegmentOp::sum, dense(x).view(),
                             segments.offsets.view(),
-                            segments.permutation.defined() ? segments.permutation.view() : View(), y.view());
+                            segments.permutation.defined() ? segments.permutation.view() : View(),
+                            y.view());
     return y;
   }
   Var transpose(const Var& gy, const Var& x) const override {
@@ -202,10 +215,12 @@ struct SegmentSum final : LinearOp {
 Tensor SegmentExpand::eval(const Tensor& y) const {
   check_rank(name(), "x", y, 2);
   check_same_device(name(), y, segments.offsets);
-  TS_CHECK(y.size(0) == segments.count(), "segment_expand: ", y, " for ", segments.count(), " segments");
+  TS_CHECK(y.size(0) == segments.count(), "segment_expand: ", y, " for ", segments.count(),
+           " segments");
   const Tensor x = full({rows, y.size(1)}, 0.0, y.dtype(), y.device());
   kernels::segment_expand(current_stream(y.device()), dense(y).view(), segments.offsets.view(),
-                          segments.permutation.defined() ? segments.permutation.view() : View(), x.view());
+                          segments.permutation.defined() ? segments.permutation.view() : View(),
+                          x.view());
   return x;
 }
 
@@ -217,7 +232,8 @@ Var as_columns(const Var& x) { return x.rank() == 1 ? unsqueeze(x, 1) : x; }
 
 // Sums of entry values over each row of the pattern, and back to every entry.
 Var row_sums(const SparseMatrix& a, const Var& entries) {
-  const Var sums = apply_op(std::make_shared<SegmentSum>(Segments{a.matrix().row_ptr, {}}), as_columns(entries));
+  const Var sums =
+      apply_op(std::make_shared<SegmentSum>(Segments{a.matrix().row_ptr, {}}), as_columns(entries));
   return entries.rank() == 1 ? squeeze(sums, 1) : sums;
 }
 
@@ -226,7 +242,8 @@ Var to_entries(const SparseMatrix& a, const Var& rows) {
   return rows.rank() == 1 ? squeeze(entries, 1) : entries;
 }
 
-// ---- entries -------------------------------------------------------------------------------------
+// ---- entries
+// -------------------------------------------------------------------------------------
 
 // Linear in both operands together.
 struct EdgeAdd final : Op {
@@ -270,8 +287,8 @@ struct EdgeSoftmaxGradient final : Op {
   std::string_view name() const override { return "edge_softmax_gradient"; }
   void eval(Values x, Outputs result) const override {
     const Tensor y = contiguous(x[0]), gx = empty_like(y);
-    kernels::edge_softmax_gradient(current_stream(y.device()), view_of(a), y.view(), contiguous(x[1]).view(),
-                                   gx.view());
+    kernels::edge_softmax_gradient(current_stream(y.device()), view_of(a), y.view(),
+                                   contiguous(x[1]).view(), gx.view());
     result[0] = gx;
   }
   void decompose(Inputs x, Outputs result) const override {
@@ -300,7 +317,8 @@ struct EdgeSoftmax final : Op {
   Saved saves() const override { return Saved::only_outputs(); }
 };
 
-// ---- largest neighbour ---------------------------------------------------------------------------
+// ---- largest neighbour
+// ---------------------------------------------------------------------------
 
 // y[i, j] = x[col[index[i, j]], j], and its transpose.
 struct AggregateGather final : LinearOp {
@@ -310,7 +328,8 @@ struct AggregateGather final : LinearOp {
   std::string_view name() const override { return "aggregate_gather"; }
   Tensor eval(const Tensor& x) const override {
     const Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
-    kernels::aggregate_gather(current_stream(x.device()), view_of(a), dense(x).view(), index.view(), y.view());
+    kernels::aggregate_gather(current_stream(x.device()), view_of(a), dense(x).view(), index.view(),
+                              y.view());
     return y;
   }
   Var transpose(const Var& gy, const Var&) const override;
@@ -323,8 +342,8 @@ struct AggregateScatter final : LinearOp {
   std::string_view name() const override { return "aggregate_scatter"; }
   Tensor eval(const Tensor& y) const override {
     const Tensor x = with_rows(y, a.columns());
-    kernels::aggregate_scatter(current_stream(y.device()), view_of(a.transposed()), a.permutation().view(),
-                               dense(y).view(), index.view(), x.view());
+    kernels::aggregate_scatter(current_stream(y.device()), view_of(a.transposed()),
+                               a.permutation().view(), dense(y).view(), index.view(), x.view());
     return x;
   }
   Var transpose(const Var& gx, const Var&) const override {
@@ -404,8 +423,8 @@ Var segment_expand(const Var& x, const Tensor& offsets, int64_t rows) {
 Var segment_mean(const Var& x, const Tensor& offsets) {
   check_offsets("segment_mean", offsets);
   const int64_t segments = offsets.size(0) - 1;
-  const Tensor sizes = binary("segment_mean", kernels::BinaryOp::subtract, offsets.narrow(0, 1, segments),
-                              offsets.narrow(0, 0, segments));
+  const Tensor sizes = binary("segment_mean", kernels::BinaryOp::subtract,
+                              offsets.narrow(0, 1, segments), offsets.narrow(0, 0, segments));
   const Tensor divisor = unary(kernels::UnaryOp::clamp, convert(sizes, x.dtype()), {1.0, 0x1p62});
   return segment_sum(x, offsets) / Var(divisor.unsqueeze(1));
 }
@@ -417,8 +436,9 @@ Var segment_max(const Var& x, const Tensor& offsets) {
   check_same_device("segment_max", x.value(), offsets);
   const Tensor y = with_rows(x.value(), offsets.size(0) - 1);
   const Tensor index = Tensor::empty(y.shape(), DType::i64, y.device());
-  kernels::segment_reduce(current_stream(y.device()), kernels::SegmentOp::maximum, dense(x.value()).view(),
-                          contiguous(offsets).view(), View(), y.view(), index.view());
+  kernels::segment_reduce(current_stream(y.device()), kernels::SegmentOp::maximum,
+                          dense(x.value()).view(), contiguous(offsets).view(), View(), y.view(),
+                          index.view());
   return x.traced() ? take_along(x, index, 0) : Var(y);  // index -1, of an empty segment, reads 0
 }
 

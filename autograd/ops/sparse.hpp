@@ -5,9 +5,9 @@
 
 namespace tessera::autograd {
 
-/// A constant sparse matrix [rows, columns] with what derivatives need, made when first asked for and kept:
-/// its transpose, and where each entry of that lies in the matrix. A cheap handle. Per-entry Vars ("edge
-/// values") are in the order of its entries, [entries] or [entries, heads].
+/// A constant sparse matrix [rows, columns] with what derivatives need, made when first asked for
+/// and kept: its transpose, and where each entry of that lies in the matrix. A cheap handle.
+/// Per-entry Vars ("edge values") are in the order of its entries, [entries] or [entries, heads].
 class SparseMatrix {
  public:
   explicit SparseMatrix(CsrMatrix matrix);
@@ -18,8 +18,8 @@ class SparseMatrix {
   int64_t entries() const { return matrix().nnz(); }
   Device device() const { return matrix().device(); }
 
-  /// The transpose, sharing everything with this one. Of a matrix that says it is symmetric, itself where
-  /// only its own values matter.
+  /// The transpose, sharing everything with this one. Of a matrix that says it is symmetric, itself
+  /// where only its own values matter.
   SparseMatrix transposed() const;
   /// i32 [entries]: entry i of the transpose is entry permutation()[i] of this matrix.
   const Tensor& permutation() const;
@@ -37,22 +37,24 @@ class SparseMatrix {
 Var spmm(const SparseMatrix& a, const Var& x);
 /// A x with given entry values, which are differentiated too.
 Var spmm(const SparseMatrix& pattern, const Var& values, const Var& x);
-/// One number per entry (i, j) (and head): the inner product of a[i] and b[j]; a [rows, ...], b [columns, ...].
+/// One number per entry (i, j) (and head): the inner product of a[i] and b[j]; a [rows, ...], b
+/// [columns, ...].
 Var sddmm(const SparseMatrix& pattern, const Var& a, const Var& b);
 /// a[i] + b[j] for every entry (i, j); a [rows] or [rows, heads], b [columns] or [columns, heads].
 Var edge_add(const SparseMatrix& pattern, const Var& a, const Var& b);
 /// Softmax of entry values over each row, per head.
 Var edge_softmax(const SparseMatrix& pattern, const Var& scores);
-/// y[i, j] = the largest x[c, j] over the columns c of row i's entries, 0 in a row without entries; the first
-/// of equal ones takes the gradient. x [columns, width].
+/// y[i, j] = the largest x[c, j] over the columns c of row i's entries, 0 in a row without entries;
+/// the first of equal ones takes the gradient. x [columns, width].
 Var aggregate_max(const SparseMatrix& pattern, const Var& x);
 
-/// Sum, mean and maximum of the rows of x [n, width] that belong to each segment: `offsets` (i32 or i64,
-/// [segments + 1], ascending from 0 to n) says where each begins. Empty segments give 0.
+/// Sum, mean and maximum of the rows of x [n, width] that belong to each segment: `offsets` (i32 or
+/// i64, [segments + 1], ascending from 0 to n) says where each begins. Empty segments give 0.
 Var segment_sum(const Var& x, const Tensor& offsets);
 Var segment_mean(const Var& x, const Tensor& offsets);
 Var segment_max(const Var& x, const Tensor& offsets);
-/// The transpose of segment_sum: row s of x [segments, width] for every row of segment s; `rows` = n.
+/// The transpose of segment_sum: row s of x [segments, width] for every row of segment s; `rows` =
+/// n.
 Var segment_expand(const Var& x, const Tensor& offsets, int64_t rows);
 
 }  // namespace tessera::autograd

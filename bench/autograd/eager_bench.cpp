@@ -5,8 +5,8 @@
 #include "tessera/autograd/trace.hpp"
 #include "tessera/bench/support/bench.hpp"
 
-// What one operation costs beside its arithmetic: a sum of two vectors of ten floats, as a plain eager
-// operation, and recorded on a tape.
+// What one operation costs beside its arithmetic: a sum of two vectors of ten floats, as a plain
+// eager operation, and recorded on a tape.
 
 namespace tessera {
 namespace {
@@ -50,7 +50,8 @@ struct Recording {
 
 bench::Work taped() {
   const auto recording = std::make_shared<Recording>();
-  return {.run = [=] { const Var sum = recording->add(); }, .check = [=] { check(recording->add()); }};
+  return {.run = [=] { const Var sum = recording->add(); },
+          .check = [=] { check(recording->add()); }};
 }
 
 }  // namespace

@@ -8,8 +8,8 @@
 #include "tessera/runtime/io/safetensors.hpp"
 #include "tessera/tests/support/gradcheck.hpp"
 
-// Values and gradients of single operations against PyTorch: tests/golden/ops.safetensors, whose README says
-// what each case is.
+// Values and gradients of single operations against PyTorch: tests/golden/ops.safetensors, whose
+// README says what each case is.
 
 namespace tessera::test {
 namespace {
@@ -17,7 +17,8 @@ namespace {
 using namespace autograd;
 
 const std::map<std::string, Tensor>& golden() {
-  static const auto tensors = load_safetensors(std::string(TESSERA_GOLDEN_DIR) + "/ops.safetensors");
+  static const auto tensors =
+      load_safetensors(std::string(TESSERA_GOLDEN_DIR) + "/ops.safetensors");
   return tensors;
 }
 
@@ -27,7 +28,9 @@ struct GoldenCase {
   std::function<Var(Inputs)> fn;
 };
 
-Tensor stored(const std::string& name, const std::string& key) { return golden().at(name + "." + key); }
+Tensor stored(const std::string& name, const std::string& key) {
+  return golden().at(name + "." + key);
+}
 
 std::vector<GoldenCase> golden_cases() {
   std::vector<GoldenCase> list;
@@ -45,12 +48,14 @@ std::vector<GoldenCase> golden_cases() {
   on_x("log_softmax_axis1", [](const Var& x) { return log_softmax(x, 1); });
 
   list.push_back({"layer_norm", xwb, [](Inputs in) { return layer_norm(in[0], in[1], in[2]); }});
-  list.push_back({"instance_norm", xwb, [](Inputs in) { return instance_norm(in[0], in[1], in[2]); }});
+  list.push_back(
+      {"instance_norm", xwb, [](Inputs in) { return instance_norm(in[0], in[1], in[2]); }});
   list.push_back({"group_norm", xwb, [](Inputs in) { return group_norm(in[0], 3, in[1], in[2]); }});
   for (std::string name : {"batch_norm_train", "batch_norm_train_2d"})
     list.push_back({name, xwb, [](Inputs in) { return batch_norm(in[0], in[1], in[2]); }});
   list.push_back({"batch_norm_eval", xwb, [](Inputs in) {
-                    return batch_norm_inference(in[0], in[1], in[2], stored("batch_norm_eval", "running_mean"),
+                    return batch_norm_inference(in[0], in[1], in[2],
+                                                stored("batch_norm_eval", "running_mean"),
                                                 stored("batch_norm_eval", "running_var"));
                   }});
 
@@ -65,7 +70,8 @@ std::vector<GoldenCase> golden_cases() {
   entropy("cross_entropy_smooth_ignore", {.label_smoothing = 0.1});
 
   const auto conv = [&](std::string name, Conv2dParams p) {
-    list.push_back({"conv2d_" + name, xwb, [p](Inputs in) { return conv2d(in[0], in[1], in[2], p); }});
+    list.push_back(
+        {"conv2d_" + name, xwb, [p](Inputs in) { return conv2d(in[0], in[1], in[2], p); }});
   };
   conv("3x3", {.padding = {1, 1}});
   conv("3x3_valid", {});
@@ -82,8 +88,8 @@ std::vector<GoldenCase> golden_cases() {
                     return conv2d_transposed(in[0], in[1], in[2], {.padding = {1, 1}});
                   }});
   list.push_back({"conv2d_transposed_stride2", xwb, [](Inputs in) {
-                    return conv2d_transposed(in[0], in[1], in[2], {.stride = {2, 2}, .padding = {1, 1}},
-                                             {1, 1});
+                    return conv2d_transposed(in[0], in[1], in[2],
+                                             {.stride = {2, 2}, .padding = {1, 1}}, {1, 1});
                   }});
 
   const Pool2dParams two{}, three{.window = {3, 3}, .stride = {2, 2}, .padding = {1, 1}};
@@ -109,7 +115,9 @@ std::vector<GoldenCase> golden_cases() {
                     return scaled_dot_product_attention(in[0], in[1], in[2], in[3]);
                   }});
 
-  list.push_back({"embedding", {"w"}, [](Inputs in) { return gather_rows(in[0], stored("embedding", "ids")); }});
+  list.push_back({"embedding", {"w"}, [](Inputs in) {
+                    return gather_rows(in[0], stored("embedding", "ids"));
+                  }});
   return list;
 }
 
@@ -142,14 +150,20 @@ INSTANTIATE_TEST_SUITE_P(Ops, Golden, testing::ValuesIn(golden_cases()),
 
 TEST(GoldenBatchNorm, RunningStatistics) {
   for (std::string name : {"batch_norm_train", "batch_norm_train_2d"}) {
-    const auto f64 = [&](const char* key) { return convert(stored(name, key), DType::f64).clone(); };
+    const auto f64 = [&](const char* key) {
+      return convert(stored(name, key), DType::f64).clone();
+    };
     const Tensor mean = f64("running_mean"), variance = f64("running_var");
     const Vars x{f64("x")};
     // Once, although the function is differentiated twice.
-    const Fn loss = [&](Inputs in) { return sum(square(batch_norm(in[0], f64("w"), f64("b"), mean, variance))); };
+    const Fn loss = [&](Inputs in) {
+      return sum(square(batch_norm(in[0], f64("w"), f64("b"), mean, variance)));
+    };
     hvp(loss, x, x);
-    expect_close(to_doubles(mean), to_doubles(stored(name, "running_mean_out")), 1e-14, name + " mean");
-    expect_close(to_doubles(variance), to_doubles(stored(name, "running_var_out")), 1e-14, name + " variance");
+    expect_close(to_doubles(mean), to_doubles(stored(name, "running_mean_out")), 1e-14,
+                 name + " mean");
+    expect_close(to_doubles(variance), to_doubles(stored(name, "running_var_out")), 1e-14,
+                 name + " variance");
   }
 }
 
@@ -157,7 +171,8 @@ TEST(GoldenBatchNorm, RunningStatistics) {
 TEST(GoldenFile, IsTestedWhole) {
   std::set<std::string> tested;
   for (const GoldenCase& c : golden_cases()) tested.insert(c.name);
-  for (const auto& [key, tensor] : golden()) EXPECT_TRUE(tested.contains(key.substr(0, key.find('.')))) << key;
+  for (const auto& [key, tensor] : golden())
+    EXPECT_TRUE(tested.contains(key.substr(0, key.find('.')))) << key;
 }
 
 }  // namespace

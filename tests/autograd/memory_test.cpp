@@ -24,11 +24,13 @@ constexpr int64_t batch = 512, width = 8;  // activations weigh far more than pa
 
 Vars weights(int layers) {
   Vars w;
-  for (int i = 0; i < layers; ++i) w.emplace_back(uniform({width, width}, DType::f64, static_cast<uint64_t>(i)));
+  for (int i = 0; i < layers; ++i)
+    w.emplace_back(uniform({width, width}, DType::f64, static_cast<uint64_t>(i)));
   return w;
 }
 
-double activations_per_layer(const std::function<void(const Fn&, const Vars&, const Vars&)>& transform) {
+double activations_per_layer(
+    const std::function<void(const Fn&, const Vars&, const Vars&)>& transform) {
   const Var x = uniform({batch, width}, DType::f64, 99);
   const Fn loss = [&](Inputs w) {
     Var h = x;
@@ -44,21 +46,29 @@ double activations_per_layer(const std::function<void(const Fn&, const Vars&, co
 }
 
 TEST(MemoryPerLayer, Gradient) {
-  EXPECT_NEAR(activations_per_layer([](const Fn& f, const Vars& w, const Vars&) { value_and_grad(f, w); }), 1, 0.1);
+  EXPECT_NEAR(
+      activations_per_layer([](const Fn& f, const Vars& w, const Vars&) { value_and_grad(f, w); }),
+      1, 0.1);
 }
 
 TEST(MemoryPerLayer, HvpForwardOverReverse) {
-  EXPECT_NEAR(activations_per_layer([](const Fn& f, const Vars& w, const Vars& v) { hvp(f, w, v); }), 2, 0.1);
+  EXPECT_NEAR(
+      activations_per_layer([](const Fn& f, const Vars& w, const Vars& v) { hvp(f, w, v); }), 2,
+      0.1);
 }
 
-// Beside h: its cotangent, and the cotangent through tanh. Where tanh' is not fused with its product it would
-// be four.
+// Beside h: its cotangent, and the cotangent through tanh. Where tanh' is not fused with its
+// product it would be four.
 TEST(MemoryPerLayer, HvpReverseOverReverse) {
-  EXPECT_NEAR(activations_per_layer([](const Fn& f, const Vars& w, const Vars& v) { hvp_reverse(f, w, v); }), 3, 0.1);
+  EXPECT_NEAR(activations_per_layer(
+                  [](const Fn& f, const Vars& w, const Vars& v) { hvp_reverse(f, w, v); }),
+              3, 0.1);
 }
 
 TEST(MemoryPerLayer, VhvForwardOverForward) {
-  EXPECT_NEAR(activations_per_layer([](const Fn& f, const Vars& w, const Vars& v) { vhv(f, w, v); }), 0, 0.1);
+  EXPECT_NEAR(
+      activations_per_layer([](const Fn& f, const Vars& w, const Vars& v) { vhv(f, w, v); }), 0,
+      0.1);
 }
 
 // Layers in segments of four, of which the tape keeps the inputs only.
@@ -73,7 +83,8 @@ TEST(MemoryPerLayer, CheckpointedGradient) {
     Var h = x;
     for (size_t i = 0; i < w.size(); i += 4) {
       Vars in{h};
-      in.insert(in.end(), w.begin() + static_cast<ptrdiff_t>(i), w.begin() + static_cast<ptrdiff_t>(i + 4));
+      in.insert(in.end(), w.begin() + static_cast<ptrdiff_t>(i),
+                w.begin() + static_cast<ptrdiff_t>(i + 4));
       h = checkpoint(segment, in);
     }
     return sum(h);

@@ -17,17 +17,21 @@ class OpSuite : public testing::TestWithParam<OpCase> {
     if (!missing.empty()) GTEST_SKIP() << missing;
   }
   const OpCase& op() const { return GetParam(); }
-  Vars inputs(uint64_t seed = 1, DType dtype = DType::f64) const { return make_inputs(op(), seed, dtype); }
+  Vars inputs(uint64_t seed = 1, DType dtype = DType::f64) const {
+    return make_inputs(op(), seed, dtype);
+  }
   Fn loss() const { return scalar_of(op().fn); }
 };
 
 std::string case_name(const testing::TestParamInfo<OpCase>& info) {
   std::string name = info.param.name;
-  std::replace_if(name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
   return name;
 }
 
-// ---- first derivatives ---------------------------------------------------------------------------
+// ---- first derivatives
+// ---------------------------------------------------------------------------
 
 TEST_P(OpSuite, ForwardModeIsTheSlope) {
   if (op().surrogate) GTEST_SKIP() << "its derivative is a surrogate";
@@ -59,7 +63,8 @@ TEST_P(OpSuite, InputsOneByOne) {
     };
     const Vars alone{x[i]}, direction{v[i]};
     const Vars g = value_and_grad(of_one, alone).gradients;
-    expect_all_close(g, Inputs(gradients).subspan(i, 1), 1e-13, "gradient of input " + std::to_string(i));
+    expect_all_close(g, Inputs(gradients).subspan(i, 1), 1e-13,
+                     "gradient of input " + std::to_string(i));
     const double slope = jvp(of_one, alone, direction).second.item();
     EXPECT_NEAR(slope, dot(g, direction), 1e-11 * (1 + std::abs(slope))) << "input " << i;
     const Vars hv = hvp(of_one, alone, direction);
@@ -68,16 +73,19 @@ TEST_P(OpSuite, InputsOneByOne) {
   }
 }
 
-// ---- second and third derivatives ----------------------------------------------------------------
+// ---- second and third derivatives
+// ----------------------------------------------------------------
 
 TEST_P(OpSuite, HessianProductsAgree) {
   const Vars x = inputs(), v = random_like(x, 5), u = random_like(x, 6);
   const Vars hv = hvp(loss(), x, v), hu = hvp(loss(), x, u);
-  expect_all_close(hv, hvp_reverse(loss(), x, v), 1e-10, "forward over reverse, reverse over reverse");
+  expect_all_close(hv, hvp_reverse(loss(), x, v), 1e-10,
+                   "forward over reverse, reverse over reverse");
   const double uhv = dot(u, hv), vhu = dot(v, hu);
   EXPECT_NEAR(uhv, vhu, 1e-10 * (1 + std::abs(uhv))) << "symmetry";
   const double vhv_forward = vhv(loss(), x, v).item(), vhv_reverse = dot(v, hv);
-  EXPECT_NEAR(vhv_forward, vhv_reverse, 1e-10 * (1 + std::abs(vhv_reverse))) << "forward over forward";
+  EXPECT_NEAR(vhv_forward, vhv_reverse, 1e-10 * (1 + std::abs(vhv_reverse)))
+      << "forward over forward";
   if (op().surrogate) return;
   const MultiFn gradient = [&](Inputs at) { return value_and_grad(loss(), at).gradients; };
   expect_difference(gradient, x, v, hv, 1e-7, "hvp");
@@ -88,14 +96,16 @@ TEST_P(OpSuite, ThirdDerivativesAgree) {
   const MultiFn product = [&](Inputs at) { return hvp(loss(), at, v); };
   const Vars forward = jvp(product, x, u).second;
   if (!op().surrogate) expect_difference(product, x, u, forward, 1e-6, "third derivative");
-  // The same by reverse mode: d/dx of u' H(x) v, whose inner product with any w is that of `forward` in turn.
+  // The same by reverse mode: d/dx of u' H(x) v, whose inner product with any w is that of
+  // `forward` in turn.
   auto [hv, pullback] = vjp(product, x);
   const Vars w = random_like(x, 7);
   const double one = dot(w, forward), two = dot(pullback(w), u);
   EXPECT_NEAR(one, two, 1e-9 * (1 + std::abs(one)));
 }
 
-// ---- other ways to the same numbers --------------------------------------------------------------
+// ---- other ways to the same numbers
+// --------------------------------------------------------------
 
 TEST_P(OpSuite, LinearizedReplaysTangents) {
   const Vars x = inputs();
@@ -119,7 +129,8 @@ TEST_P(OpSuite, CheckpointChangesNothing) {
   EXPECT_NEAR(vhv(recomputed, x, v).item(), vhv(direct, x, v).item(), 1e-11);
 }
 
-// ---- layouts and dtypes --------------------------------------------------------------------------
+// ---- layouts and dtypes
+// --------------------------------------------------------------------------
 
 // The same values with gaps between elements and the axes stored in reverse order.
 Var scattered(const Var& x) {
@@ -142,7 +153,8 @@ TEST_P(OpSuite, StridedInputs) {
   for (const Var& t : x) strided.push_back(scattered(t));
   for (const Var& t : v) strided_v.push_back(scattered(t));
   expect_all_close(op().fn(strided), op().fn(x), 1e-13, "value");
-  expect_all_close(jvp(op().fn, strided, strided_v).second, jvp(op().fn, x, v).second, 1e-12, "jvp");
+  expect_all_close(jvp(op().fn, strided, strided_v).second, jvp(op().fn, x, v).second, 1e-12,
+                   "jvp");
   auto [y, pullback] = vjp(op().fn, strided);
   Vars u = random_like(y, 9), strided_u;
   for (const Var& t : u) strided_u.push_back(scattered(t));
@@ -172,7 +184,8 @@ TEST_P(OpSuite, RepeatedInputs) {
 TEST_P(OpSuite, EmptyInputs) {
   if (op().empty.empty()) GTEST_SKIP() << "no empty inputs in its record";
   Vars x;
-  for (const Shape& shape : op().empty) x.emplace_back(Tensor::zeros(shape, DType::f64, Device::cpu()));
+  for (const Shape& shape : op().empty)
+    x.emplace_back(Tensor::zeros(shape, DType::f64, Device::cpu()));
   const Vars v = random_like(x, 5);
   const auto [y, jv] = jvp(op().fn, x, v);
   for (size_t k = 0; k < y.size(); ++k) EXPECT_EQ(jv[k].shape(), y[k].shape());
@@ -221,7 +234,8 @@ TEST_P(OpSuite, HalvesFollowSinglePrecision) {
   }
 }
 
-// ---- errors --------------------------------------------------------------------------------------
+// ---- errors
+// --------------------------------------------------------------------------------------
 
 void expect_error(const OpCase& op, const Vars& x, const std::string& what) {
   try {

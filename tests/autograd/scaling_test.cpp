@@ -25,7 +25,8 @@ class Scaling : public testing::Test {
 struct Network {
   Var x;
   Vars w;
-  explicit Network(DType dtype, double size = 1) : x(cast(uniform({16, 24}, DType::f64, 1), dtype)) {
+  explicit Network(DType dtype, double size = 1)
+      : x(cast(uniform({16, 24}, DType::f64, 1), dtype)) {
     for (uint64_t i = 0; i < 3; ++i)
       w.push_back(cast(size * Var(uniform({24, 24}, DType::f64, 2 + i)), dtype));
   }
@@ -66,7 +67,8 @@ TEST_F(Scaling, SeedLiftsGradientsOutOfUnderflow) {
   const Vars wanted = value_and_grad(wide.loss(tiny), wide.w).gradients;
   const ScaledGradient plain = scaled_value_and_grad(half.loss(tiny), half.w);
   EXPECT_GT(relative_error(plain.gradients, wanted), 0.2) << "no scale: mostly zeros";
-  const ScaledGradient scaled = scaled_value_and_grad(half.loss(tiny), half.w, {.seed_scale = 0x1p15});
+  const ScaledGradient scaled =
+      scaled_value_and_grad(half.loss(tiny), half.w, {.seed_scale = 0x1p15});
   EXPECT_LT(relative_error(scaled.gradients, wanted), 0.02);
   EXPECT_EQ(scaled.gradients[0].dtype(), DType::f32);
   EXPECT_TRUE(scaled.report.finite);
@@ -89,14 +91,16 @@ TEST_F(Scaling, BacksOffUntilFinite) {
   EXPECT_LT(relative_error(r.products, wanted), 0.05);
 }
 
-// Raw +-1 probes through large weights overflow second tangents; a smaller tangent scale keeps them.
+// Raw +-1 probes through large weights overflow second tangents; a smaller tangent scale keeps
+// them.
 TEST_F(Scaling, TangentScaleKeepsQuadraticFormsFinite) {
   const Network half(DType::f16, 6);
   Network wide(DType::f64);
   wide.x = cast(half.x, DType::f64);
   wide.w = in_double(half.w);
   Vars probe;
-  for (size_t i = 0; i < half.w.size(); ++i) probe.emplace_back(rademacher_like(half.w[i], {3, 1000 * i}));
+  for (size_t i = 0; i < half.w.size(); ++i)
+    probe.emplace_back(rademacher_like(half.w[i], {3, 1000 * i}));
   const double wanted = vhv(wide.loss(), wide.w, in_double(probe)).item();
   const ScaledVhv once = scaled_vhv(half.loss(), half.w, probe, {.attempts = 1});
   EXPECT_FALSE(once.report.finite);
@@ -114,7 +118,8 @@ TEST_F(Scaling, FullPrecisionIsExactForPowersOfTwo) {
   const ScaledHvp r = scaled_hvp(net.loss(), net.w, v, options);
   expect_all_close(r.products, hvp(net.loss(), net.w, v), 0, "hvp");
   EXPECT_EQ(r.products[0].dtype(), DType::f64);
-  EXPECT_EQ(scaled_vhv(net.loss(), net.w, v, options).value.item(), vhv(net.loss(), net.w, v).item());
+  EXPECT_EQ(scaled_vhv(net.loss(), net.w, v, options).value.item(),
+            vhv(net.loss(), net.w, v).item());
 }
 
 TEST_F(Scaling, HopelessCasesSaySo) {

@@ -34,21 +34,22 @@ void expect_error(const std::function<void()>& call, const std::string& part) {
   }
 }
 
-// ---- nesting -------------------------------------------------------------------------------------
+// ---- nesting
+// -------------------------------------------------------------------------------------
 
 // d/dx [x * d/dy (x + y)] = 1: tangents of the inner derivative must not leak into the outer one.
 TEST(Nesting, NoPerturbationConfusion) {
   using Operator = Var (*)(const std::function<Var(const Var&)>&, const Var&);
   for (Operator outer : {Operator(derivative), Operator(slope)})
     for (Operator inner : {Operator(derivative), Operator(slope)}) {
-      const Var d = outer([&](const Var& x) {
-        return x * inner([&](const Var& y) { return x + y; }, scalar(3));
-      }, scalar(2));
+      const Var d = outer(
+          [&](const Var& x) { return x * inner([&](const Var& y) { return x + y; }, scalar(3)); },
+          scalar(2));
       EXPECT_EQ(d.item(), 1);
       // d/dx [x * d/dy (x * y^2) at y = x] = d/dx 2 x^3 = 6 x^2
-      const Var e = outer([&](const Var& x) {
-        return x * inner([&](const Var& y) { return x * square(y); }, x);
-      }, scalar(2));
+      const Var e = outer(
+          [&](const Var& x) { return x * inner([&](const Var& y) { return x * square(y); }, x); },
+          scalar(2));
       EXPECT_EQ(e.item(), 24);
     }
 }
@@ -71,16 +72,19 @@ TEST(Nesting, ThirdDerivativesInEveryMixOfModes) {
 TEST(Nesting, ResultsAreFreeOfTheTransform) {
   const Var x = scalar(2);
   EXPECT_FALSE(derivative([](const Var& t) { return square(t); }, x).traced());
-  derivative([&](const Var& t) {
-    const Var inner = derivative([](const Var& s) { return square(s); }, t);
-    EXPECT_TRUE(inner.traced()) << "the outer transform follows the inner derivative";
-    const Var unrelated = derivative([](const Var& s) { return square(s); }, x);
-    EXPECT_FALSE(unrelated.traced());
-    return inner;
-  }, x);
+  derivative(
+      [&](const Var& t) {
+        const Var inner = derivative([](const Var& s) { return square(s); }, t);
+        EXPECT_TRUE(inner.traced()) << "the outer transform follows the inner derivative";
+        const Var unrelated = derivative([](const Var& s) { return square(s); }, x);
+        EXPECT_FALSE(unrelated.traced());
+        return inner;
+      },
+      x);
 }
 
-// ---- misuse --------------------------------------------------------------------------------------
+// ---- misuse
+// --------------------------------------------------------------------------------------
 
 TEST(Misuse, LeakedTracedVar) {
   Var leaked;
@@ -107,16 +111,20 @@ TEST(Misuse, InputsAndTangents) {
   expect_error([&] { value_and_grad(f, Inputs(&integers_, 1)); }, "must be a floating tensor");
   expect_error([&] { jvp(f, Inputs(&x, 1), Inputs(&v, 1)); }, "tangent 0");
   expect_error([&] { hvp_reverse(f, Inputs(&x, 1), Inputs(&v, 1)); }, "tangent 0");
-  expect_error([&] { value_and_grad([](Inputs at) { return at[0]; }, Inputs(&x, 1)); }, "one floating element");
+  expect_error([&] { value_and_grad([](Inputs at) { return at[0]; }, Inputs(&x, 1)); },
+               "one floating element");
   expect_error([&] { exp(Var()); }, "exp: input 0 is an undefined Var");
 }
 
 TEST(Misuse, CheckpointCapturesTracedVar) {
-  derivative([](const Var& x) {
-    const Var one = scalar(1);
-    expect_error([&] { checkpoint([&](Inputs at) { return x * at[0]; }, Inputs(&one, 1)); }, "captures");
-    return x;
-  }, scalar(2));
+  derivative(
+      [](const Var& x) {
+        const Var one = scalar(1);
+        expect_error([&] { checkpoint([&](Inputs at) { return x * at[0]; }, Inputs(&one, 1)); },
+                     "captures");
+        return x;
+      },
+      scalar(2));
 }
 
 TEST(Misuse, ExceptionsLeaveNoTraceBehind) {
@@ -125,7 +133,8 @@ TEST(Misuse, ExceptionsLeaveNoTraceBehind) {
   EXPECT_EQ(derivative([](const Var& x) { return square(x); }, scalar(3)).item(), 6);
 }
 
-// ---- gradients -----------------------------------------------------------------------------------
+// ---- gradients
+// -----------------------------------------------------------------------------------
 
 TEST(Gradients, UnusedAndRepeatedInputs) {
   const Vars x{scalar(2), scalar(5), scalar(7)};
@@ -151,7 +160,8 @@ TEST(Gradients, AccumulateWithoutTouchingTheSeed) {
   auto [y, pullback] = vjp(Fn([](Inputs at) { return at[0] + at[0] + at[0]; }), Inputs(&x, 1));
   const Var g = pullback(seed)[0];
   EXPECT_EQ(to_doubles(seed.value()), before);
-  for (size_t i = 0; i < before.size(); ++i) EXPECT_DOUBLE_EQ(to_doubles(g.value())[i], 3 * before[i]);
+  for (size_t i = 0; i < before.size(); ++i)
+    EXPECT_DOUBLE_EQ(to_doubles(g.value())[i], 3 * before[i]);
 }
 
 TEST(Gradients, ScaledSeed) {
@@ -166,9 +176,11 @@ TEST(Gradients, StopGradient) {
   EXPECT_EQ(d.item(), 3);
 }
 
-// H v of an MLP with two parameters, against the Hessian built column by column from the gradient's differences.
+// H v of an MLP with two parameters, against the Hessian built column by column from the gradient's
+// differences.
 TEST(Hessians, GaussNewtonOfALinearModelIsTheHessian) {
-  const Var features = uniform({7, 4}, DType::f64, 1), labels = Tensor::from({0, 2, 1, 1, 0, 2, 2}, {7}, Device::cpu());
+  const Var features = uniform({7, 4}, DType::f64, 1),
+            labels = Tensor::from({0, 2, 1, 1, 0, 2, 2}, {7}, Device::cpu());
   const Vars w{uniform({3, 4}, DType::f64, 2), uniform({3}, DType::f64, 3)}, v = random_like(w, 4);
   const Fn model = [&](Inputs at) { return linear(features, at[0], at[1]); };
   const auto head = [&](const Var& logits) { return cross_entropy(logits, labels.value()); };
@@ -194,7 +206,8 @@ TEST(Hessians, GaussNewtonIsPositive) {
   }
 }
 
-// ---- threads -------------------------------------------------------------------------------------
+// ---- threads
+// -------------------------------------------------------------------------------------
 
 TEST(Threads, TracesBelongToTheirThread) {
   std::vector<std::thread> workers;
@@ -202,9 +215,13 @@ TEST(Threads, TracesBelongToTheirThread) {
   for (size_t t = 0; t < results.size(); ++t)
     workers.emplace_back([&results, t] {
       for (int repeat = 0; repeat < 50; ++repeat)
-        results[t] = derivative([&](const Var& x) {
-          return derivative([&](const Var& y) { return x * sin(y) + x * x * y; }, x);
-        }, scalar(static_cast<double>(t))).item();
+        results[t] =
+            derivative(
+                [&](const Var& x) {
+                  return derivative([&](const Var& y) { return x * sin(y) + x * x * y; }, x);
+                },
+                scalar(static_cast<double>(t)))
+                .item();
     });
   for (std::thread& worker : workers) worker.join();
   for (size_t t = 0; t < results.size(); ++t) {

@@ -15,7 +15,7 @@ from pathlib import Path
 
 RESULT = r"(?:Var|Vars|std::pair<Var, \w+>|\w+Result)"
 DECLARATION = re.compile(rf"^{RESULT} (\w+)\(", re.MULTILINE)
-RECORD = re.compile(r'(?:_case\(|\.name = )"([^"/]*)')
+RECORD = re.compile(r'(?:_case\(|\.name =)\s*"([^"/]*)')
 
 
 def functions(header):

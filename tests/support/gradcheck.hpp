@@ -4,8 +4,8 @@
 #include "tessera/autograd/transforms.hpp"
 #include "tessera/tests/support/close.hpp"
 
-/// Checks of derivatives against each other and against central differences. All in f64, in one random
-/// direction, on functions from several Vars to several Vars.
+/// Checks of derivatives against each other and against central differences. All in f64, in one
+/// random direction, on functions from several Vars to several Vars.
 namespace tessera::test {
 
 using autograd::Fn;
@@ -14,13 +14,15 @@ using autograd::MultiFn;
 using autograd::Var;
 using autograd::Vars;
 
-/// Empty, or why the device cannot run it: tests of what needs a family that a device lacks are skipped.
+/// Empty, or why the device cannot run it: tests of what needs a family that a device lacks are
+/// skipped.
 inline std::string missing_kernel(const std::function<void()>& run) {
   try {
     run();
   } catch (const Error& error) {
     const std::string text = error.what();
-    if (error.kind() == ErrorKind::unsupported && text.find("is not available on") != std::string::npos)
+    if (error.kind() == ErrorKind::unsupported &&
+        text.find("is not available on") != std::string::npos)
       return text;
     throw;
   }
@@ -55,7 +57,8 @@ inline Vars moved(Inputs x, double h, Inputs v) {
 }
 
 /// (f(x + h v) - f(x - h v)) / 2h by a fourth-order formula.
-inline std::vector<std::vector<double>> difference(const MultiFn& f, Inputs x, Inputs v, double h = 2e-4) {
+inline std::vector<std::vector<double>> difference(const MultiFn& f, Inputs x, Inputs v,
+                                                   double h = 2e-4) {
   const Vars a = f(moved(x, h, v)), b = f(moved(x, -h, v));
   const Vars c = f(moved(x, 2 * h, v)), d = f(moved(x, -2 * h, v));
   std::vector<std::vector<double>> result;
@@ -79,8 +82,8 @@ inline void expect_all_close(Inputs got, Inputs wanted, double tolerance, const 
   }
 }
 
-inline void expect_difference(const MultiFn& f, Inputs x, Inputs v, Inputs derivative, double tolerance,
-                              const std::string& what) {
+inline void expect_difference(const MultiFn& f, Inputs x, Inputs v, Inputs derivative,
+                              double tolerance, const std::string& what) {
   const auto slopes = difference(f, x, v);
   ASSERT_EQ(slopes.size(), derivative.size()) << what;
   for (size_t k = 0; k < slopes.size(); ++k)
@@ -88,8 +91,8 @@ inline void expect_difference(const MultiFn& f, Inputs x, Inputs v, Inputs deriv
                  what + " against differences, number " + std::to_string(k));
 }
 
-/// A scalar whose Hessian has the curvature of f and that of what follows it: sum of w y (1 + y / 2) over all
-/// outputs y, with fixed random w.
+/// A scalar whose Hessian has the curvature of f and that of what follows it: sum of w y (1 + y /
+/// 2) over all outputs y, with fixed random w.
 inline Fn scalar_of(MultiFn f, uint64_t seed = 71) {
   return [f = std::move(f), seed](Inputs x) {
     Var total;
