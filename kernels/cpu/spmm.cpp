@@ -6,7 +6,7 @@
 // neither the variant nor the thread count changes a bit.
 #include "tessera/kernels/cpu/spmm.hpp"
 
-#include <vector>
+#include <limits>
 
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/grouping.hpp"
@@ -16,7 +16,10 @@ namespace tessera::kernels::cpu {
 namespace {
 
 constexpr int64_t segment_entries = 1024;
-constexpr int64_t prefetch_distance = 6;
+constexpr int64_t lines_ahead = 64;  // prefetched, so that narrow rows hide latency as well
+
+/// What an entry is multiplied with.
+enum class Weight : uint8_t { one, value, value_and_col_scale };
 
 /// One product with one head: everything a chunk of columns needs.
 template <class T>
@@ -89,37 +92,36 @@ struct Part {
   }
 };
 
-template <bool weighted, class T, class Chunk, class C, int n>
+template <Weight kind, class T, class Chunk, class C, int n>
 inline void accumulate(Sums<C, n>& sums, const T* x, Vec<C> weight, Chunk chunk) {
   if constexpr (n > 0) {
-    if constexpr (weighted)
+    if constexpr (kind != Weight::one)
       sums.head = fma(chunk.read(x), weight, sums.head);
     else
       sums.head += chunk.read(x);
-    accumulate<weighted>(sums.tail, x + Vec<C>::width, weight, chunk);
+    accumulate<kind>(sums.tail, x + Vec<C>::width, weight, chunk);
   }
 }
 
-template <bool weighted, class T, class Chunk>
+template <Weight kind, class T, class Chunk>
 auto sum_segment(const Product<T>& p, int64_t begin, int64_t end, int64_t column, Chunk chunk) {
   using C = compute_t<T>;
   constexpr int64_t chunk_bytes = Chunk::vectors * Vec<C>::width * static_cast<int64_t>(sizeof(T));
+  constexpr int64_t lines = (chunk_bytes + 63) / 64, distance = lines_ahead / lines;
   Sums<C, Chunk::vectors> sums;
   const T* x = p.x + column;
   const int64_t last = p.nnz - 1;
   for (int64_t e = begin; e < end; ++e) {
-    const int64_t ahead = std::min(e + prefetch_distance, last);
+    const int64_t ahead = std::min(e + distance, last);
     const int64_t c = p.col ? p.col[e] : e;
     const auto* next =
         reinterpret_cast<const char*>(x + (p.col ? p.col[ahead] : ahead) * p.x_stride);
     for (int64_t line = 0; line < chunk_bytes; line += 64) __builtin_prefetch(next + line);
     Vec<C> weight{C{1}};
-    if constexpr (weighted) {
-      C w = p.values ? static_cast<C>(p.values[e * p.value_stride]) : C{1};
-      if (p.col_scale) w *= p.col_scale[c];
-      weight = w;
-    }
-    accumulate<weighted>(sums, x + c * p.x_stride, weight, chunk);
+    if constexpr (kind == Weight::value) weight = static_cast<C>(p.values[e * p.value_stride]);
+    if constexpr (kind == Weight::value_and_col_scale)
+      weight = p.col_scale[c] * (p.values ? static_cast<C>(p.values[e * p.value_stride]) : C{1});
+    accumulate<kind>(sums, x + c * p.x_stride, weight, chunk);
   }
   return sums;
 }
@@ -145,7 +147,7 @@ inline void write_partial(C* to, const Sums<C, n>& sums, Chunk chunk) {
 
 /// Rows [first, last), for one chunk of columns; those with more than `longest` entries are left
 /// out.
-template <bool weighted, class T, class Chunk>
+template <Weight kind, class T, class Chunk>
 void sum_rows(const Product<T>& p, int64_t first, int64_t last, int64_t longest, int64_t column,
               Chunk chunk) {
   using C = compute_t<T>;
@@ -154,7 +156,7 @@ void sum_rows(const Product<T>& p, int64_t first, int64_t last, int64_t longest,
     if (end - begin > longest || (begin == end && p.beta == 1)) continue;
     Sums<C, Chunk::vectors> sums;
     for (int64_t at = begin; at < end; at += segment_entries)
-      add(sums, sum_segment<weighted>(p, at, std::min(at + segment_entries, end), column, chunk));
+      add(sums, sum_segment<kind>(p, at, std::min(at + segment_entries, end), column, chunk));
     if (p.partial)
       write_partial(p.partial + row * p.width + column, sums, chunk);
     else
@@ -167,6 +169,8 @@ template <class C, class Body>
 inline void for_chunks(int64_t width, Body&& body) {
   constexpr int64_t lanes = Vec<C>::width;
   int64_t column = 0;
+  if constexpr (vector_bytes == 64)  // 32 registers
+    for (; column + 16 * lanes <= width; column += 16 * lanes) body(column, Whole<16>{});
   for (; column + 8 * lanes <= width; column += 8 * lanes) body(column, Whole<8>{});
   if (column + 4 * lanes <= width) body(column, Whole<4>{}), column += 4 * lanes;
   if (column + 2 * lanes <= width) body(column, Whole<2>{}), column += 2 * lanes;
@@ -174,15 +178,15 @@ inline void for_chunks(int64_t width, Body&& body) {
   if (column < width) body(column, Part{width - column});
 }
 
-template <bool weighted, class T>
+template <Weight kind, class T>
 void sum_rows(const Product<T>& p, int64_t first, int64_t last, int64_t longest) {
   for_chunks<compute_t<T>>(p.width, [&](int64_t column, auto chunk) {
-    sum_rows<weighted>(p, first, last, longest, column, chunk);
+    sum_rows<kind>(p, first, last, longest, column, chunk);
   });
 }
 
 /// One long row: its segments are the rows of a product of their own, joined in order.
-template <bool weighted, class T>
+template <Weight kind, class T>
 void sum_long_row(Stream& stream, const Product<T>& p, int64_t row) {
   using C = compute_t<T>;
   constexpr int64_t lanes = Vec<C>::width;
@@ -196,8 +200,7 @@ void sum_long_row(Stream& stream, const Product<T>& p, int64_t row) {
   Product<T> part = p;
   part.row_ptr = cuts.as<int32_t>();
   part.partial = sums.as<C>();
-  parallel_blocks(segments,
-                  [&](int64_t s) { sum_rows<weighted>(part, s, s + 1, segment_entries); });
+  parallel_blocks(segments, [&](int64_t s) { sum_rows<kind>(part, s, s + 1, segment_entries); });
 
   const Vec<C> scale(p.scale(row));
   T* y = p.y + row * p.y_stride;
@@ -212,17 +215,10 @@ void sum_long_row(Stream& stream, const Product<T>& p, int64_t row) {
   if (column < p.width) join(column, Part{p.width - column});
 }
 
-template <bool weighted, class T>
-void run(Stream& stream, const Product<T>& p, SpmmVariant variant) {
+template <Weight kind, class T>
+void run(Stream& stream, const Product<T>& p, SpmmVariant variant, int64_t workers) {
   constexpr int64_t any_length = std::numeric_limits<int64_t>::max();
-  const int64_t workers = (p.rows + p.nnz) * p.width < (int64_t{1} << 16) ? 1 : max_threads();
-  if (workers == 1) return sum_rows<weighted>(p, 0, p.rows, any_length);
-
-  if (variant == SpmmVariant::automatic) {
-    int64_t longest = 0;
-    for (int64_t row = 0; row < p.rows; ++row) longest = std::max(longest, p.degree(row));
-    variant = choose_spmm(p.rows, p.nnz, longest, workers);
-  }
+  if (workers == 1) return sum_rows<kind>(p, 0, p.rows, any_length);
   // With merge_path, rows longer than a piece come afterwards, since they would keep one worker
   // busy while the others are done.
   const int64_t pieces = std::min(p.rows, 16 * workers);
@@ -230,20 +226,28 @@ void run(Stream& stream, const Product<T>& p, SpmmVariant variant) {
                               ? std::max(segment_entries, (p.rows + p.nnz) / pieces)
                               : any_length;
   parallel_blocks(pieces, [&](int64_t piece) {
-    sum_rows<weighted>(p, balanced_cut(p.row_ptr, p.rows, piece, pieces),
-                       balanced_cut(p.row_ptr, p.rows, piece + 1, pieces), longest);
+    sum_rows<kind>(p, balanced_cut(p.row_ptr, p.rows, piece, pieces),
+                   balanced_cut(p.row_ptr, p.rows, piece + 1, pieces), longest);
   });
   if (variant == SpmmVariant::row_split) return;
   for (int64_t row = 0; row < p.rows; ++row)
-    if (p.degree(row) > longest) sum_long_row<weighted>(stream, p, row);
+    if (p.degree(row) > longest) sum_long_row<kind>(stream, p, row);
 }
 
 template <class T>
 void run(Stream& stream, const Product<T>& p, SpmmVariant variant) {
-  if (p.values || p.col_scale)
-    run<true>(stream, p, variant);
+  const int64_t workers = (p.rows + p.nnz) * p.width < (int64_t{1} << 16) ? 1 : max_threads();
+  if (variant == SpmmVariant::automatic && workers > 1) {
+    int64_t longest = 0;
+    for (int64_t row = 0; row < p.rows; ++row) longest = std::max(longest, p.degree(row));
+    variant = choose_spmm(p.rows, p.nnz, longest, workers);
+  }
+  if (p.col_scale)
+    run<Weight::value_and_col_scale>(stream, p, variant, workers);
+  else if (p.values)
+    run<Weight::value>(stream, p, variant, workers);
   else
-    run<false>(stream, p, variant);
+    run<Weight::one>(stream, p, variant, workers);
 }
 
 template <class C>
