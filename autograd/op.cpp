@@ -2,6 +2,8 @@
 
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/transforms.hpp"
+#include "tessera/kernels/elementwise.hpp"
+#include "tessera/runtime/stream.hpp"
 
 namespace tessera::autograd {
 
@@ -79,7 +81,7 @@ void LinearOp::vjp(Inputs x, Inputs, Inputs gy, std::span<const bool>, Outputs g
 void BilinearOp::jvp(Inputs x, Inputs, Inputs dx, Outputs dy) const {
   const OpRef self = shared_from_this();
   if (dx[0].defined()) dy[0] = apply_op(self, dx[0], x[1]);
-  if (dx[1].defined()) dy[0] = add_or_empty(dy[0], apply_op(self, x[0], dx[1]));
+  if (dx[1].defined()) accumulate(dy[0], apply_op(self, x[0], dx[1]));
 }
 
 void BilinearOp::vjp(Inputs x, Inputs, Inputs gy, std::span<const bool> wanted, Outputs gx) const {
@@ -91,6 +93,20 @@ Var add_or_empty(const Var& a, const Var& b) {
   if (!a.defined()) return b;
   if (!b.defined()) return a;
   return add(a, b);
+}
+
+void accumulate(Var& sum, Var term) {
+  if (!sum.defined()) {
+    sum = std::move(term);
+    return;
+  }
+  const bool in_place = !sum.traced() && !term.traced() && sum.value().unique() &&
+                        sum.value().contiguous() && sum.shape() == term.shape() &&
+                        sum.dtype() == term.dtype();
+  if (in_place)
+    kernels::axpby(current_stream(sum.device()), 1.0, term.value().view(), 1.0, sum.value().view());
+  else
+    sum = add(sum, term);
 }
 
 }  // namespace tessera::autograd

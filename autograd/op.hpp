@@ -129,4 +129,7 @@ Var apply_op(const X&... x) {
 /// a + b where either may be empty (zero).
 Var add_or_empty(const Var& a, const Var& b);
 
+/// sum = add_or_empty(sum, term), in place where `sum` is a plain tensor that nobody else holds.
+void accumulate(Var& sum, Var term);
+
 }  // namespace tessera::autograd

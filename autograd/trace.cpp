@@ -133,25 +133,6 @@ void Tape::record(const OpRef& op, Inputs x, std::span<const int> x_slots, Input
   nodes_.push_back(std::move(node));
 }
 
-namespace {
-
-// sum += term; in place when the sum is a plain tensor that nobody else holds.
-void accumulate(Var& sum, Var term) {
-  if (!sum.defined()) {
-    sum = std::move(term);
-    return;
-  }
-  const bool in_place = !sum.traced() && !term.traced() && sum.value().unique() &&
-                        sum.value().contiguous() && sum.shape() == term.shape() &&
-                        sum.dtype() == term.dtype();
-  if (in_place)
-    kernels::axpby(current_stream(sum.device()), 1.0, term.value().view(), 1.0, sum.value().view());
-  else
-    sum = add(sum, term);
-}
-
-}  // namespace
-
 void Tape::reverse(Vars& cotangents, bool keep) {
   for (size_t n = nodes_.size(); n-- > 0;) {
     Node& node = nodes_[n];

@@ -75,7 +75,7 @@ struct Linear final : Op {
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const override {
     Var db = dx[2];
     if (dx[0].defined()) dy[0] = linear(dx[0], x[1], std::exchange(db, Var()));
-    if (dx[1].defined()) dy[0] = add_or_empty(dy[0], linear(x[0], dx[1], std::exchange(db, Var())));
+    if (dx[1].defined()) accumulate(dy[0], linear(x[0], dx[1], std::exchange(db, Var())));
     if (db.defined()) dy[0] = broadcast_to(db, y[0].shape());
   }
   void vjp(Inputs x, Inputs, Inputs gy, std::span<const bool> wanted, Outputs gx) const override {
