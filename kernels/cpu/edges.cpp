@@ -118,15 +118,16 @@ void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha)
   check_dtype("sddmm", "scores", scores, x.dtype);
   for_float(x.dtype, "sddmm", [&]<class T>() {
     using C = compute_t<T>;
-    constexpr int64_t prefetch_distance = 6;
+    // some 64 lines of z on their way, so that narrow rows hide latency as well
     const int64_t line_elements = 64 / static_cast<int64_t>(sizeof(T)),
-                  row_elements = heads * rows.width;
+                  row_elements = heads * rows.width,
+                  distance = std::clamp<int64_t>(
+                      64 * line_elements / std::max<int64_t>(row_elements, 1), 4, 64);
     for_balanced_rows(a, row_elements, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const T* x_row = x.as<T>() + i * rows.stride;
         for (int64_t e = a.row_ptr[i]; e < a.row_ptr[i + 1]; ++e) {
-          const T* next =
-              z.as<T>() + a.col[std::min(e + prefetch_distance, a.nnz - 1)] * columns.stride;
+          const T* next = z.as<T>() + a.col[std::min(e + distance, a.nnz - 1)] * columns.stride;
           for (int64_t j = 0; j < row_elements; j += line_elements) __builtin_prefetch(next + j);
           const T* z_row = z.as<T>() + a.col[e] * columns.stride;
           for (int64_t h = 0; h < heads; ++h) {
