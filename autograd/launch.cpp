@@ -60,12 +60,14 @@ Tensor binary(std::string_view operation, BinaryOp op, const Tensor& a, const Te
   return y;
 }
 
-Tensor select(std::string_view operation, const Tensor& condition, const Tensor& a, const Tensor& b) {
+Tensor select(std::string_view operation, const Tensor& condition, const Tensor& a,
+              const Tensor& b) {
   check_same(operation, a, b);
   check_same_device(operation, condition, a);
-  TS_CHECK(condition.dtype() == DType::bool_, operation, ": the condition must be bool, is ", condition);
-  const Shape shape = broadcast_shapes(
-      operation, broadcast_shapes(operation, a.shape(), b.shape()), condition.shape());
+  TS_CHECK(condition.dtype() == DType::bool_, operation, ": the condition must be bool, is ",
+           condition);
+  const Shape shape = broadcast_shapes(operation, broadcast_shapes(operation, a.shape(), b.shape()),
+                                       condition.shape());
   Tensor y = Tensor::empty(shape, a.dtype(), a.device());
   kernels::select(current_stream(a.device()), condition.broadcast_to(shape).view(),
                   a.broadcast_to(shape).view(), b.broadcast_to(shape).view(), y.view());

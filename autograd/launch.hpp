@@ -4,8 +4,8 @@
 #include "tessera/kernels/reduce.hpp"
 #include "tessera/runtime/tensor.hpp"
 
-/// What op evaluations share: check shapes, allocate the output, launch one kernel on the current stream of
-/// the operands' device. Plain tensors in and out, nothing differentiable.
+/// What op evaluations share: check shapes, allocate the output, launch one kernel on the current
+/// stream of the operands' device. Plain tensors in and out, nothing differentiable.
 namespace tessera::autograd {
 
 /// Throws naming `operation` unless both are on one device (and of one dtype).
@@ -19,7 +19,8 @@ Tensor empty_like(const Tensor& x);  // contiguous, uninitialised
 Tensor unary(kernels::UnaryOp op, const Tensor& x, const kernels::UnaryParams& params = {});
 /// Broadcasts; comparisons and logical operations give bool. Errors name `operation`.
 Tensor binary(std::string_view operation, kernels::BinaryOp op, const Tensor& a, const Tensor& b);
-Tensor select(std::string_view operation, const Tensor& condition, const Tensor& a, const Tensor& b);
+Tensor select(std::string_view operation, const Tensor& condition, const Tensor& a,
+              const Tensor& b);
 /// `axes` are removed, or kept with extent 1.
 Tensor reduce(kernels::ReduceOp op, const Tensor& x, const Axes& axes, bool keep_axes);
 Tensor convert(const Tensor& x, DType dtype);

@@ -7,8 +7,8 @@
 
 namespace tessera::autograd {
 
-/// Which of an op's inputs and outputs its rules read: bit i for number i. What is not named is kept on
-/// tapes as shape and dtype only.
+/// Which of an op's inputs and outputs its rules read: bit i for number i. What is not named is
+/// kept on tapes as shape and dtype only.
 struct Saved {
   uint32_t inputs = ~0u;
   uint32_t outputs = ~0u;
@@ -28,9 +28,9 @@ class Values {
   Inputs inputs_;
 };
 
-/// A differentiable operation: how to compute it, and its two rules written in other ops, so that the rules
-/// can be differentiated again. Ops are immutable. Their inputs are floating; parameters, and operands with
-/// nothing to differentiate (indices, labels, masks, graphs), are members.
+/// A differentiable operation: how to compute it, and its two rules written in other ops, so that
+/// the rules can be differentiated again. Ops are immutable. Their inputs are floating; parameters,
+/// and operands with nothing to differentiate (indices, labels, masks, graphs), are members.
 class Op : public std::enable_shared_from_this<Op> {
  public:
   virtual ~Op();
@@ -43,18 +43,18 @@ class Op : public std::enable_shared_from_this<Op> {
   /// Computes the outputs from plain tensors by calling kernels.
   virtual void eval(Values x, Outputs y) const = 0;
 
-  /// Forward rule: dy = J dx. An empty dx[i] is a zero; an output left empty is one too. At least one dx
-  /// is not empty. The default differentiates `decompose`.
+  /// Forward rule: dy = J dx. An empty dx[i] is a zero; an output left empty is one too. At least
+  /// one dx is not empty. The default differentiates `decompose`.
   virtual void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const;
 
-  /// Reverse rule: gx[i] = J_i' gy for every i with wanted[i]; others may be left empty. An empty gy[k] is
-  /// a zero; at least one is not empty. The default differentiates `decompose`.
+  /// Reverse rule: gx[i] = J_i' gy for every i with wanted[i]; others may be left empty. An empty
+  /// gy[k] is a zero; at least one is not empty. The default differentiates `decompose`.
   virtual void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const;
 
   virtual Saved saves() const { return {}; }
 
-  /// The same function written in other ops; what fused ops give instead of rules of every order. Outputs
-  /// that no gradient comes for may be left empty.
+  /// The same function written in other ops; what fused ops give instead of rules of every order.
+  /// Outputs that no gradient comes for may be left empty.
   virtual void decompose(Inputs x, Outputs y) const;
 };
 
@@ -91,8 +91,8 @@ class LinearOp : public Op {
 class BilinearOp : public Op {
  public:
   virtual Tensor eval(const Tensor& a, const Tensor& b) const = 0;
-  /// Gradient with respect to a, given b; and with respect to b, given a. The other argument has shape,
-  /// dtype and device only.
+  /// Gradient with respect to a, given b; and with respect to b, given a. The other argument has
+  /// shape, dtype and device only.
   virtual Var transpose_left(const Var& gy, const Var& a, const Var& b) const = 0;
   virtual Var transpose_right(const Var& gy, const Var& a, const Var& b) const = 0;
 
@@ -102,8 +102,8 @@ class BilinearOp : public Op {
   Saved saves() const final { return Saved::only_inputs(); }
 };
 
-/// Runs `op` on maybe-traced inputs: the innermost transform that follows one of them handles it; when
-/// none does, the kernels run.
+/// Runs `op` on maybe-traced inputs: the innermost transform that follows one of them handles it;
+/// when none does, the kernels run.
 void apply_op(const OpRef& op, Inputs x, Outputs y);
 
 inline Var apply_op(const OpRef& op, const Var& x) {
@@ -120,8 +120,7 @@ Var apply_op(const OpRef& op, const Var& first, const Var& second, const More&..
 }
 /// An op without parameters: one shared instance.
 template <class O, class... X>
-  requires(!std::is_convertible_v<O, OpRef>)
-Var apply_op(const X&... x) {
+requires(!std::is_convertible_v<O, OpRef>) Var apply_op(const X&... x) {
   static const OpRef op = std::make_shared<O>();
   return apply_op(op, x...);
 }

@@ -20,8 +20,9 @@ template <class T>
 class SmallArray {
  public:
   explicit SmallArray(size_t n)
-      : size_(n), data_(n <= inline_size ? reinterpret_cast<T*>(inline_)
-                                         : static_cast<T*>(operator new(n * sizeof(T)))) {
+      : size_(n),
+        data_(n <= inline_size ? reinterpret_cast<T*>(inline_)
+                               : static_cast<T*>(operator new(n * sizeof(T)))) {
     std::uninitialized_value_construct_n(data_, n);
   }
   ~SmallArray() {
@@ -53,18 +54,18 @@ void evaluate(const Op& op, Inputs x, Outputs y) {
 
 }  // namespace
 
-std::string to_string(const Var& var) {
-  return concat(var.traced() ? "traced " : "", var.value());
-}
+std::string to_string(const Var& var) { return concat(var.traced() ? "traced " : "", var.value()); }
 
-Trace::Trace() : level_(static_cast<int>(traces.size())), id_(next_trace_id++) { traces.push_back(this); }
+Trace::Trace() : level_(static_cast<int>(traces.size())), id_(next_trace_id++) {
+  traces.push_back(this);
+}
 
 Trace::~Trace() { traces.pop_back(); }
 
 Var Trace::box(Var inner, Var tangent, int slot) const {
   Tensor value = inner.value();
-  return Var(std::move(value), std::make_shared<const Box>(Box{level_, id_, std::move(inner),
-                                                               std::move(tangent), slot}));
+  return Var(std::move(value), std::make_shared<const Box>(
+                                   Box{level_, id_, std::move(inner), std::move(tangent), slot}));
 }
 
 void apply_op(const OpRef& op, Inputs x, Outputs y) {
@@ -80,12 +81,15 @@ void apply_op(const OpRef& op, Inputs x, Outputs y) {
     }
   }
   if (!owner) return evaluate(*op, x, y);
-  TS_CHECK(static_cast<size_t>(level) < traces.size() && traces[static_cast<size_t>(level)]->owns(*owner),
-           op->name(), ": an input belongs to a transform that has ended (a traced Var leaked out of it)");
+  TS_CHECK(static_cast<size_t>(level) < traces.size() &&
+               traces[static_cast<size_t>(level)]->owns(*owner),
+           op->name(),
+           ": an input belongs to a transform that has ended (a traced Var leaked out of it)");
   traces[static_cast<size_t>(level)]->process(op, x, y);
 }
 
-// ---- forward mode --------------------------------------------------------------------------------
+// ---- forward mode
+// --------------------------------------------------------------------------------
 
 void JvpTrace::process(const OpRef& op, Inputs x, Outputs y) {
   SmallArray<Var> primals(x.size()), tangents(x.size()), dy(y.size());
@@ -100,7 +104,8 @@ void JvpTrace::process(const OpRef& op, Inputs x, Outputs y) {
     if (dy[k].defined() && differentiable(y[k])) y[k] = box(std::move(y[k]), std::move(dy[k]), -1);
 }
 
-// ---- tape ----------------------------------------------------------------------------------------
+// ---- tape
+// ----------------------------------------------------------------------------------------
 
 void TapeTrace::process(const OpRef& op, Inputs x, Outputs y) {
   SmallArray<Var> inside(x.size());
@@ -150,12 +155,14 @@ void Tape::reverse(Vars& cotangents, bool keep) {
     if (reached) {
       for (size_t i = 0; i < inputs; ++i) wanted[i] = node.slots[i] >= 0;
       const Inputs values(node.values);
-      node.op->vjp(values.first(inputs), values.subspan(inputs), gy.span(), wanted.span(), gx.span());
+      node.op->vjp(values.first(inputs), values.subspan(inputs), gy.span(), wanted.span(),
+                   gx.span());
       for (Var& g : gy.span()) g = Var();
       for (size_t i = 0; i < inputs; ++i) {
         if (!wanted[i] || !gx[i].defined()) continue;
-        TS_CHECK(gx[i].shape() == node.values[i].shape(), node.op->name(), ": the gradient of input ", i,
-                 " has shape ", gx[i].shape(), ", the input ", node.values[i].shape());
+        TS_CHECK(gx[i].shape() == node.values[i].shape(), node.op->name(),
+                 ": the gradient of input ", i, " has shape ", gx[i].shape(), ", the input ",
+                 node.values[i].shape());
         accumulate(cotangents[static_cast<size_t>(node.slots[i])], std::move(gx[i]));
       }
     }

@@ -7,9 +7,10 @@
 
 namespace tessera::autograd {
 
-/// One running transform. Traces of a thread form a stack; an op is handled by the highest trace that one
-/// of its inputs belongs to, which calls `apply_op` on the inner values, one level down, and then adds its own
-/// bookkeeping. Levels keep nested derivatives apart (no perturbation confusion).
+/// One running transform. Traces of a thread form a stack; an op is handled by the highest trace
+/// that one of its inputs belongs to, which calls `apply_op` on the inner values, one level down,
+/// and then adds its own bookkeeping. Levels keep nested derivatives apart (no perturbation
+/// confusion).
 class Trace {
  public:
   Trace();           // pushes
@@ -48,8 +49,8 @@ class Tape {
   void record(const OpRef& op, Inputs x, std::span<const int> x_slots, Inputs y,
               std::span<const int> y_slots);
 
-  /// Cotangents by slot in, cotangents of the inputs' slots out. Frees each node as it is passed, unless
-  /// `keep`.
+  /// Cotangents by slot in, cotangents of the inputs' slots out. Frees each node as it is passed,
+  /// unless `keep`.
   void reverse(Vars& cotangents, bool keep);
   /// Tangents by slot, filled in execution order.
   void forward(Vars& tangents) const;

@@ -19,7 +19,8 @@ void check_inputs(std::string_view transform, Inputs x) {
 }
 
 void check_tangents(std::string_view transform, Inputs x, Inputs dx) {
-  TS_CHECK(x.size() == dx.size(), transform, ": ", x.size(), " inputs but ", dx.size(), " tangents");
+  TS_CHECK(x.size() == dx.size(), transform, ": ", x.size(), " inputs but ", dx.size(),
+           " tangents");
   for (size_t i = 0; i < x.size(); ++i)
     TS_CHECK(!dx[i].defined() || (dx[i].shape() == x[i].shape() && dx[i].dtype() == x[i].dtype()),
              transform, ": tangent ", i, " is ", dx[i], " for an input ", x[i]);
@@ -56,7 +57,8 @@ Recording record(const MultiFn& fn, Inputs x) {
 }
 
 // Inputs took slots 0 .. n-1.
-Vars pull(Tape& tape, size_t inputs, Inputs x, std::span<const int> output_slots, Inputs gy, bool keep) {
+Vars pull(Tape& tape, size_t inputs, Inputs x, std::span<const int> output_slots, Inputs gy,
+          bool keep) {
   Vars cotangents(static_cast<size_t>(tape.slots()));
   for (size_t k = 0; k < gy.size(); ++k) {
     if (output_slots[k] < 0 || !gy[k].defined()) continue;
@@ -115,7 +117,8 @@ std::pair<Vars, Pullback> vjp(const MultiFn& fn, Inputs x) {
   Pullback pullback;
   pullback.tape_ = std::move(r.tape);
   for (const Var& v : x) pullback.inputs_.push_back(Tensor::meta(v.shape(), v.dtype(), v.device()));
-  for (const Var& v : r.outputs) pullback.outputs_.push_back(Tensor::meta(v.shape(), v.dtype(), v.device()));
+  for (const Var& v : r.outputs)
+    pullback.outputs_.push_back(Tensor::meta(v.shape(), v.dtype(), v.device()));
   pullback.output_slots_ = std::move(r.output_slots);
   return {std::move(r.outputs), std::move(pullback)};
 }
@@ -126,7 +129,8 @@ std::pair<Var, Pullback> vjp(const Fn& fn, Inputs x) {
 }
 
 Vars Pullback::operator()(Inputs gy, bool keep) {
-  TS_CHECK(tape_, "vjp: this pullback was already used and freed; pass keep = true to use it again");
+  TS_CHECK(tape_,
+           "vjp: this pullback was already used and freed; pass keep = true to use it again");
   check_tangents("vjp", outputs_, gy);
   Vars gradients = pull(*tape_, inputs_.size(), inputs_, output_slots_, gy, keep);
   if (!keep) tape_.reset();
@@ -139,7 +143,8 @@ Vars hvp(const Fn& loss, Inputs x, Inputs v) {
 
 Vars hvp_reverse(const Fn& loss, Inputs x, Inputs v) {
   check_tangents("hvp_reverse", x, v);
-  auto [gradients, pullback] = vjp(MultiFn([&](Inputs at) { return value_and_grad(loss, at).gradients; }), x);
+  auto [gradients, pullback] =
+      vjp(MultiFn([&](Inputs at) { return value_and_grad(loss, at).gradients; }), x);
   return pullback(v);
 }
 
@@ -193,7 +198,8 @@ struct Checkpoint final : Op {
     Vars constants;
     for (size_t i = 0; i < x.size(); ++i) constants.emplace_back(x[i]);
     const Var result = fn(constants);
-    TS_CHECK(!result.traced(), "checkpoint: the function captures a traced Var; pass it as an input");
+    TS_CHECK(!result.traced(),
+             "checkpoint: the function captures a traced Var; pass it as an input");
     y[0] = result;
   }
   void decompose(Inputs x, Outputs y) const override { y[0] = fn(x); }

@@ -10,17 +10,20 @@ namespace tessera::autograd {
 
 struct Box;
 
-/// A maybe-traced tensor: a constant, or a value that one of the running transforms follows. Vars are
-/// immutable values; copying one copies handles. An empty Var stands for a zero in differentiation rules.
+/// A maybe-traced tensor: a constant, or a value that one of the running transforms follows. Vars
+/// are immutable values; copying one copies handles. An empty Var stands for a zero in
+/// differentiation rules.
 class Var {
  public:
   Var() = default;
   Var(Tensor value) : value_(std::move(value)) {}  // NOLINT: a tensor is a constant Var
-  Var(Tensor value, std::shared_ptr<const Box> box) : value_(std::move(value)), box_(std::move(box)) {}
+  Var(Tensor value, std::shared_ptr<const Box> box)
+      : value_(std::move(value)), box_(std::move(box)) {}
 
   bool defined() const { return value_.defined(); }
   bool traced() const { return box_ != nullptr; }
-  /// The numbers, whoever traces them. Reading them drops what is traced: use `stop_gradient` to mean it.
+  /// The numbers, whoever traces them. Reading them drops what is traced: use `stop_gradient` to
+  /// mean it.
   const Tensor& value() const { return value_; }
   const Shape& shape() const { return value_.shape(); }
   int64_t size(int axis) const { return value_.size(axis); }
@@ -40,7 +43,8 @@ using Vars = std::vector<Var>;
 using Inputs = std::span<const Var>;
 using Outputs = std::span<Var>;
 
-/// What a transform wraps around a Var: which trace, the Var one level down, and the trace's own mark.
+/// What a transform wraps around a Var: which trace, the Var one level down, and the trace's own
+/// mark.
 struct Box {
   int level;
   uint64_t trace_id;

@@ -36,7 +36,8 @@ const Backend& choose_cpu_backend() {
   }
   if (wanted)
     throw Error(ErrorKind::unsupported,
-                concat("TESSERA_CPU=", wanted, ": this build or processor has no such level; expected "
+                concat("TESSERA_CPU=", wanted,
+                       ": this build or processor has no such level; expected "
                        "baseline, x86-64-v3 or x86-64-v4"));
   return cpu::cpu_backend;
 }

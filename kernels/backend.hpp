@@ -23,8 +23,8 @@ struct SortKernels;
 struct RandomKernels;
 struct OptimizerKernels;
 
-/// The kernels of one device: a table of functions per family. A family that a device does not have is
-/// null, and so is a single function inside a table.
+/// The kernels of one device: a table of functions per family. A family that a device does not have
+/// is null, and so is a single function inside a table.
 struct Backend {
   std::string_view name;  // "cpu x86-64-v4", "cuda sm_90a", ...
   const ElementwiseKernels* elementwise = nullptr;
@@ -45,9 +45,9 @@ struct Backend {
   const OptimizerKernels* optimizer = nullptr;
 };
 
-/// The table of a device. On the CPU this is the build for the best instruction set level that both this
-/// installation and this processor have (TESSERA_CPU=baseline|x86-64-v3|x86-64-v4 chooses another).
-/// Throws where the device is not available.
+/// The table of a device. On the CPU this is the build for the best instruction set level that both
+/// this installation and this processor have (TESSERA_CPU=baseline|x86-64-v3|x86-64-v4 chooses
+/// another). Throws where the device is not available.
 const Backend& backend(Device device);
 
 [[noreturn]] void not_available(std::string_view operation, Device device);

@@ -7,9 +7,10 @@
 namespace tessera::kernels {
 
 struct CopyKernels {
-  /// y = x converted to y's dtype; equal shapes, any strides (0 in x broadcasts), no overlap. Floating to
-  /// half rounds to nearest even; floating to integer truncates towards zero, saturates, and maps NaN to 0;
-  /// integer to integer keeps the low bits; anything to bool is x != 0.
+  /// y = x converted to y's dtype; equal shapes, any strides (0 in x broadcasts), no overlap.
+  /// Floating to half rounds to nearest even; floating to integer truncates towards zero,
+  /// saturates, and maps NaN to 0; integer to integer keeps the low bits; anything to bool is x !=
+  /// 0.
   void (*copy)(Stream&, View x, View y);
   /// y = value in every element, converted to y's dtype.
   void (*fill)(Stream&, double value, View y);

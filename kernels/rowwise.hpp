@@ -74,8 +74,9 @@ struct RowwiseKernels {
   /// gbeta are optional.
   void (*batch_norm_gradient)(Stream&, View x, View gamma, View mean, View rstd, View gy,
                               bool batch_statistics, View gx, View ggamma, View gbeta);
-  /// The tangent of that gradient (batch statistics) where x, gamma and gy move by dx, dgamma and dgy, each
-  /// optional: what a Hessian-vector product wants. Outputs optional, not the memory of an input.
+  /// The tangent of that gradient (batch statistics) where x, gamma and gy move by dx, dgamma and
+  /// dgy, each optional: what a Hessian-vector product wants. Outputs optional, not the memory of
+  /// an input.
   void (*batch_norm_gradient_tangent)(Stream&, View x, View gamma, View mean, View rstd, View gy,
                                       View dx, View dgamma, View dgy, View dgx, View dggamma,
                                       View dgbeta);

@@ -17,7 +17,8 @@ int64_t take_count(std::map<std::string, std::string>& metadata, const std::stri
   int64_t value = -1;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size() || value < 0)
-    throw Error(ErrorKind::io, concat(path, ": not a training checkpoint: metadata '", key, "' is '", text, "'"));
+    throw Error(ErrorKind::io,
+                concat(path, ": not a training checkpoint: metadata '", key, "' is '", text, "'"));
   metadata.erase(it);
   return value;
 }

@@ -4,8 +4,9 @@
 
 namespace tessera::models {
 
-/// What training needs to go on exactly where it stopped. On disk: one safetensors file with the tensors
-/// under "model." and "optimizer." and the rest as metadata, written to a temporary name and renamed.
+/// What training needs to go on exactly where it stopped. On disk: one safetensors file with the
+/// tensors under "model." and "optimizer." and the rest as metadata, written to a temporary name
+/// and renamed.
 struct Checkpoint {
   int64_t steps_done = 0;
   int64_t optimizer_steps = 0;

@@ -49,11 +49,12 @@ double accuracy(const Tensor& logits, const Tensor& labels, std::span<const int6
 }
 
 double roc_auc(std::span<const double> scores, std::span<const uint8_t> positive) {
-  TS_CHECK(scores.size() == positive.size(), "roc_auc: ", scores.size(), " scores, ", positive.size(),
-           " labels");
+  TS_CHECK(scores.size() == positive.size(), "roc_auc: ", scores.size(), " scores, ",
+           positive.size(), " labels");
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return scores[a] < scores[b]; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return scores[a] < scores[b]; });
   double rank_sum = 0, positives = 0;
   for (size_t i = 0; i < order.size();) {
     size_t end = i;

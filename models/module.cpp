@@ -21,8 +21,8 @@ void throw_missing(const std::string& path, const NamedTensors& given) {
 
 void throw_unexpected(const std::vector<std::string>& unexpected, size_t expected) {
   throw Error(ErrorKind::invalid_argument,
-              concat("load_state: the model has ", expected, " entries and none of these: ",
-                     first_few(unexpected)));
+              concat("load_state: the model has ", expected,
+                     " entries and none of these: ", first_few(unexpected)));
 }
 
 }  // namespace tessera::models

@@ -12,8 +12,8 @@
 #include "tessera/autograd/transforms.hpp"
 #include "tessera/runtime/rng.hpp"
 
-/// A module is a plain struct. The type of a member tells its role: a Var is a parameter, a Tensor a buffer,
-/// another module or a vector of modules a child. One static function names them:
+/// A module is a plain struct. The type of a member tells its role: a Var is a parameter, a Tensor
+/// a buffer, another module or a vector of modules a child. One static function names them:
 ///
 ///   struct Linear {
 ///     Var weight, bias;
@@ -21,8 +21,8 @@
 ///     static void visit(auto& self, auto&& f) { f("weight", self.weight); f("bias", self.bias); }
 ///   };
 ///
-/// Names are dotted paths ("layers.0.weight"); an undefined parameter or buffer (a layer without bias) is
-/// left out. Everything below follows from `visit`, in its order.
+/// Names are dotted paths ("layers.0.weight"); an undefined parameter or buffer (a layer without
+/// bias) is left out. Everything below follows from `visit`, in its order.
 namespace tessera::models {
 
 using autograd::Inputs;
@@ -31,8 +31,10 @@ using autograd::Vars;
 
 namespace detail {
 
-template <class T> inline constexpr bool is_vector = false;
-template <class T> inline constexpr bool is_vector<std::vector<T>> = true;
+template <class T>
+inline constexpr bool is_vector = false;
+template <class T>
+inline constexpr bool is_vector<std::vector<T>> = true;
 
 template <class Leaf>
 struct Walker {
@@ -105,12 +107,13 @@ M with_parameters(const M& module, Inputs values) {
   M copy = module;
   size_t i = 0;
   for_each_parameter(copy, [&](const std::string& path, Var& p) {
-    TS_CHECK(i < values.size() && values[i].shape() == p.shape(), "with_parameters: parameter ", path,
-             " has shape ", p.shape(), i < values.size() ? ", given " : ", none given",
+    TS_CHECK(i < values.size() && values[i].shape() == p.shape(), "with_parameters: parameter ",
+             path, " has shape ", p.shape(), i < values.size() ? ", given " : ", none given",
              i < values.size() ? to_string(values[i].shape()) : std::string());
     p = values[i++];
   });
-  TS_CHECK(i == values.size(), "with_parameters: ", values.size(), " values for ", i, " parameters");
+  TS_CHECK(i == values.size(), "with_parameters: ", values.size(), " values for ", i,
+           " parameters");
   return copy;
 }
 
@@ -120,8 +123,8 @@ autograd::Fn loss_of_parameters(const M& model, Loss&& loss) {
   return [&model, &loss](Inputs values) -> Var { return loss(with_parameters(model, values)); };
 }
 
-/// Loss and gradients (in visiting order) of a scalar function of the model; the loss is multiplied by
-/// `seed` before differentiation.
+/// Loss and gradients (in visiting order) of a scalar function of the model; the loss is multiplied
+/// by `seed` before differentiation.
 template <class M, class Loss>
 autograd::ValueAndGrad value_and_grad(const M& model, Loss&& loss, double seed = 1.0) {
   return autograd::value_and_grad(loss_of_parameters(model, loss), parameters(model), seed);
@@ -200,9 +203,9 @@ NamedTensors state(const M& module, const std::string& prefix = "") {
 [[noreturn]] void throw_missing(const std::string& path, const NamedTensors& given);
 void throw_unexpected(const std::vector<std::string>& unexpected, size_t expected);
 
-/// Replaces parameters and buffers by copies of the entries of `values` named prefix + path, converted to
-/// the module's dtypes and device. Missing entries, other shapes and, unless `partial`, entries under the
-/// prefix that the module does not have are errors that name them.
+/// Replaces parameters and buffers by copies of the entries of `values` named prefix + path,
+/// converted to the module's dtypes and device. Missing entries, other shapes and, unless
+/// `partial`, entries under the prefix that the module does not have are errors that name them.
 template <class M>
 void load_state(M& module, const NamedTensors& values, const std::string& prefix = "",
                 bool partial = false) {
@@ -228,9 +231,9 @@ void load_state(M& module, const NamedTensors& values, const std::string& prefix
   module = std::move(loaded);
 }
 
-/// What a forward pass needs to know beyond its input: whether dropout and batch statistics are on, and
-/// where random numbers come from. A training step makes one from its own seed, so that a step is a pure
-/// function of (parameters, batch, seed).
+/// What a forward pass needs to know beyond its input: whether dropout and batch statistics are on,
+/// and where random numbers come from. A training step makes one from its own seed, so that a step
+/// is a pure function of (parameters, batch, seed).
 struct ForwardContext {
   bool training = false;
   Rng rng = Rng(0);

@@ -17,7 +17,8 @@ TrainResult train(int64_t first, int64_t steps, const std::function<Tensor(int64
     if (!pending.defined()) return;
     result.last_loss = pending.item();
     pending = Tensor();
-    TS_CHECK(std::isfinite(result.last_loss), "train: the loss of step ", step, " is ", result.last_loss);
+    TS_CHECK(std::isfinite(result.last_loss), "train: the loss of step ", step, " is ",
+             result.last_loss);
     if (hooks.on_loss) hooks.on_loss(step, result.last_loss);
   };
   const auto due = [](int64_t done, int64_t every) { return every > 0 && done % every == 0; };

@@ -10,14 +10,14 @@ namespace tessera::models {
 
 /// What happens around training steps. Every hook may be empty. Steps count from 0.
 struct TrainHooks {
-  /// After a step's loss is known, in order. The loss of step t is read after step t + 1 was issued, so that
-  /// the device is never waited for in between.
+  /// After a step's loss is known, in order. The loss of step t is read after step t + 1 was
+  /// issued, so that the device is never waited for in between.
   std::function<void(int64_t step, double loss)> on_loss;
   /// After every `evaluate_every`-th step, and after the last.
   std::function<void(int64_t step)> evaluate;
   int64_t evaluate_every = 0;
-  /// After every `checkpoint_every`-th step, after the last, and when interrupted. Gets the number of steps
-  /// done, which is the `first` to resume with.
+  /// After every `checkpoint_every`-th step, after the last, and when interrupted. Gets the number
+  /// of steps done, which is the `first` to resume with.
   std::function<void(int64_t steps_done)> checkpoint;
   int64_t checkpoint_every = 0;
   /// Asked after each step (and its evaluation): true ends training.
@@ -30,8 +30,9 @@ struct TrainResult {
   bool interrupted = false;  // by request_stop (Ctrl-C)
 };
 
-/// Runs body(step) for first <= step < steps. The body makes one optimizer step and returns its loss, a tensor
-/// of one element. A loss that is not finite is an Error naming the step; no checkpoint is written then.
+/// Runs body(step) for first <= step < steps. The body makes one optimizer step and returns its
+/// loss, a tensor of one element. A loss that is not finite is an Error naming the step; no
+/// checkpoint is written then.
 TrainResult train(int64_t first, int64_t steps, const std::function<Tensor(int64_t step)>& body,
                   const TrainHooks& hooks = {});
 

@@ -37,7 +37,8 @@ class CpuDriver final : public Driver {
   void* allocate(size_t bytes, int, void*) override {
     const size_t rounded = (bytes + 255) / 256 * 256;
     void* data = rounded < bytes ? nullptr : std::aligned_alloc(256, rounded);
-    if (!data) throw Error(ErrorKind::out_of_memory, concat("cpu: cannot allocate ", bytes, " bytes"));
+    if (!data)
+      throw Error(ErrorKind::out_of_memory, concat("cpu: cannot allocate ", bytes, " bytes"));
     return data;
   }
   void deallocate(void* data, size_t, int, void*) noexcept override { std::free(data); }
@@ -99,7 +100,8 @@ const Module* load_module(const std::string& name, std::string& reason) {
     if (!module)
       slot.reason = concat(path, " offers no tessera_module or declined to start");
     else if (module->abi != module_abi)
-      slot.reason = concat(path, " was built for module interface ", module->abi, ", not ", module_abi);
+      slot.reason =
+          concat(path, " was built for module interface ", module->abi, ", not ", module_abi);
     else
       slot.module = module;
   }
@@ -124,15 +126,19 @@ Driver& driver(Device::Type type) {
   std::string reason;
   const Module* module = device_module(type, reason);
   if (!module || !module->driver)
-    throw Error(ErrorKind::unsupported, concat("device ", to_string(Device{type, 0}), " is not available: ", reason));
+    throw Error(ErrorKind::unsupported,
+                concat("device ", to_string(Device{type, 0}), " is not available: ", reason));
   return *module->driver;
 }
 
 std::string to_string(Device device) {
   switch (device.type) {
-    case Device::Type::cpu: return "cpu";
-    case Device::Type::cuda: return concat("cuda:", device.index);
-    case Device::Type::simt: return "simt";
+    case Device::Type::cpu:
+      return "cpu";
+    case Device::Type::cuda:
+      return concat("cuda:", device.index);
+    case Device::Type::simt:
+      return "simt";
   }
   return "unknown device";
 }

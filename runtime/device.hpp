@@ -7,7 +7,8 @@
 
 namespace tessera {
 
-/// Where memory lives and kernels run: the host, a CUDA GPU, or the interpreter that stands in for one.
+/// Where memory lives and kernels run: the host, a CUDA GPU, or the interpreter that stands in for
+/// one.
 struct Device {
   enum class Type : uint8_t { cpu, cuda, simt };
   Type type = Type::cpu;
@@ -24,7 +25,8 @@ inline constexpr int device_type_count = 3;
 /// "cpu", "cuda:0", "simt"
 std::string to_string(Device device);
 
-/// Accepts "auto" (cuda:0 where it works, else cpu), "cpu", "cuda", "cuda:N", "simt"; throws otherwise.
+/// Accepts "auto" (cuda:0 where it works, else cpu), "cpu", "cuda", "cuda:N", "simt"; throws
+/// otherwise.
 Device parse_device(std::string_view text);
 
 /// True when tensors can be made on `device`; otherwise fills `reason` with why not.
@@ -32,8 +34,8 @@ bool available(Device device, std::string* reason = nullptr);
 
 struct DeviceInfo {
   Device device;
-  std::string name;         // "AMD EPYC 9654", "NVIDIA H200", ...
-  std::string detail;       // instruction set level or compute capability
+  std::string name;    // "AMD EPYC 9654", "NVIDIA H200", ...
+  std::string detail;  // instruction set level or compute capability
   int64_t memory_bytes = 0;
 };
 DeviceInfo describe(Device device);

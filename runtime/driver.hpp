@@ -6,25 +6,28 @@
 
 namespace tessera {
 
-namespace kernels { struct Backend; }
+namespace kernels {
+struct Backend;
+}
 
-/// What the runtime asks of a kind of device: memory, byte moves, ordered queues. One object per device
-/// type. Queue and event handles are the device's own (cudaStream_t, cudaEvent_t); the CPU, which works
-/// synchronously, uses null for both.
+/// What the runtime asks of a kind of device: memory, byte moves, ordered queues. One object per
+/// device type. Queue and event handles are the device's own (cudaStream_t, cudaEvent_t); the CPU,
+/// which works synchronously, uses null for both.
 class Driver {
  public:
   virtual ~Driver() = default;
   virtual int device_count() const = 0;
   virtual DeviceInfo describe(int index) const = 0;
 
-  virtual void* allocate(size_t bytes, int index, void* queue) = 0;  // 256-byte aligned; throws out_of_memory
+  virtual void* allocate(size_t bytes, int index,
+                         void* queue) = 0;  // 256-byte aligned; throws out_of_memory
   virtual void deallocate(void* data, size_t bytes, int index, void* queue) noexcept = 0;
 
   virtual void* create_queue(int index) = 0;
   virtual void destroy_queue(void* queue) noexcept = 0;
   virtual void synchronize(void* queue) = 0;
-  virtual void* record(void* queue) = 0;                // an event after all work queued so far
-  virtual void wait(void* queue, void* event) = 0;      // later work in `queue` waits for `event`
+  virtual void* record(void* queue) = 0;            // an event after all work queued so far
+  virtual void wait(void* queue, void* event) = 0;  // later work in `queue` waits for `event`
   virtual void synchronize_event(void* event) = 0;
   virtual void destroy_event(void* event) noexcept = 0;
 
@@ -36,8 +39,8 @@ class Driver {
 /// What a device module, a shared library loaded on first use, hands to the core through its only
 /// exported symbol `extern "C" const tessera::Module* tessera_module()`.
 struct Module {
-  int abi;                           // must equal module_abi
-  Driver* driver;                    // null for a module that only brings other CPU kernels
+  int abi;         // must equal module_abi
+  Driver* driver;  // null for a module that only brings other CPU kernels
   const kernels::Backend* backend;
 };
 inline constexpr int module_abi = 1;

@@ -31,22 +31,41 @@ inline constexpr DType dtype_of = [] {
   static_assert(sizeof(T) == 0, "no DType for this C++ type");
   return DType::f32;
 }();
-template <> inline constexpr DType dtype_of<float> = DType::f32;
-template <> inline constexpr DType dtype_of<double> = DType::f64;
-template <> inline constexpr DType dtype_of<f16> = DType::f16;
-template <> inline constexpr DType dtype_of<bf16> = DType::bf16;
-template <> inline constexpr DType dtype_of<int64_t> = DType::i64;
-template <> inline constexpr DType dtype_of<int32_t> = DType::i32;
-template <> inline constexpr DType dtype_of<int8_t> = DType::i8;
-template <> inline constexpr DType dtype_of<uint8_t> = DType::u8;
-template <> inline constexpr DType dtype_of<bool> = DType::bool_;
+template <>
+inline constexpr DType dtype_of<float> = DType::f32;
+template <>
+inline constexpr DType dtype_of<double> = DType::f64;
+template <>
+inline constexpr DType dtype_of<f16> = DType::f16;
+template <>
+inline constexpr DType dtype_of<bf16> = DType::bf16;
+template <>
+inline constexpr DType dtype_of<int64_t> = DType::i64;
+template <>
+inline constexpr DType dtype_of<int32_t> = DType::i32;
+template <>
+inline constexpr DType dtype_of<int8_t> = DType::i8;
+template <>
+inline constexpr DType dtype_of<uint8_t> = DType::u8;
+template <>
+inline constexpr DType dtype_of<bool> = DType::bool_;
 
 /// The type in which values of T are computed and summed: double for double, float for every other
 /// floating type, T itself otherwise.
-template <class T> struct compute_type { using type = T; };
-template <> struct compute_type<f16> { using type = float; };
-template <> struct compute_type<bf16> { using type = float; };
-template <class T> using compute_t = typename compute_type<T>::type;
+template <class T>
+struct compute_type {
+  using type = T;
+};
+template <>
+struct compute_type<f16> {
+  using type = float;
+};
+template <>
+struct compute_type<bf16> {
+  using type = float;
+};
+template <class T>
+using compute_t = typename compute_type<T>::type;
 
 [[noreturn]] void unsupported_dtype(std::string_view operation, DType dtype);
 
@@ -55,11 +74,16 @@ template <class T> using compute_t = typename compute_type<T>::type;
 template <class Body>
 decltype(auto) for_float(DType dtype, std::string_view operation, Body&& body) {
   switch (dtype) {
-    case DType::f32: return body.template operator()<float>();
-    case DType::f64: return body.template operator()<double>();
-    case DType::f16: return body.template operator()<f16>();
-    case DType::bf16: return body.template operator()<bf16>();
-    default: unsupported_dtype(operation, dtype);
+    case DType::f32:
+      return body.template operator()<float>();
+    case DType::f64:
+      return body.template operator()<double>();
+    case DType::f16:
+      return body.template operator()<f16>();
+    case DType::bf16:
+      return body.template operator()<bf16>();
+    default:
+      unsupported_dtype(operation, dtype);
   }
 }
 
@@ -67,9 +91,12 @@ decltype(auto) for_float(DType dtype, std::string_view operation, Body&& body) {
 template <class Body>
 decltype(auto) for_index(DType dtype, std::string_view operation, Body&& body) {
   switch (dtype) {
-    case DType::i32: return body.template operator()<int32_t>();
-    case DType::i64: return body.template operator()<int64_t>();
-    default: unsupported_dtype(operation, dtype);
+    case DType::i32:
+      return body.template operator()<int32_t>();
+    case DType::i64:
+      return body.template operator()<int64_t>();
+    default:
+      unsupported_dtype(operation, dtype);
   }
 }
 
@@ -77,15 +104,24 @@ decltype(auto) for_index(DType dtype, std::string_view operation, Body&& body) {
 template <class Body>
 decltype(auto) for_any(DType dtype, Body&& body) {
   switch (dtype) {
-    case DType::f32: return body.template operator()<float>();
-    case DType::f64: return body.template operator()<double>();
-    case DType::f16: return body.template operator()<f16>();
-    case DType::bf16: return body.template operator()<bf16>();
-    case DType::i64: return body.template operator()<int64_t>();
-    case DType::i32: return body.template operator()<int32_t>();
-    case DType::i8: return body.template operator()<int8_t>();
-    case DType::u8: return body.template operator()<uint8_t>();
-    case DType::bool_: return body.template operator()<bool>();
+    case DType::f32:
+      return body.template operator()<float>();
+    case DType::f64:
+      return body.template operator()<double>();
+    case DType::f16:
+      return body.template operator()<f16>();
+    case DType::bf16:
+      return body.template operator()<bf16>();
+    case DType::i64:
+      return body.template operator()<int64_t>();
+    case DType::i32:
+      return body.template operator()<int32_t>();
+    case DType::i8:
+      return body.template operator()<int8_t>();
+    case DType::u8:
+      return body.template operator()<uint8_t>();
+    case DType::bool_:
+      return body.template operator()<bool>();
   }
   unsupported_dtype("for_any", dtype);
 }

@@ -18,8 +18,8 @@ enum class ErrorKind {
   cancelled,  // the user interrupted the work
 };
 
-/// The one exception type of the library. The message names the operation with its shapes and dtypes,
-/// or the file with the position, and says what was expected.
+/// The one exception type of the library. The message names the operation with its shapes and
+/// dtypes, or the file with the position, and says what was expected.
 class Error : public std::runtime_error {
  public:
   Error(ErrorKind kind, const std::string& message,
@@ -42,18 +42,15 @@ inline void append(std::string& out, char part) { out += part; }
 inline void append(std::string& out, bool part) { out += part ? "true" : "false"; }
 
 template <class T>
-  requires(std::integral<T> || std::floating_point<T>)
-void append(std::string& out, T part) {
+requires(std::integral<T> || std::floating_point<T>) void append(std::string& out, T part) {
   char text[48];
   const auto end = std::to_chars(text, text + sizeof text, part).ptr;
   out.append(text, end);
 }
 
 template <class T>
-  requires requires(const T& t) { std::string(to_string(t)); }
-void append(std::string& out, const T& part) {
-  out += to_string(part);
-}
+requires requires(const T& t) { std::string(to_string(t)); }
+void append(std::string& out, const T& part) { out += to_string(part); }
 
 template <class... Parts>
 [[noreturn, gnu::cold, gnu::noinline]] void fail_check(std::source_location where,
@@ -75,8 +72,8 @@ std::string concat(const Parts&... parts) {
 }  // namespace tessera
 
 /// Throws an `invalid_argument` Error unless `condition` holds; the message is built only then.
-#define TS_CHECK(condition, ...)                                                          \
-  do {                                                                                    \
-    if (!(condition)) [[unlikely]]                                                        \
-      ::tessera::detail::fail_check(std::source_location::current(), __VA_ARGS__);        \
+#define TS_CHECK(condition, ...)                                                   \
+  do {                                                                             \
+    if (!(condition)) [[unlikely]]                                                 \
+      ::tessera::detail::fail_check(std::source_location::current(), __VA_ARGS__); \
   } while (false)

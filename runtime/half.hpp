@@ -8,8 +8,9 @@
 namespace tessera {
 
 /// IEEE 754 binary16 and bfloat16 storage types, bit-compatible with CUDA's `__half` and
-/// `__nv_bfloat16`. They convert to and from float with round-to-nearest-even, to the bit (NaN included)
-/// as the F16C and AVX-512 instructions do; arithmetic is done in float by whoever loads them.
+/// `__nv_bfloat16`. They convert to and from float with round-to-nearest-even, to the bit (NaN
+/// included) as the F16C and AVX-512 instructions do; arithmetic is done in float by whoever loads
+/// them.
 struct f16 {
   uint16_t bits;
 

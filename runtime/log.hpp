@@ -6,8 +6,8 @@ namespace tessera {
 
 enum class LogLevel { debug, info, warning, error, off };
 
-/// Lines on stderr at or above the level in the environment variable TESSERA_LOG (debug, info, warning,
-/// error, off; warning by default). The libraries print nothing else.
+/// Lines on stderr at or above the level in the environment variable TESSERA_LOG (debug, info,
+/// warning, error, off; warning by default). The libraries print nothing else.
 void log(LogLevel level, std::string_view message);
 bool log_enabled(LogLevel level);
 

@@ -6,8 +6,8 @@
 
 namespace tessera {
 
-/// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure function
-/// from (key, counter) to four 32-bit words, the same on every device.
+/// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a pure
+/// function from (key, counter) to four 32-bit words, the same on every device.
 struct Philox {
   struct Block {
     uint32_t word[4];
@@ -15,7 +15,8 @@ struct Philox {
 
   TS_HD static Block generate(uint64_t key, uint64_t counter_low, uint64_t counter_high = 0) {
     uint32_t c0 = static_cast<uint32_t>(counter_low), c1 = static_cast<uint32_t>(counter_low >> 32);
-    uint32_t c2 = static_cast<uint32_t>(counter_high), c3 = static_cast<uint32_t>(counter_high >> 32);
+    uint32_t c2 = static_cast<uint32_t>(counter_high),
+             c3 = static_cast<uint32_t>(counter_high >> 32);
     uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
     for (int round = 0; round < 10; ++round) {
       const uint64_t p0 = uint64_t{0xD2511F53u} * c0, p1 = uint64_t{0xCD9E8D57u} * c2;
@@ -32,8 +33,8 @@ struct Philox {
   }
 };
 
-/// A position in a random sequence, passed by value. Element i of a tensor filled from `{seed, offset}` is
-/// word i % 4 of block offset + i / 4; an Rng hands out disjoint ranges.
+/// A position in a random sequence, passed by value. Element i of a tensor filled from `{seed,
+/// offset}` is word i % 4 of block offset + i / 4; an Rng hands out disjoint ranges.
 struct RngState {
   uint64_t seed = 0;
   uint64_t offset = 0;
@@ -44,8 +45,8 @@ TS_HD inline float uniform_open(uint32_t word) {
   return (static_cast<float>(word >> 9) + 0.5f) * 0x1p-23f;
 }
 
-/// Hands out disjoint ranges of one Philox sequence. Copying an Rng copies the position; `split` gives an
-/// independent sequence by name.
+/// Hands out disjoint ranges of one Philox sequence. Copying an Rng copies the position; `split`
+/// gives an independent sequence by name.
 class Rng {
  public:
   explicit Rng(uint64_t seed = 0) : state_{seed, 0} {}

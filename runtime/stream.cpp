@@ -21,8 +21,8 @@ void Event::synchronize() const {
 
 Stream::Stream(Device device)
     : device_(device), driver_(&tessera::driver(device.type)), queue_(nullptr) {
-  TS_CHECK(device.index >= 0 && device.index < driver_->device_count(), "no device ", device, ": there are ",
-           driver_->device_count());
+  TS_CHECK(device.index >= 0 && device.index < driver_->device_count(), "no device ", device,
+           ": there are ", driver_->device_count());
   queue_ = driver_->create_queue(device.index);
 }
 
@@ -52,7 +52,8 @@ Scratch::~Scratch() { allocator_->deallocate(data_, bytes_, stream_); }
 
 namespace {
 
-// Default streams live as long as the process: tensors freed by static destructors still find theirs.
+// Default streams live as long as the process: tensors freed by static destructors still find
+// theirs.
 Stream& default_stream(Device device) {
   static std::mutex mutex;
   static auto& streams = *new std::array<std::vector<std::unique_ptr<Stream>>, device_type_count>;

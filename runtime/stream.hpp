@@ -30,7 +30,10 @@ class Scratch {
   ~Scratch();
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
-  template <class T> T* as() const { return static_cast<T*>(data_); }
+  template <class T>
+  T* as() const {
+    return static_cast<T*>(data_);
+  }
   size_t bytes() const { return bytes_; }
 
  private:
@@ -73,7 +76,8 @@ class Stream {
   std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;
 };
 
-/// The calling thread's stream on `device`: the device's default stream unless a StreamScope is alive.
+/// The calling thread's stream on `device`: the device's default stream unless a StreamScope is
+/// alive.
 Stream& current_stream(Device device);
 
 /// Makes `stream` the calling thread's current stream on its device until the end of the scope.

@@ -58,8 +58,7 @@ struct Conv2d final : Op {
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const override {
     Var db = dx[2];
     if (dx[0].defined()) dy[0] = conv2d(dx[0], x[1], std::exchange(db, Var()), params);
-    if (dx[1].defined())
-      accumulate(dy[0], conv2d(x[0], dx[1], std::exchange(db, Var()), params));
+    if (dx[1].defined()) accumulate(dy[0], conv2d(x[0], dx[1], std::exchange(db, Var()), params));
     if (db.defined()) dy[0] = broadcast_to(reshape(db, {db.numel(), 1, 1}), y[0].shape());
   }
   void vjp(Inputs x, Inputs, Inputs gy, std::span<const bool> wanted, Outputs gx) const override {

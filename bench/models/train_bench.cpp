@@ -53,18 +53,20 @@ struct ResNetWork {
   void hessian_product() { result = models::hvp(model, loss_of(), probe); }
 
   void check_gradient() const {
-    TS_CHECK(std::isfinite(loss) && std::abs(loss - std::log(10.0)) < 1.5, "the first loss is ", loss);
+    TS_CHECK(std::isfinite(loss) && std::abs(loss - std::log(10.0)) < 1.5, "the first loss is ",
+             loss);
   }
   // v'Hv by the tape and without one.
   void check_hessian_product() {
     double dot = 0;
     for (size_t i = 0; i < probe.size(); ++i) {
       const auto a = probe[i].value().values<float>(), b = result[i].value().values<float>();
-      for (size_t k = 0; k < a.size(); ++k) dot += static_cast<double>(a[k]) * static_cast<double>(b[k]);
+      for (size_t k = 0; k < a.size(); ++k)
+        dot += static_cast<double>(a[k]) * static_cast<double>(b[k]);
     }
     const double direct = models::vhv(model, loss_of(), probe).item();
-    TS_CHECK(std::abs(dot - direct) <= 1e-2 * std::abs(direct) + 1e-3, "v'Hv is ", dot, " by hvp and ",
-             direct, " by vhv");
+    TS_CHECK(std::abs(dot - direct) <= 1e-2 * std::abs(direct) + 1e-3, "v'Hv is ", dot,
+             " by hvp and ", direct, " by vhv");
   }
 };
 
@@ -82,9 +84,12 @@ void add(const std::string& name, int64_t batch, Run run, Check check) {
 int main(int argc, char** argv) {
   using Work = tessera::ResNetWork;
   const auto finite_loss = [](const Work& w) { w.check_gradient(); };
-  tessera::add("grad/resnet20", 128, [](Work& w) { w.gradient(); }, finite_loss);
-  tessera::add("train/resnet20_step", 128, [](Work& w) { w.step(); }, finite_loss);
-  tessera::add("hvp/resnet20", 128, [](Work& w) { w.hessian_product(); },
-               [](Work& w) { w.check_hessian_product(); });
+  tessera::add(
+      "grad/resnet20", 128, [](Work& w) { w.gradient(); }, finite_loss);
+  tessera::add(
+      "train/resnet20_step", 128, [](Work& w) { w.step(); }, finite_loss);
+  tessera::add(
+      "hvp/resnet20", 128, [](Work& w) { w.hessian_product(); },
+      [](Work& w) { w.check_hessian_product(); });
   return tessera::bench::main(argc, argv);
 }

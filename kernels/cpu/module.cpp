@@ -3,6 +3,7 @@
 #include "tessera/runtime/driver.hpp"
 
 extern "C" const tessera::Module* tessera_module() {
-  static const tessera::Module module{tessera::module_abi, nullptr, &tessera::kernels::cpu::cpu_backend};
+  static const tessera::Module module{tessera::module_abi, nullptr,
+                                      &tessera::kernels::cpu::cpu_backend};
   return &module;
 }

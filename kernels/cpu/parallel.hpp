@@ -20,10 +20,11 @@ extern "C" void __tsan_release(void*);
 #define TS_TSAN_ACQUIRE(tag) static_cast<void>(tag)
 #endif
 
-/// Calls body(begin, end) on disjoint pieces that cover [0, n), on several threads when n is at least two
-/// grains. Which thread gets which piece depends on the thread count, so a body whose result depends on
-/// the cut is not deterministic: cut sums into fixed blocks with `parallel_blocks` instead. Exceptions of
-/// the body reach the caller. This file holds the only OpenMP directives of the project.
+/// Calls body(begin, end) on disjoint pieces that cover [0, n), on several threads when n is at
+/// least two grains. Which thread gets which piece depends on the thread count, so a body whose
+/// result depends on the cut is not deterministic: cut sums into fixed blocks with
+/// `parallel_blocks` instead. Exceptions of the body reach the caller. This file holds the only
+/// OpenMP directives of the project.
 template <class Body>
 void parallel_for(int64_t n, int64_t grain, Body&& body) {
   if (n <= 0) return;
@@ -37,7 +38,7 @@ void parallel_for(int64_t n, int64_t grain, Body&& body) {
   std::exception_ptr failure;
   [[maybe_unused]] char fork = 0, join = 0;
   TS_TSAN_RELEASE(&fork);
-#pragma omp parallel num_threads(static_cast<int>(threads))
+#pragma omp parallel num_threads(static_cast <int>(threads))
   {
     TS_TSAN_ACQUIRE(&fork);
     const int64_t t = omp_get_thread_num(), count = omp_get_num_threads();
@@ -54,9 +55,10 @@ void parallel_for(int64_t n, int64_t grain, Body&& body) {
   if (failure) std::rethrow_exception(failure);
 }
 
-/// Calls body(block) for every block in [0, blocks), handing blocks out to threads as they become free.
-/// For uneven work, and for sums cut into blocks whose size does not depend on the thread count. A body that
-/// takes a second argument is told its thread, below max_threads(), so that it can pick its scratch memory.
+/// Calls body(block) for every block in [0, blocks), handing blocks out to threads as they become
+/// free. For uneven work, and for sums cut into blocks whose size does not depend on the thread
+/// count. A body that takes a second argument is told its thread, below max_threads(), so that it
+/// can pick its scratch memory.
 template <class Body>
 void parallel_blocks(int64_t blocks, Body&& body) {
   if (blocks <= 0) return;
@@ -74,7 +76,7 @@ void parallel_blocks(int64_t blocks, Body&& body) {
   std::exception_ptr failure;
   [[maybe_unused]] char fork = 0, join = 0;
   TS_TSAN_RELEASE(&fork);
-#pragma omp parallel num_threads(static_cast<int>(threads))
+#pragma omp parallel num_threads(static_cast <int>(threads))
   {
     TS_TSAN_ACQUIRE(&fork);
 #pragma omp for schedule(dynamic, 1) nowait

@@ -13,11 +13,13 @@
 namespace tessera::kernels::cpu {
 namespace {
 
-// ---- dot products of small integers ----------------------------------------------------------------
+// ---- dot products of small integers
+// ----------------------------------------------------------------
 //
-// A step multiplies `depth` neighbouring k of one row of A, held in 32 bits, with the same k of a vector of
-// rows of B, and adds the products to 32-bit sums. Sums are exact modulo 2^32, hence exact when the result
-// fits. B is packed by panels of `panel` rows: step after step, one group of `depth` elements per row.
+// A step multiplies `depth` neighbouring k of one row of A, held in 32 bits, with the same k of a
+// vector of rows of B, and adds the products to 32-bit sums. Sums are exact modulo 2^32, hence
+// exact when the result fits. B is packed by panels of `panel` rows: step after step, one group of
+// `depth` elements per row.
 
 using Sum = Vec<int32_t>;
 
@@ -30,11 +32,11 @@ struct WideStep {
   [[gnu::always_inline]] static void add(Sum& sum, int32_t a, Sum y) {
     const Sum x(a);
 #if defined(__AVX512BW__)
-    sum += Sum(reinterpret_cast<Sum::Native>(
-        _mm512_madd_epi16(reinterpret_cast<__m512i>(x.native), reinterpret_cast<__m512i>(y.native))));
+    sum += Sum(reinterpret_cast<Sum::Native>(_mm512_madd_epi16(
+        reinterpret_cast<__m512i>(x.native), reinterpret_cast<__m512i>(y.native))));
 #elif defined(__AVX2__)
-    sum += Sum(reinterpret_cast<Sum::Native>(
-        _mm256_madd_epi16(reinterpret_cast<__m256i>(x.native), reinterpret_cast<__m256i>(y.native))));
+    sum += Sum(reinterpret_cast<Sum::Native>(_mm256_madd_epi16(
+        reinterpret_cast<__m256i>(x.native), reinterpret_cast<__m256i>(y.native))));
 #elif defined(__SSE2__)
     sum += Sum(reinterpret_cast<Sum::Native>(
         _mm_madd_epi16(reinterpret_cast<__m128i>(x.native), reinterpret_cast<__m128i>(y.native))));
@@ -45,8 +47,9 @@ struct WideStep {
 };
 
 #if defined(__AVX512F__)
-// Bytes, four at a time, with the VNNI extension, which is no part of the level: asm, as the compiler would
-// not emit it. A is unsigned, so signed elements are shifted by 128 and the shift is taken out at the end.
+// Bytes, four at a time, with the VNNI extension, which is no part of the level: asm, as the
+// compiler would not emit it. A is unsigned, so signed elements are shifted by 128 and the shift is
+// taken out at the end.
 struct VnniStep {
   using Element = int8_t;
   static constexpr int depth = 4;
@@ -80,8 +83,9 @@ void multiply_tile(int64_t steps, const typename Step::Element* a, int64_t a_str
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       int32_t x;
       std::memcpy(&x, a + r * a_stride, sizeof x);
-      unrolled<tile_vectors>([&](auto v)
-                                 __attribute__((always_inline)) { Step::add(sum[r * tile_vectors + v], x, y[v]); });
+      unrolled<tile_vectors>([&](auto v) __attribute__((always_inline)) {
+        Step::add(sum[r * tile_vectors + v], x, y[v]);
+      });
     });
     a += Step::depth;
     b += panel * Step::depth;
@@ -92,13 +96,15 @@ void multiply_tile(int64_t steps, const typename Step::Element* a, int64_t a_str
 }
 
 template <class Step>
-using TileFunction = void (*)(int64_t, const typename Step::Element*, int64_t, const typename Step::Element*, int32_t*);
+using TileFunction = void (*)(int64_t, const typename Step::Element*, int64_t,
+                              const typename Step::Element*, int32_t*);
 
 template <class Step>
 TileFunction<Step> tile_of(int64_t rows) {
   static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
     return std::array<TileFunction<Step>, tile_rows>{multiply_tile<Step, r + 1>...};
-  }(std::make_integer_sequence<int, tile_rows>{});
+  }
+  (std::make_integer_sequence<int, tile_rows>{});
   return table[static_cast<size_t>(rows - 1)];
 }
 
@@ -109,28 +115,34 @@ struct Problem {
 
 Problem check_operands(const View& a, const View& b, const View& c) {
   const auto codes = [](const View& v) { return v.dtype == DType::i8 || v.dtype == DType::u8; };
-  TS_CHECK(a.rank == 2 && b.rank == 2 && c.rank == 2 && a.shape[1] == b.shape[1] && c.shape[0] == a.shape[0] &&
-               c.shape[1] == b.shape[0],
+  TS_CHECK(a.rank == 2 && b.rank == 2 && c.rank == 2 && a.shape[1] == b.shape[1] &&
+               c.shape[0] == a.shape[0] && c.shape[1] == b.shape[0],
            "qgemm: shapes ", a.dims(), " x ", b.dims(), "' -> ", c.dims());
-  TS_CHECK(codes(a) && b.dtype == DType::i8, "qgemm: a must be i8 or u8 and b i8, are ", a.dtype, " and ", b.dtype);
-  TS_CHECK((a.stride[1] == 1 || a.shape[1] <= 1) && (b.stride[1] == 1 || b.shape[1] <= 1) && c.contiguous(),
+  TS_CHECK(codes(a) && b.dtype == DType::i8, "qgemm: a must be i8 or u8 and b i8, are ", a.dtype,
+           " and ", b.dtype);
+  TS_CHECK((a.stride[1] == 1 || a.shape[1] <= 1) && (b.stride[1] == 1 || b.shape[1] <= 1) &&
+               c.contiguous(),
            "qgemm: rows of a and b, and c, must be contiguous");
-  TS_CHECK(a.shape[1] <= 65536, "qgemm: k is ", a.shape[1], ", more than 65536 products may not fit 32 bits");
+  TS_CHECK(a.shape[1] <= 65536, "qgemm: k is ", a.shape[1],
+           ", more than 65536 products may not fit 32 bits");
   return {a.shape[0], b.shape[0], a.shape[1], a, b};
 }
 
-// Adds up products tile by tile and gives them to epilogue(row, first column, columns, sums of that row).
+// Adds up products tile by tile and gives them to epilogue(row, first column, columns, sums of that
+// row).
 template <class Step, class Epilogue>
 void multiply(Stream& stream, const Problem& p, Epilogue&& epilogue) {
   using Element = typename Step::Element;
   const int64_t steps = (p.k + Step::depth - 1) / Step::depth, padded = steps * Step::depth;
   const int64_t panels = (p.n + panel - 1) / panel, row_tiles = (p.m + tile_rows - 1) / tile_rows;
   const Scratch a_memory = stream.scratch(static_cast<size_t>(p.m * padded) * sizeof(Element));
-  const Scratch b_memory = stream.scratch(static_cast<size_t>(panels * panel * padded) * sizeof(Element));
+  const Scratch b_memory =
+      stream.scratch(static_cast<size_t>(panels * panel * padded) * sizeof(Element));
   const Scratch b_sums = stream.scratch(static_cast<size_t>(panels * panel) * sizeof(int32_t));
   auto* a = a_memory.as<Element>();
   auto* b = b_memory.as<Element>();
-  // Packing shifts A so that it is unsigned where the step wants that; sums of B take the shift out again.
+  // Packing shifts A so that it is unsigned where the step wants that; sums of B take the shift out
+  // again.
   const int32_t shift = p.a.dtype == DType::i8 ? Step::a_offset : 0;
 
   parallel_for(p.m, 64, [&](int64_t begin, int64_t end) {
@@ -177,7 +189,8 @@ void multiply(Stream& stream, const Problem& p, Epilogue&& epilogue) {
         if (shift != 0)
           for (int j = 0; j < panel; ++j)
             line[j] = static_cast<int32_t>(static_cast<uint32_t>(line[j]) -
-                                           static_cast<uint32_t>(shift) * static_cast<uint32_t>(correction[j]));
+                                           static_cast<uint32_t>(shift) *
+                                               static_cast<uint32_t>(correction[j]));
         epilogue(row + i, q * panel, std::min<int64_t>(panel, p.n - q * panel), line);
       }
     }
@@ -202,16 +215,21 @@ void qgemm(Stream& stream, View a, View b, View c) {
   });
 }
 
-// ---- epilogues -------------------------------------------------------------------------------------
+// ---- epilogues
+// -------------------------------------------------------------------------------------
 
 float activate(Activation f, float x) {
   switch (f) {
-    case Activation::none: return x;
-    case Activation::relu: return x > 0 ? x : 0.0f;
-    case Activation::gelu: return 0.5f * x * (1 + std::erf(x * 0.70710678f));
+    case Activation::none:
+      return x;
+    case Activation::relu:
+      return x > 0 ? x : 0.0f;
+    case Activation::gelu:
+      return 0.5f * x * (1 + std::erf(x * 0.70710678f));
     case Activation::gelu_tanh:
       return 0.5f * x * (1 + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
-    case Activation::silu: return x / (1 + std::exp(-x));
+    case Activation::silu:
+      return x / (1 + std::exp(-x));
   }
   return x;
 }
@@ -219,16 +237,22 @@ float activate(Activation f, float x) {
 template <class F>
 void for_output(std::string_view operation, DType dtype, F&& f) {
   switch (dtype) {
-    case DType::f32: return f.template operator()<float>();
-    case DType::f16: return f.template operator()<f16>();
-    case DType::bf16: return f.template operator()<bf16>();
-    default: unsupported_dtype(operation, dtype);
+    case DType::f32:
+      return f.template operator()<float>();
+    case DType::f16:
+      return f.template operator()<f16>();
+    case DType::bf16:
+      return f.template operator()<bf16>();
+    default:
+      unsupported_dtype(operation, dtype);
   }
 }
 
 void check_bias(std::string_view operation, const View& bias, const View& y) {
-  TS_CHECK(!bias || (bias.dtype == y.dtype && bias.rank == 1 && bias.shape[0] == y.shape[1] && bias.contiguous()),
-           operation, ": bias must be contiguous ", y.dtype, " [", y.shape[1], "], is ", bias.dtype, " ", bias.dims());
+  TS_CHECK(!bias || (bias.dtype == y.dtype && bias.rank == 1 && bias.shape[0] == y.shape[1] &&
+                     bias.contiguous()),
+           operation, ": bias must be contiguous ", y.dtype, " [", y.shape[1], "], is ", bias.dtype,
+           " ", bias.dims());
 }
 
 // One value per row of an operand, or one for all.
@@ -241,7 +265,8 @@ struct PerRow {
     if (!v) return;
     TS_CHECK(v.dtype == DType::f32 && v.rank == 2 && v.contiguous() && v.shape[1] == 1 &&
                  (v.shape[0] == 1 || v.shape[0] == rows),
-             "qgemm_scaled: ", what, " must be contiguous f32 [1 or ", rows, ", 1], is ", v.dtype, " ", v.dims());
+             "qgemm_scaled: ", what, " must be contiguous f32 [1 or ", rows, ", 1], is ", v.dtype,
+             " ", v.dims());
     values = v.as<float>();
     stride = v.shape[0] == 1 ? 0 : 1;
   }
@@ -265,17 +290,20 @@ std::vector<int32_t> row_sums(const View& v) {
   for (int64_t i = 0; i < v.shape[0]; ++i) {
     int32_t total = 0;
     for (int64_t k = 0; k < v.shape[1]; ++k)
-      total += v.dtype == DType::i8 ? v.as<int8_t>()[i * v.stride[0] + k] : v.as<uint8_t>()[i * v.stride[0] + k];
+      total += v.dtype == DType::i8 ? v.as<int8_t>()[i * v.stride[0] + k]
+                                    : v.as<uint8_t>()[i * v.stride[0] + k];
     out[static_cast<size_t>(i)] = total;
   }
   return out;
 }
 
-void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y, const QgemmParams& params) {
+void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y,
+                  const QgemmParams& params) {
   TS_CHECK(!a.packed && !b.packed, "qgemm_scaled: packed codes; unpack them first");
   const Problem p = check_operands(a.codes, b.codes, y);
   check_bias("qgemm_scaled", params.bias, y);
-  const PerRow a_scale("the scale of a", a.scale, p.m, 1.0f), b_scale("the scale of b", b.scale, p.n, 1.0f);
+  const PerRow a_scale("the scale of a", a.scale, p.m, 1.0f),
+      b_scale("the scale of b", b.scale, p.n, 1.0f);
   const std::vector<int32_t> a_zero = whole_zeros("the zero of a", a.zero, p.m);
   const std::vector<int32_t> b_zero = whole_zeros("the zero of b", b.zero, p.n);
   const auto any = [](const std::vector<int32_t>& v) {
@@ -306,29 +334,31 @@ void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y, cons
   });
 }
 
-// ---- weights in low precision ----------------------------------------------------------------------
+// ---- weights in low precision
+// ----------------------------------------------------------------------
 
 // A quantised weight as whole rows of f32.
 class WeightRows {
  public:
   WeightRows(const QuantizedView& w, int64_t k) : w_(w), k_(k) {
-    TS_CHECK(w.codes.rank == 2 && w.codes.contiguous(), "weight_only_gemm: codes must be contiguous [n, k], are ",
-             w.codes.dims());
+    TS_CHECK(w.codes.rank == 2 && w.codes.contiguous(),
+             "weight_only_gemm: codes must be contiguous [n, k], are ", w.codes.dims());
     const int64_t stored = w.packed ? (k + 1) / 2 : k;
-    TS_CHECK(w.codes.shape[1] == stored && (w.codes.dtype == DType::u8 || (w.codes.dtype == DType::i8 && !w.packed)),
+    TS_CHECK(w.codes.shape[1] == stored &&
+                 (w.codes.dtype == DType::u8 || (w.codes.dtype == DType::i8 && !w.packed)),
              "weight_only_gemm: codes ", w.codes.dtype, " ", w.codes.dims(), " for k = ", k,
              w.packed ? ", packed" : "");
     n_ = w.codes.shape[0];
     for (const View* v : {&w.scale, &w.zero})
-      TS_CHECK((v == &w.zero && !*v) ||
-                   (v->dtype == DType::f32 && v->rank == 2 && v->contiguous() && v->shape[1] > 0 &&
-                    (v->shape[0] == 1 || v->shape[0] == n_) && k % v->shape[1] == 0 &&
-                    v->dims() == w.scale.dims()),
-               "weight_only_gemm: scales and zeros must be contiguous f32 [1 or ", n_, ", groups] with groups dividing ",
-               k, ", one is ", v->dtype, " ", v->dims());
+      TS_CHECK(
+          (v == &w.zero && !*v) || (v->dtype == DType::f32 && v->rank == 2 && v->contiguous() &&
+                                    v->shape[1] > 0 && (v->shape[0] == 1 || v->shape[0] == n_) &&
+                                    k % v->shape[1] == 0 && v->dims() == w.scale.dims()),
+          "weight_only_gemm: scales and zeros must be contiguous f32 [1 or ", n_,
+          ", groups] with groups dividing ", k, ", one is ", v->dtype, " ", v->dims());
     group_ = k / w.scale.shape[1];
-    TS_CHECK(!w.packed || w.scale.shape[1] == 1 || group_ % 8 == 0, "weight_only_gemm: packed groups of ", group_,
-             "; expected a multiple of 8");
+    TS_CHECK(!w.packed || w.scale.shape[1] == 1 || group_ % 8 == 0,
+             "weight_only_gemm: packed groups of ", group_, "; expected a multiple of 8");
   }
 
   int64_t rows() const { return n_; }
@@ -345,7 +375,8 @@ class WeightRows {
       if (w_.codes.dtype == DType::i8) return widen(w_.codes.as<int8_t>() + row * k_ + first);
       return widen(w_.codes.as<uint8_t>() + row * k_ + first);
     }
-    const uint8_t* bytes = w_.codes.as<uint8_t>() + row * ((k_ + 1) / 2) + first / 2;  // first is even
+    const uint8_t* bytes =
+        w_.codes.as<uint8_t>() + row * ((k_ + 1) / 2) + first / 2;  // first is even
     const int bias = w_.is_signed ? 8 : 0;
     for (int64_t i = 0; i + 1 < n; i += 2) {
       out[i] = static_cast<float>(((bytes[i / 2] & 15) ^ bias) - bias);
@@ -388,8 +419,9 @@ float dot(const float* a, const float* b, int64_t n) {
   return horizontal_sum((s0 + s1) + (s2 + s3));
 }
 
-// Rows of x up to which the weight is read once per product and expanded on the way: the product then costs
-// what reading the codes costs. With more rows, blocks of the weight are expanded for a matrix product.
+// Rows of x up to which the weight is read once per product and expanded on the way: the product
+// then costs what reading the codes costs. With more rows, blocks of the weight are expanded for a
+// matrix product.
 constexpr int64_t few_rows = 8;
 constexpr int64_t block_rows = 256;
 
@@ -399,7 +431,8 @@ void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmPar
            "weight_only_gemm: x ", x.dtype, " ", x.dims(), " and y ", y.dtype, " ", y.dims());
   const int64_t m = x.shape[0], n = y.shape[1], k = x.shape[1];
   const WeightRows weight(w, k);
-  TS_CHECK(weight.rows() == n, "weight_only_gemm: ", weight.rows(), " rows of weight for y ", y.dims());
+  TS_CHECK(weight.rows() == n, "weight_only_gemm: ", weight.rows(), " rows of weight for y ",
+           y.dims());
   check_bias("weight_only_gemm", params.bias, y);
   if (m == 0 || n == 0) return;
 
@@ -416,13 +449,14 @@ void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmPar
     };
 
     if (m <= few_rows) {
-      parallel_for(n, std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(k, 1)), [&](int64_t begin, int64_t end) {
-        std::vector<float> row(static_cast<size_t>(k));
-        for (int64_t j = begin; j < end; ++j) {
-          weight.values(j, row.data());
-          for (int64_t i = 0; i < m; ++i) finish(i, j, dot(xf + i * k, row.data(), k));
-        }
-      });
+      parallel_for(n, std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(k, 1)),
+                   [&](int64_t begin, int64_t end) {
+                     std::vector<float> row(static_cast<size_t>(k));
+                     for (int64_t j = begin; j < end; ++j) {
+                       weight.values(j, row.data());
+                       for (int64_t i = 0; i < m; ++i) finish(i, j, dot(xf + i * k, row.data(), k));
+                     }
+                   });
       return;
     }
     const Scratch expanded = stream.scratch(static_cast<size_t>(block_rows * k) * sizeof(float));
@@ -430,16 +464,23 @@ void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmPar
     for (int64_t first = 0; first < n; first += block_rows) {
       const int64_t rows = std::min(block_rows, n - first);
       parallel_for(rows, 8, [&](int64_t begin, int64_t end) {
-        for (int64_t j = begin; j < end; ++j) weight.values(first + j, expanded.as<float>() + j * k);
+        for (int64_t j = begin; j < end; ++j)
+          weight.values(first + j, expanded.as<float>() + j * k);
       });
-      const auto matrix = [](float* data, int64_t r, int64_t c, int64_t r_stride, int64_t c_stride) {
-        return View{.data = data, .dtype = DType::f32, .rank = 2, .shape = {r, c}, .stride = {r_stride, c_stride}};
+      const auto matrix = [](float* data, int64_t r, int64_t c, int64_t r_stride,
+                             int64_t c_stride) {
+        return View{.data = data,
+                    .dtype = DType::f32,
+                    .rank = 2,
+                    .shape = {r, c},
+                    .stride = {r_stride, c_stride}};
       };
       gemm_kernels.gemm(stream, matrix(xf, m, k, k, 1), matrix(expanded.as<float>(), k, rows, 1, k),
                         matrix(product.as<float>(), m, rows, rows, 1), {});
       parallel_for(m, std::max<int64_t>(1, (1 << 14) / rows), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i)
-          for (int64_t j = 0; j < rows; ++j) finish(i, first + j, product.as<float>()[i * rows + j]);
+          for (int64_t j = 0; j < rows; ++j)
+            finish(i, first + j, product.as<float>()[i * rows + j]);
       });
     }
   });

@@ -12,8 +12,8 @@ namespace {
 
 constexpr int64_t grain = 16 * 1024;  // elements that pay for waking a thread
 
-// x's extents, each cut in two where an entry of scale serves several indices, then merged again into as
-// few dimensions as possible. A scale stride of 0 repeats an entry.
+// x's extents, each cut in two where an entry of scale serves several indices, then merged again
+// into as few dimensions as possible. A scale stride of 0 repeats an entry.
 struct Blocks {
   int rank = 0;
   int64_t shape[2 * max_rank];
@@ -22,7 +22,8 @@ struct Blocks {
   int64_t entries = 1;
 
   Blocks(std::string_view operation, const View& x, const View& scale) {
-    TS_CHECK(scale.rank == x.rank, operation, ": scale ", scale.dims(), " must have the rank of x ", x.dims());
+    TS_CHECK(scale.rank == x.rank, operation, ": scale ", scale.dims(), " must have the rank of x ",
+             x.dims());
     int64_t wide[2 * max_rank], x_step[2 * max_rank], scale_step[2 * max_rank];
     int n = 2 * x.rank;
     int64_t x_at = 1, scale_at = 1;
@@ -44,7 +45,8 @@ struct Blocks {
     for (int i = 0; i < n; ++i) {
       if (wide[i] == 1) continue;
       const int last = rank - 1;
-      if (rank > 0 && x_stride[last] == x_step[i] * wide[i] && scale_stride[last] == scale_step[i] * wide[i]) {
+      if (rank > 0 && x_stride[last] == x_step[i] * wide[i] &&
+          scale_stride[last] == scale_step[i] * wide[i]) {
         shape[last] *= wide[i];
         x_stride[last] = x_step[i];
         scale_stride[last] = scale_step[i];
@@ -119,7 +121,9 @@ struct Grid {
   int64_t stride;
 
   Grid(const Blocks& blocks, const View& s, const View& z, int64_t offset)
-      : scale(s.as<float>() + offset), zero(z ? z.as<float>() + offset : nullptr), stride(blocks.inner_scale_stride()) {}
+      : scale(s.as<float>() + offset),
+        zero(z ? z.as<float>() + offset : nullptr),
+        stride(blocks.inner_scale_stride()) {}
 
   Vec<C> scales(int64_t i, int64_t n) const { return values(scale, i, n); }
   Vec<C> zeros(int64_t i, int64_t n) const { return zero ? values(zero, i, n) : Vec<C>(C(0)); }
@@ -138,17 +142,18 @@ struct Grid {
 };
 
 void check_grid(std::string_view operation, const View& x, const View& scale, const View& zero) {
-  TS_CHECK(is_float(x.dtype) && x.contiguous(), operation, ": x must be floating and contiguous, is ", x.dtype,
-           " ", x.dims());
-  TS_CHECK(scale.dtype == DType::f32 && scale.contiguous(), operation, ": scale must be contiguous f32, is ",
-           scale.dtype, " ", scale.dims());
-  TS_CHECK(!zero || (zero.dtype == DType::f32 && zero.contiguous() && zero.dims() == scale.dims()), operation,
-           ": zero must be contiguous f32 ", scale.dims(), ", is ", zero.dtype, " ", zero.dims());
+  TS_CHECK(is_float(x.dtype) && x.contiguous(), operation,
+           ": x must be floating and contiguous, is ", x.dtype, " ", x.dims());
+  TS_CHECK(scale.dtype == DType::f32 && scale.contiguous(), operation,
+           ": scale must be contiguous f32, is ", scale.dtype, " ", scale.dims());
+  TS_CHECK(!zero || (zero.dtype == DType::f32 && zero.contiguous() && zero.dims() == scale.dims()),
+           operation, ": zero must be contiguous f32 ", scale.dims(), ", is ", zero.dtype, " ",
+           zero.dims());
 }
 
 void check_same_shape(std::string_view operation, const View& x, const View& y) {
-  TS_CHECK(y.contiguous() && x.dims() == y.dims(), operation, ": shapes ", x.dims(), " and ", y.dims(),
-           " (both contiguous)");
+  TS_CHECK(y.contiguous() && x.dims() == y.dims(), operation, ": shapes ", x.dims(), " and ",
+           y.dims(), " (both contiguous)");
 }
 
 template <class F>
@@ -166,7 +171,8 @@ struct Rounded {
 template <class C>
 struct Range {
   Vec<C> lowest, highest;
-  explicit Range(CodeRange r) : lowest(static_cast<C>(r.lowest)), highest(static_cast<C>(r.highest)) {}
+  explicit Range(CodeRange r)
+      : lowest(static_cast<C>(r.lowest)), highest(static_cast<C>(r.highest)) {}
   Rounded<C> operator()(Vec<C> x, Vec<C> scale, Vec<C> zero) const {
     const Vec<C> ratio = x / scale;
     const Vec<C> free = round(where(is_nan(ratio), Vec<C>(C(0)), ratio)) + zero;
@@ -178,13 +184,14 @@ template <class Code, class C>
 void store_codes(Code* out, Vec<C> codes, int64_t n) {
   if constexpr (std::is_same_v<C, float>) {
     if (n == Vec<C>::width) {
-      const auto narrow =
-          __builtin_convertvector(convert<int32_t>(codes).native, detail::native_t<Code, Vec<C>::width>);
+      const auto narrow = __builtin_convertvector(convert<int32_t>(codes).native,
+                                                  detail::native_t<Code, Vec<C>::width>);
       std::memcpy(out, &narrow, sizeof narrow);
       return;
     }
   }
-  for (int64_t l = 0; l < n; ++l) out[l] = static_cast<Code>(static_cast<int32_t>(codes[static_cast<int>(l)]));
+  for (int64_t l = 0; l < n; ++l)
+    out[l] = static_cast<Code>(static_cast<int32_t>(codes[static_cast<int>(l)]));
 }
 
 void quantize(Stream&, View x, View scale, View zero, View code, CodeRange range) {
@@ -195,14 +202,17 @@ void quantize(Stream&, View x, View scale, View zero, View code, CodeRange range
     for_code("quantize", code.dtype, [&]<class Code>() {
       using C = compute_t<T>;
       TS_CHECK(range.lowest >= std::numeric_limits<Code>::min() &&
-                   range.highest <= std::numeric_limits<Code>::max() && range.lowest <= range.highest,
-               "quantize: the range [", range.lowest, ", ", range.highest, "] does not fit ", code.dtype);
+                   range.highest <= std::numeric_limits<Code>::max() &&
+                   range.lowest <= range.highest,
+               "quantize: the range [", range.lowest, ", ", range.highest, "] does not fit ",
+               code.dtype);
       const Range<C> to_grid(range);
       for_rows(blocks, x.numel(), [&](int64_t at, int64_t scale_at, int64_t count) {
         const Grid<C> grid(blocks, scale, zero, scale_at);
         for (int64_t i = 0; i < count; i += Vec<C>::width) {
           const int64_t n = std::min<int64_t>(Vec<C>::width, count - i);
-          const Rounded<C> r = to_grid(load(x.as<T>() + at + i, n), grid.scales(i, n), grid.zeros(i, n));
+          const Rounded<C> r =
+              to_grid(load(x.as<T>() + at + i, n), grid.scales(i, n), grid.zeros(i, n));
           store_codes(code.as<Code>() + at + i, r.clamped, n);
         }
       });
@@ -231,14 +241,18 @@ void dequantize(Stream&, View code, View scale, View zero, View x) {
   });
 }
 
-void fake_quantize(Stream&, View x, View scale, View zero, View y, View inside, View slope, CodeRange range) {
+void fake_quantize(Stream&, View x, View scale, View zero, View y, View inside, View slope,
+                   CodeRange range) {
   check_grid("fake_quantize", x, scale, zero);
   check_same_shape("fake_quantize", x, y);
   if (inside) check_same_shape("fake_quantize", x, inside);
   if (slope) check_same_shape("fake_quantize", x, slope);
-  TS_CHECK(y.dtype == x.dtype && (!slope || slope.dtype == x.dtype) && (!inside || inside.dtype == DType::bool_),
-           "fake_quantize: x is ", x.dtype, ", y ", y.dtype, ", inside ", inside.dtype, ", slope ", slope.dtype);
-  TS_CHECK(range.lowest <= range.highest, "fake_quantize: empty range [", range.lowest, ", ", range.highest, "]");
+  TS_CHECK(y.dtype == x.dtype && (!slope || slope.dtype == x.dtype) &&
+               (!inside || inside.dtype == DType::bool_),
+           "fake_quantize: x is ", x.dtype, ", y ", y.dtype, ", inside ", inside.dtype, ", slope ",
+           slope.dtype);
+  TS_CHECK(range.lowest <= range.highest, "fake_quantize: empty range [", range.lowest, ", ",
+           range.highest, "]");
   const Blocks blocks("fake_quantize", x, scale);
   for_float(x.dtype, "fake_quantize", [&]<class T>() {
     using C = compute_t<T>;
@@ -254,16 +268,19 @@ void fake_quantize(Stream&, View x, View scale, View zero, View y, View inside, 
           bool* out = inside.as<bool>() + at + i;
           for (int64_t l = 0; l < n; ++l) out[l] = kept.native[l] != 0;
         }
-        if (slope) store(slope.as<T>() + at + i, where(kept, r.clamped - z - v / s, r.clamped - z), n);
+        if (slope)
+          store(slope.as<T>() + at + i, where(kept, r.clamped - z - v / s, r.clamped - z), n);
         store(y.as<T>() + at + i, (r.clamped - z) * s, n);
       }
     });
   });
 }
 
-// ---- ranges --------------------------------------------------------------------------------------
+// ---- ranges
+// --------------------------------------------------------------------------------------
 
-void check_range_outputs(std::string_view operation, const View& x, const View& low, const View& high) {
+void check_range_outputs(std::string_view operation, const View& x, const View& low,
+                         const View& high) {
   check_grid(operation, x, low, {});
   TS_CHECK(high.dtype == DType::f32 && high.contiguous() && high.dims() == low.dims(), operation,
            ": high must be contiguous f32 ", low.dims(), ", is ", high.dtype, " ", high.dims());
@@ -271,7 +288,8 @@ void check_range_outputs(std::string_view operation, const View& x, const View& 
 }
 
 struct Extremes {
-  float low = std::numeric_limits<float>::infinity(), high = -std::numeric_limits<float>::infinity();
+  float low = std::numeric_limits<float>::infinity(),
+        high = -std::numeric_limits<float>::infinity();
   void add(float v) {
     low = v < low || v != v ? v : low;  // once NaN, no comparison replaces it but another NaN
     high = v > high || v != v ? v : high;
@@ -324,14 +342,17 @@ void range(Stream&, View x, View low, View high) {
       for (const Extremes& e : part) all.add(e);
       return write(0, all);
     }
-    const int64_t per_entry = std::max<int64_t>(1, x.numel() / std::max<int64_t>(blocks.entries, 1));
-    parallel_for(blocks.entries, std::max<int64_t>(1, grain / per_entry), [&](int64_t begin, int64_t end) {
-      for (int64_t entry = begin; entry < end; ++entry) {
-        Extremes all;
-        blocks.for_runs_of(entry, [&](int64_t at, int64_t count) { all.add(extremes(data + at, count)); });
-        write(entry, all);
-      }
-    });
+    const int64_t per_entry =
+        std::max<int64_t>(1, x.numel() / std::max<int64_t>(blocks.entries, 1));
+    parallel_for(
+        blocks.entries, std::max<int64_t>(1, grain / per_entry), [&](int64_t begin, int64_t end) {
+          for (int64_t entry = begin; entry < end; ++entry) {
+            Extremes all;
+            blocks.for_runs_of(
+                entry, [&](int64_t at, int64_t count) { all.add(extremes(data + at, count)); });
+            write(entry, all);
+          }
+        });
   });
 }
 
@@ -344,12 +365,14 @@ float quantile(std::vector<float>& values, double q) {
   const float below = *kth;
   if (k + 1 >= values.size()) return below;
   const float above = *std::min_element(kth + 1, values.end());
-  return static_cast<float>(below + (position - static_cast<double>(k)) * (static_cast<double>(above) - below));
+  return static_cast<float>(below + (position - static_cast<double>(k)) *
+                                        (static_cast<double>(above) - below));
 }
 
 void quantile_range(Stream&, View x, double fraction, View low, View high) {
   check_range_outputs("quantile_range", x, low, high);
-  TS_CHECK(fraction >= 0.5 && fraction <= 1, "quantile_range: the fraction must be in [0.5, 1], is ", fraction);
+  TS_CHECK(fraction >= 0.5 && fraction <= 1,
+           "quantile_range: the fraction must be in [0.5, 1], is ", fraction);
   const Blocks blocks("quantile_range", x, low);
   for_float(x.dtype, "quantile_range", [&]<class T>() {
     parallel_blocks(blocks.entries, [&](int64_t entry) {
@@ -372,9 +395,10 @@ void quantile_range(Stream&, View x, double fraction, View low, View high) {
 void fit_range(Stream&, View low, View high, View scale, View zero, CodeRange codes) {
   for (const View* v : {&low, &high, &scale, &zero})
     TS_CHECK(!*v || (v->dtype == DType::f32 && v->contiguous() && v->dims() == low.dims()),
-             "fit_range: operands must be contiguous f32 ", low.dims(), ", one is ", v->dtype, " ", v->dims());
-  TS_CHECK(codes.highest > codes.lowest && (zero || codes.highest > 0), "fit_range: codes [", codes.lowest, ", ",
-           codes.highest, "]");
+             "fit_range: operands must be contiguous f32 ", low.dims(), ", one is ", v->dtype, " ",
+             v->dims());
+  TS_CHECK(codes.highest > codes.lowest && (zero || codes.highest > 0), "fit_range: codes [",
+           codes.lowest, ", ", codes.highest, "]");
   for (int64_t i = 0; i < low.numel(); ++i) {
     const float l = std::min(low.as<float>()[i], 0.0f), h = std::max(high.as<float>()[i], 0.0f);
     float& s = scale.as<float>()[i];
@@ -391,16 +415,19 @@ void fit_range(Stream&, View low, View high, View scale, View zero, CodeRange co
   }
 }
 
-// ---- packing -------------------------------------------------------------------------------------
+// ---- packing
+// -------------------------------------------------------------------------------------
 
 int64_t check_packing(std::string_view operation, const View& code, const View& bytes) {
-  TS_CHECK(code.rank >= 1 && code.rank == bytes.rank && (code.dtype == DType::i8 || code.dtype == DType::u8) &&
-               bytes.dtype == DType::u8 && code.contiguous() && bytes.contiguous(),
-           operation, ": code ", code.dtype, " ", code.dims(), " and bytes ", bytes.dtype, " ", bytes.dims());
+  TS_CHECK(code.rank >= 1 && code.rank == bytes.rank &&
+               (code.dtype == DType::i8 || code.dtype == DType::u8) && bytes.dtype == DType::u8 &&
+               code.contiguous() && bytes.contiguous(),
+           operation, ": code ", code.dtype, " ", code.dims(), " and bytes ", bytes.dtype, " ",
+           bytes.dims());
   Shape packed = code.dims();
   packed[code.rank - 1] = (packed.back() + 1) / 2;
-  TS_CHECK(bytes.dims() == packed, operation, ": code ", code.dims(), " takes bytes ", packed, ", given ",
-           bytes.dims());
+  TS_CHECK(bytes.dims() == packed, operation, ": code ", code.dims(), " takes bytes ", packed,
+           ", given ", bytes.dims());
   return code.shape[code.rank - 1];
 }
 
@@ -409,17 +436,18 @@ void pack_int4(Stream&, View code, View bytes) {
   if (code.numel() == 0) return;
   for_code("pack_int4", code.dtype, [&]<class Code>() {
     constexpr int lowest = std::is_signed_v<Code> ? -8 : 0, highest = lowest + 15;
-    parallel_for(code.numel() / n, std::max<int64_t>(1, grain / n), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const Code* from = code.as<Code>() + r * n;
-        uint8_t* to = bytes.as<uint8_t>() + r * width;
-        for (int64_t i = 0; i < n; ++i)
-          TS_CHECK(from[i] >= lowest && from[i] <= highest, "pack_int4: code ", int{from[i]}, " in row ", r,
-                   ", column ", i, " is outside [", lowest, ", ", highest, "]");
-        for (int64_t j = 0; j < width; ++j)
-          to[j] = pack_int4_pair(from[2 * j], 2 * j + 1 < n ? from[2 * j + 1] : 0);
-      }
-    });
+    parallel_for(
+        code.numel() / n, std::max<int64_t>(1, grain / n), [&](int64_t begin, int64_t end) {
+          for (int64_t r = begin; r < end; ++r) {
+            const Code* from = code.as<Code>() + r * n;
+            uint8_t* to = bytes.as<uint8_t>() + r * width;
+            for (int64_t i = 0; i < n; ++i)
+              TS_CHECK(from[i] >= lowest && from[i] <= highest, "pack_int4: code ", int{from[i]},
+                       " in row ", r, ", column ", i, " is outside [", lowest, ", ", highest, "]");
+            for (int64_t j = 0; j < width; ++j)
+              to[j] = pack_int4_pair(from[2 * j], 2 * j + 1 < n ? from[2 * j + 1] : 0);
+          }
+        });
   });
 }
 
@@ -427,17 +455,19 @@ void unpack_int4(Stream&, View bytes, View code) {
   const int64_t n = check_packing("unpack_int4", code, bytes), width = (n + 1) / 2;
   if (code.numel() == 0) return;
   for_code("unpack_int4", code.dtype, [&]<class Code>() {
-    parallel_for(code.numel() / n, std::max<int64_t>(1, grain / n), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const uint8_t* from = bytes.as<uint8_t>() + r * width;
-        Code* to = code.as<Code>() + r * n;
-        for (int64_t i = 0; i < n; ++i) {
-          const int which = static_cast<int>(i & 1);
-          to[i] = static_cast<Code>(std::is_signed_v<Code> ? kernels::unpack_int4(from[i / 2], which)
-                                                           : unpack_uint4(from[i / 2], which));
-        }
-      }
-    });
+    parallel_for(code.numel() / n, std::max<int64_t>(1, grain / n),
+                 [&](int64_t begin, int64_t end) {
+                   for (int64_t r = begin; r < end; ++r) {
+                     const uint8_t* from = bytes.as<uint8_t>() + r * width;
+                     Code* to = code.as<Code>() + r * n;
+                     for (int64_t i = 0; i < n; ++i) {
+                       const int which = static_cast<int>(i & 1);
+                       to[i] = static_cast<Code>(std::is_signed_v<Code>
+                                                     ? kernels::unpack_int4(from[i / 2], which)
+                                                     : unpack_uint4(from[i / 2], which));
+                     }
+                   }
+                 });
   });
 }
 

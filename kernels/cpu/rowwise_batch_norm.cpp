@@ -351,8 +351,9 @@ void channel_tangent_sums(const Layout& l, const TangentOperands<T>& from, const
         row_each<C>(l.channels, [&](auto at) {
           TangentVectors<C> sum;
           for (int64_t r = begin; r < end; ++r)
-            from.template visit<C>(r * l.channels, at, read(mean, at),
-                                   [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> u) { sum.add(e, g, t, u); });
+            from.template visit<C>(
+                r * l.channels, at, read(mean, at),
+                [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> u) { sum.add(e, g, t, u); });
           const int64_t n = std::min<int64_t>(Vec<C>::width, l.channels - at.i);
           for (int k = 0; k < n; ++k)
             to[at.i + k] = {sum.g[k], sum.eg[k], sum.t[k], sum.et[k],
@@ -363,20 +364,19 @@ void channel_tangent_sums(const Layout& l, const TangentOperands<T>& from, const
 
 }  // namespace
 
-// With P(v) = rstd * (v - mean(v) - xhat * mean(xhat v)), the gradient is gx = gamma P(gy), and xhat moves by
-// P(dx), rstd by -rstd^2 mean(xhat dx). Differentiating,
-//   dgx = dgamma P(gy) + gamma (P(dgy) - rstd (mean(xhat dx) P(gy) + mean(xhat gy) P(dx) + xhat mean(P(dx) gy))),
+// With P(v) = rstd * (v - mean(v) - xhat * mean(xhat v)), the gradient is gx = gamma P(gy), and
+// xhat moves by P(dx), rstd by -rstd^2 mean(xhat dx). Differentiating,
+//   dgx = dgamma P(gy) + gamma (P(dgy) - rstd (mean(xhat dx) P(gy) + mean(xhat gy) P(dx) + xhat
+//   mean(P(dx) gy))),
 // which is a combination of gy, dgy, dx, x - mean and 1 with one factor of each per channel.
 void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View rstd, View gy,
                                  View dx, View dgamma, View dgy, View dgx, View dggamma,
                                  View dgbeta) {
   const Layout l("batch_norm_gradient_tangent", x);
   const DType wide = compute_dtype(x.dtype);
-  check_alike("batch_norm_gradient_tangent", {{"x", x},
-                                              {"gy", gy},
-                                              {"dx", dx, optional},
-                                              {"dgy", dgy, optional},
-                                              {"dgx", dgx, optional}});
+  check_alike(
+      "batch_norm_gradient_tangent",
+      {{"x", x}, {"gy", gy}, {"dx", dx, optional}, {"dgy", dgy, optional}, {"dgx", dgx, optional}});
   check_operands("batch_norm_gradient_tangent", {l.channels}, x.dtype, wide,
                  {{"gamma", gamma, optional},
                   {"mean", mean},
@@ -386,7 +386,8 @@ void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View 
                   {"dgbeta", dgbeta, optional}});
   for_float(x.dtype, "batch_norm_gradient_tangent", [&]<class T>() {
     using C = compute_t<T>;
-    const TangentOperands<T> from{x.as<const T>(), gy.as<const T>(), dx.as<const T>(), dgy.as<const T>()};
+    const TangentOperands<T> from{x.as<const T>(), gy.as<const T>(), dx.as<const T>(),
+                                  dgy.as<const T>()};
     const Parameter<C> gammas(s, gamma, l.channels, C{1}), moved(s, dgamma, l.channels, C{0}),
         centre(s, mean, l.channels, C{0}), width(s, rstd, l.channels, C{1});
     const Blocks blocks = sample_blocks(l);
@@ -403,15 +404,16 @@ void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View 
     C *of_gy = scratch.as<C>(), *of_dgy = of_gy + l.channels, *of_dx = of_dgy + l.channels,
       *of_e = of_dx + l.channels, *constant = of_e + l.channels;
     for (int64_t c = 0; c < l.channels; ++c) {
-      const double r = static_cast<double>(width[c]), r2 = r * r, k = static_cast<double>(gammas[c]),
-                   dk = static_cast<double>(moved[c]);
+      const double r = static_cast<double>(width[c]), r2 = r * r,
+                   k = static_cast<double>(gammas[c]), dk = static_cast<double>(moved[c]);
       const TangentSums& m = sums[c];
       const double g = m.g * share, eg = m.eg * share, t = m.t * share, et = m.et * share,
                    u = m.u * share, eu = m.eu * share, ug = m.ug * share;
       of_gy[c] = static_cast<C>(r * (dk - k * r2 * eu));
       of_dgy[c] = static_cast<C>(k * r);
       of_dx[c] = static_cast<C>(-k * r * r2 * eg);
-      of_e[c] = static_cast<C>(-r * r2 * (dk * eg + k * (et + ug - u * g)) + 3 * k * r * r2 * r2 * eg * eu);
+      of_e[c] = static_cast<C>(-r * r2 * (dk * eg + k * (et + ug - u * g)) +
+                               3 * k * r * r2 * r2 * eg * eu);
       constant[c] = static_cast<C>(-r * g * (dk - k * r2 * eu) - k * r * t + k * r * r2 * eg * u);
     }
     fill_from(dggamma, [&](int64_t c) {
@@ -428,11 +430,14 @@ void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View 
       const int64_t offset = columns ? i * l.channels : (i * l.channels + c) * l.inner;
       row_each<C>(columns ? l.channels : l.inner, [&](auto at) {
         const auto factor = [&](const C* p) { return columns ? read(p, at) : Vec<C>(p[c]); };
-        from.template visit<C>(offset, at, factor(centre.data()), [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> v) {
-          const Vec<C> sum = fma(factor(of_gy), g, fma(factor(of_dgy), t, fma(factor(of_dx), v,
-                                 fma(factor(of_e), e, factor(constant)))));
-          store(to + offset, at, sum);
-        });
+        from.template visit<C>(
+            offset, at, factor(centre.data()), [&](Vec<C> e, Vec<C> g, Vec<C> t, Vec<C> v) {
+              const Vec<C> sum =
+                  fma(factor(of_gy), g,
+                      fma(factor(of_dgy), t,
+                          fma(factor(of_dx), v, fma(factor(of_e), e, factor(constant)))));
+              store(to + offset, at, sum);
+            });
       });
     });
   });

@@ -280,8 +280,8 @@ inline void store(S* p, Vec<compute_t<S>> x, int64_t n) {
   std::memcpy(p, buffer, static_cast<size_t>(n) * sizeof(S));
 }
 
-/// Writes vector_bytes past the caches, to memory aligned to vector_bytes that will not be read again
-/// soon. Call stream_fence before another thread may read what was written.
+/// Writes vector_bytes past the caches, to memory aligned to vector_bytes that will not be read
+/// again soon. Call stream_fence before another thread may read what was written.
 inline void stream(void* p, const void* source) {
 #if defined(__AVX512F__)
   _mm512_stream_si512(static_cast<__m512i*>(p), _mm512_loadu_si512(source));

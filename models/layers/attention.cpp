@@ -6,8 +6,8 @@
 namespace tessera::models {
 
 SelfAttention SelfAttention::make(int64_t width, int64_t heads, Rng& rng) {
-  TS_CHECK(heads > 0 && width % heads == 0, "SelfAttention: width ", width, " does not split into ", heads,
-           " heads");
+  TS_CHECK(heads > 0 && width % heads == 0, "SelfAttention: width ", width, " does not split into ",
+           heads, " heads");
   return {Linear::make(width, 3 * width, rng), Linear::make(width, width, rng), heads};
 }
 

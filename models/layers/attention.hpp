@@ -4,8 +4,8 @@
 
 namespace tessera::models {
 
-/// Multi-head self-attention with one projection for queries, keys and values, in this order; each is split
-/// into heads of equal width. x [batch, tokens, width] -> the same.
+/// Multi-head self-attention with one projection for queries, keys and values, in this order; each
+/// is split into heads of equal width. x [batch, tokens, width] -> the same.
 struct SelfAttention {
   Linear qkv, proj;
   int64_t heads = 1;

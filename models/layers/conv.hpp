@@ -5,14 +5,15 @@
 
 namespace tessera::models {
 
-/// Two-dimensional convolution of x [n, in, h, w]. weight [out, in / groups, r, s], bias [out] or undefined.
+/// Two-dimensional convolution of x [n, in, h, w]. weight [out, in / groups, r, s], bias [out] or
+/// undefined.
 struct Conv2d {
   Var weight, bias;
   autograd::Conv2dParams params;
 
   /// He et al. (2015), fan out, no bias: how residual networks start.
-  static Conv2d make(int64_t in, int64_t out, int64_t filter, const autograd::Conv2dParams& params, Rng& rng,
-                     bool with_bias = false);
+  static Conv2d make(int64_t in, int64_t out, int64_t filter, const autograd::Conv2dParams& params,
+                     Rng& rng, bool with_bias = false);
   Var operator()(const Var& x) const;
 
   static void visit(auto& self, auto&& f) {

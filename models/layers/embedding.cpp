@@ -9,8 +9,6 @@ Embedding Embedding::make(int64_t entries, int64_t width, Rng& rng, double stdde
   return {normal({entries, width}, stddev, rng)};
 }
 
-Var Embedding::operator()(const Tensor& ids) const {
-  return autograd::gather_rows(weight, ids);
-}
+Var Embedding::operator()(const Tensor& ids) const { return autograd::gather_rows(weight, ids); }
 
 }  // namespace tessera::models

@@ -19,9 +19,11 @@ Edges edges_of(const CsrMatrix& m) {
   Edges e;
   const auto row_ptr = m.row_ptr.values<int32_t>(), col = m.col.values<int32_t>();
   e.value.assign(col.size(), 1.0f);
-  if (m.values.defined()) e.value = autograd::convert(m.values.to(Device::cpu()), DType::f32).values<float>();
+  if (m.values.defined())
+    e.value = autograd::convert(m.values.to(Device::cpu()), DType::f32).values<float>();
   for (int64_t r = 0; r < m.rows; ++r) {
-    for (int32_t k = row_ptr[static_cast<size_t>(r)]; k < row_ptr[static_cast<size_t>(r) + 1]; ++k) {
+    for (int32_t k = row_ptr[static_cast<size_t>(r)]; k < row_ptr[static_cast<size_t>(r) + 1];
+         ++k) {
       e.row.push_back(r);
       e.col.push_back(col[static_cast<size_t>(k)]);
     }
@@ -60,7 +62,8 @@ CsrMatrix symmetric_normalized(const CsrMatrix& adjacency, bool add_self_loops) 
 }
 
 CsrMatrix row_normalized(const CsrMatrix& matrix, bool add_self_loops) {
-  TS_CHECK(!add_self_loops || matrix.rows == matrix.cols, "row_normalized: self-loops for ", matrix);
+  TS_CHECK(!add_self_loops || matrix.rows == matrix.cols, "row_normalized: self-loops for ",
+           matrix);
   Edges e = edges_of(matrix);
   if (add_self_loops) add_loops(e, matrix.rows);
   const std::vector<double> sums = row_sums(e, matrix.rows);
@@ -68,7 +71,8 @@ CsrMatrix row_normalized(const CsrMatrix& matrix, bool add_self_loops) {
     const double s = sums[static_cast<size_t>(e.row[k])];
     e.value[k] = s != 0 ? static_cast<float>(e.value[k] / s) : 0.0f;
   }
-  return CsrMatrix::from_edges(matrix.rows, matrix.cols, e.row, e.col, e.value, {}).to(matrix.device());
+  return CsrMatrix::from_edges(matrix.rows, matrix.cols, e.row, e.col, e.value, {})
+      .to(matrix.device());
 }
 
 NodeFeatures::NodeFeatures(CsrMatrix sparse) {
@@ -105,8 +109,8 @@ Var GraphConv::operator()(const autograd::SparseMatrix& adjacency, const Var& x)
   return bias.defined() ? y + bias : y;
 }
 
-Var GraphConv::operator()(const autograd::SparseMatrix& adjacency, const NodeFeatures& x, double dropout,
-                          ForwardContext& context) const {
+Var GraphConv::operator()(const autograd::SparseMatrix& adjacency, const NodeFeatures& x,
+                          double dropout, ForwardContext& context) const {
   const Var y = autograd::spmm(adjacency, x.times(weight, dropout, context));
   return bias.defined() ? y + bias : y;
 }

@@ -8,8 +8,8 @@
 
 namespace tessera::models {
 
-/// D^-1/2 (A + I) D^-1/2 of a square 0/1 or weighted adjacency matrix, D the row sums of A + I (Kipf and
-/// Welling 2017, eq. 2). Host; f32 values. Symmetric if A is.
+/// D^-1/2 (A + I) D^-1/2 of a square 0/1 or weighted adjacency matrix, D the row sums of A + I
+/// (Kipf and Welling 2017, eq. 2). Host; f32 values. Symmetric if A is.
 CsrMatrix symmetric_normalized(const CsrMatrix& adjacency, bool add_self_loops = true);
 /// D^-1 A, or D^-1 (A + I). Rows without entries stay empty.
 CsrMatrix row_normalized(const CsrMatrix& matrix, bool add_self_loops = false);
@@ -24,8 +24,8 @@ class NodeFeatures {
   int64_t width() const;
   bool sparse() const { return sparse_.has_value(); }
 
-  /// x w with dropout of x's entries in training; w [width, out]. Sparse features cost by their entries and
-  /// drop only those: zeros stay zeros either way.
+  /// x w with dropout of x's entries in training; w [width, out]. Sparse features cost by their
+  /// entries and drop only those: zeros stay zeros either way.
   Var times(const Var& weight, double dropout, ForwardContext& context) const;
 
  private:

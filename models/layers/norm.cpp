@@ -21,6 +21,8 @@ LayerNorm LayerNorm::make(int64_t width, double epsilon) {
   return {constant({width}, 1.0), constant({width}, 0.0), epsilon};
 }
 
-Var LayerNorm::operator()(const Var& x) const { return autograd::layer_norm(x, weight, bias, epsilon); }
+Var LayerNorm::operator()(const Var& x) const {
+  return autograd::layer_norm(x, weight, bias, epsilon);
+}
 
 }  // namespace tessera::models

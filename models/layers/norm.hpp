@@ -4,9 +4,9 @@
 
 namespace tessera::models {
 
-/// Batch normalisation over all axes but 1 of x [n, c, ...] (Ioffe and Szegedy 2015). In training, normalises
-/// by the batch's mean and biased variance and moves the running ones in place by `momentum` (the running
-/// variance takes the unbiased one); otherwise uses the running ones.
+/// Batch normalisation over all axes but 1 of x [n, c, ...] (Ioffe and Szegedy 2015). In training,
+/// normalises by the batch's mean and biased variance and moves the running ones in place by
+/// `momentum` (the running variance takes the unbiased one); otherwise uses the running ones.
 struct BatchNorm {
   Var weight, bias;                  // [c]
   Tensor running_mean, running_var;  // [c]

@@ -16,23 +16,30 @@ std::string to_string(Activation activation) {
 Activation parse_activation(std::string_view name) {
   for (int i = 0; i < 5; ++i)
     if (names[i] == name) return static_cast<Activation>(i);
-  throw Error(ErrorKind::invalid_argument,
-              concat("unknown activation '", name, "': expected relu, gelu, gelu_tanh, silu or tanh"));
+  throw Error(
+      ErrorKind::invalid_argument,
+      concat("unknown activation '", name, "': expected relu, gelu, gelu_tanh, silu or tanh"));
 }
 
 Var activate(const Var& x, Activation activation) {
   switch (activation) {
-    case Activation::relu: return autograd::relu(x);
-    case Activation::gelu: return autograd::gelu(x);
-    case Activation::gelu_tanh: return autograd::gelu_tanh(x);
-    case Activation::silu: return autograd::silu(x);
-    case Activation::tanh: return autograd::tanh(x);
+    case Activation::relu:
+      return autograd::relu(x);
+    case Activation::gelu:
+      return autograd::gelu(x);
+    case Activation::gelu_tanh:
+      return autograd::gelu_tanh(x);
+    case Activation::silu:
+      return autograd::silu(x);
+    case Activation::tanh:
+      return autograd::tanh(x);
   }
   return x;
 }
 
 Mlp Mlp::make(const std::vector<int64_t>& widths, Rng& rng, Activation activation, double dropout) {
-  TS_CHECK(widths.size() >= 2, "Mlp: needs at least an input and an output width, got ", widths.size());
+  TS_CHECK(widths.size() >= 2, "Mlp: needs at least an input and an output width, got ",
+           widths.size());
   Mlp net{{}, activation, dropout};
   for (size_t i = 0; i + 1 < widths.size(); ++i)
     net.layers.push_back(Linear::make(widths[i], widths[i + 1], rng));

@@ -18,8 +18,8 @@ struct Mlp {
   double dropout = 0;
 
   /// widths: input, hidden..., output.
-  static Mlp make(const std::vector<int64_t>& widths, Rng& rng, Activation activation = Activation::gelu,
-                  double dropout = 0);
+  static Mlp make(const std::vector<int64_t>& widths, Rng& rng,
+                  Activation activation = Activation::gelu, double dropout = 0);
   Var operator()(const Var& x, ForwardContext& context) const;
   Var operator()(const Var& x) const;  // inference
 

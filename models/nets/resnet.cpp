@@ -53,8 +53,9 @@ Var BasicBlock::operator()(const Var& x, const ForwardContext& context) const {
 }
 
 ResNet ResNet::make(int64_t blocks, const std::vector<int64_t>& widths, int64_t classes, Rng& rng) {
-  TS_CHECK(widths.size() == 3 && blocks > 0, "ResNet: wants three widths and at least one block, got ",
-           widths.size(), " and ", blocks);
+  TS_CHECK(widths.size() == 3 && blocks > 0,
+           "ResNet: wants three widths and at least one block, got ", widths.size(), " and ",
+           blocks);
   ResNet net;
   net.conv1 = conv3x3(3, widths[0], 1, rng);
   net.bn1 = BatchNorm::make(widths[0]);
@@ -66,8 +67,8 @@ ResNet ResNet::make(int64_t blocks, const std::vector<int64_t>& widths, int64_t 
 }
 
 ResNet ResNet::make(int depth, int64_t classes, Rng& rng) {
-  TS_CHECK(depth >= 8 && (depth - 2) % 6 == 0, "ResNet: depth must be 6 n + 2 (20, 32, 44, 56, 110), is ",
-           depth);
+  TS_CHECK(depth >= 8 && (depth - 2) % 6 == 0,
+           "ResNet: depth must be 6 n + 2 (20, 32, 44, 56, 110), is ", depth);
   return make((depth - 2) / 6, {16, 32, 64}, classes, rng);
 }
 

@@ -6,8 +6,9 @@
 
 namespace tessera::models {
 
-/// Two 3x3 convolutions with batch norm around a shortcut. Where the shape changes the shortcut takes every
-/// second pixel and pads the new channels with zeros (option A of He et al. 2015: no parameters).
+/// Two 3x3 convolutions with batch norm around a shortcut. Where the shape changes the shortcut
+/// takes every second pixel and pads the new channels with zeros (option A of He et al. 2015: no
+/// parameters).
 struct BasicBlock {
   Conv2d conv1, conv2;
   BatchNorm bn1, bn2;
@@ -24,8 +25,8 @@ struct BasicBlock {
   }
 };
 
-/// The CIFAR residual networks of He et al. (2015), section 4.2: depth 6 n + 2, three stages of n blocks with
-/// 16, 32, 64 channels. x [batch, 3, h, w] -> logits [batch, classes].
+/// The CIFAR residual networks of He et al. (2015), section 4.2: depth 6 n + 2, three stages of n
+/// blocks with 16, 32, 64 channels. x [batch, 3, h, w] -> logits [batch, classes].
 struct ResNet {
   Conv2d conv1;
   BatchNorm bn1;

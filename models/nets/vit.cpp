@@ -29,8 +29,8 @@ Var PatchEmbedding::operator()(const Var& x) const {
 }
 
 Vit Vit::make(const VitConfig& c, Rng& rng) {
-  TS_CHECK(c.image_size % c.patch_size == 0, "Vit: patches of ", c.patch_size, " do not tile images of ",
-           c.image_size);
+  TS_CHECK(c.image_size % c.patch_size == 0, "Vit: patches of ", c.patch_size,
+           " do not tile images of ", c.image_size);
   const int64_t side = c.image_size / c.patch_size;
   Vit net;
   autograd::Conv2dParams patches;
@@ -43,7 +43,8 @@ Vit Vit::make(const VitConfig& c, Rng& rng) {
     block.norm1 = LayerNorm::make(c.width, epsilon);
     block.norm2 = LayerNorm::make(c.width, epsilon);
     block.attn = {truncated(c.width, 3 * c.width, rng), truncated(c.width, c.width, rng), c.heads};
-    block.mlp = {truncated(c.width, c.mlp_ratio * c.width, rng), truncated(c.mlp_ratio * c.width, c.width, rng)};
+    block.mlp = {truncated(c.width, c.mlp_ratio * c.width, rng),
+                 truncated(c.mlp_ratio * c.width, c.width, rng)};
     net.blocks.push_back(std::move(block));
   }
   net.norm = LayerNorm::make(c.width, epsilon);

@@ -39,13 +39,14 @@ struct VitBlock {
 };
 
 struct PatchEmbedding {
-  Conv2d proj;  // filter = stride = patch size
+  Conv2d proj;                         // filter = stride = patch size
   Var operator()(const Var& x) const;  // [batch, patches, width]
   static void visit(auto& self, auto&& f) { f("proj", self.proj); }
 };
 
-/// The vision transformer of Dosovitskiy et al. (2021) with a class token, in timm's layout and names; layer
-/// norm with eps 1e-6. x [batch, channels, image_size, image_size] -> logits [batch, classes].
+/// The vision transformer of Dosovitskiy et al. (2021) with a class token, in timm's layout and
+/// names; layer norm with eps 1e-6. x [batch, channels, image_size, image_size] -> logits [batch,
+/// classes].
 struct Vit {
   PatchEmbedding patch_embed;
   Var cls_token;  // [1, 1, width]

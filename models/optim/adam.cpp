@@ -11,8 +11,13 @@ void Adam::update(const Vars& parameters, const std::vector<std::string>& names,
   const auto run = [&](const std::vector<kernels::OptimizerTensor>& tensors, double decay) {
     if (tensors.empty()) return;
     kernels::adam(stream, tensors,
-                  {.learning_rate = learning_rate * rate_factor, .beta1 = beta1, .beta2 = beta2,
-                   .epsilon = epsilon, .weight_decay = decay, .decoupled = decoupled, .step = state.steps});
+                  {.learning_rate = learning_rate * rate_factor,
+                   .beta1 = beta1,
+                   .beta2 = beta2,
+                   .epsilon = epsilon,
+                   .weight_decay = decay,
+                   .decoupled = decoupled,
+                   .step = state.steps});
   };
   run(groups.decayed, weight_decay);
   run(groups.plain, 0.0);

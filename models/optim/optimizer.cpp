@@ -34,27 +34,30 @@ void OptimizerState::prepare(Inputs parameters, bool first_moment, bool second_m
 }
 
 bool decays_weights_only(std::string_view path) {
-  return path.find("bias") == path.npos && path.find("norm") == path.npos && path.find("bn") == path.npos;
+  return path.find("bias") == path.npos && path.find("norm") == path.npos &&
+         path.find("bn") == path.npos;
 }
 
 namespace detail {
 
 StepGroups group(const Vars& parameters, const std::vector<std::string>& names, Inputs gradients,
                  const OptimizerState& state, const DecayFilter& decays) {
-  TS_CHECK(parameters.size() == gradients.size(), "optimizer: ", parameters.size(), " parameters and ",
-           gradients.size(), " gradients");
+  TS_CHECK(parameters.size() == gradients.size(), "optimizer: ", parameters.size(),
+           " parameters and ", gradients.size(), " gradients");
   StepGroups groups;
   groups.device = parameters[0].device();
   const auto optional = [](const Tensor& t) { return t.defined() ? t.view() : View(); };
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Var &p = parameters[i], &g = gradients[i];
-    TS_CHECK(!p.traced() && !g.traced(), "optimizer: a step inside a running transform, at ", names[i]);
+    TS_CHECK(!p.traced() && !g.traced(), "optimizer: a step inside a running transform, at ",
+             names[i]);
     TS_CHECK(p.shape() == g.shape() && p.device() == groups.device && g.device() == groups.device,
              "optimizer: gradient ", g, " for parameter ", names[i], ", ", p);
     TS_CHECK(p.value().contiguous() && g.value().contiguous(), "optimizer: ", names[i],
              " or its gradient is not contiguous");
-    const kernels::OptimizerTensor tensor{p.value().view(), g.value().view(), optional(state.first[i]),
-                                          optional(state.second[i]), optional(state.master[i])};
+    const kernels::OptimizerTensor tensor{p.value().view(), g.value().view(),
+                                          optional(state.first[i]), optional(state.second[i]),
+                                          optional(state.master[i])};
     (!decays || decays(names[i]) ? groups.decayed : groups.plain).push_back(tensor);
   }
   return groups;

@@ -8,11 +8,13 @@
 
 namespace tessera::models {
 
-/// What every optimizer does the same way: one state tensor of a kind per parameter, in visiting order, in
-/// f64 for f64 parameters and f32 otherwise; half parameters also have an f32 master copy, of which they are
-/// the rounding. Steps change parameters in place and may only be made while no transform is running.
+/// What every optimizer does the same way: one state tensor of a kind per parameter, in visiting
+/// order, in f64 for f64 parameters and f32 otherwise; half parameters also have an f32 master
+/// copy, of which they are the rounding. Steps change parameters in place and may only be made
+/// while no transform is running.
 struct OptimizerState {
-  std::vector<Tensor> first, second, master;  // empty tensors where an optimizer or parameter needs none
+  std::vector<Tensor> first, second,
+      master;  // empty tensors where an optimizer or parameter needs none
   int64_t steps = 0;
 
   /// Makes the state for these parameters unless it is there; throws when it was made for others.
@@ -21,7 +23,8 @@ struct OptimizerState {
 
 /// Which parameters weight decay applies to, by path; all when empty.
 using DecayFilter = std::function<bool(std::string_view path)>;
-/// Everything but biases and the scales and shifts of normalisation, told by "bias", "norm" or "bn" in the path.
+/// Everything but biases and the scales and shifts of normalisation, told by "bias", "norm" or "bn"
+/// in the path.
 bool decays_weights_only(std::string_view path);
 
 namespace detail {
@@ -38,7 +41,8 @@ StepGroups group(const Vars& parameters, const std::vector<std::string>& names, 
 
 /// The Euclidean norm of all gradients together, in double; waits for the device.
 double global_norm(Inputs gradients);
-/// Scales the gradients in place so that their global norm is at most `limit`; nothing is waited for.
+/// Scales the gradients in place so that their global norm is at most `limit`; nothing is waited
+/// for.
 void clip_global_norm(Vars& gradients, double limit);
 /// False when any gradient has an infinite or NaN element; waits for the device.
 bool all_finite(Inputs gradients);

@@ -10,8 +10,11 @@ void Sgd::update(const Vars& parameters, const std::vector<std::string>& names, 
   const auto run = [&](const std::vector<kernels::OptimizerTensor>& tensors, double decay) {
     if (tensors.empty()) return;
     kernels::sgd(stream, tensors,
-                 {.learning_rate = learning_rate * rate_factor, .momentum = momentum,
-                  .dampening = state.steps == 0 ? 0.0 : dampening, .weight_decay = decay, .nesterov = nesterov});
+                 {.learning_rate = learning_rate * rate_factor,
+                  .momentum = momentum,
+                  .dampening = state.steps == 0 ? 0.0 : dampening,
+                  .weight_decay = decay,
+                  .nesterov = nesterov});
   };
   run(groups.decayed, weight_decay);
   run(groups.plain, 0.0);

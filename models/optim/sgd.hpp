@@ -4,8 +4,9 @@
 
 namespace tessera::models {
 
-/// Stochastic gradient descent with optional (Nesterov) momentum, formulas in kernels/optimizer.hpp; weight
-/// decay is added to the gradient. PyTorch's conventions: the first momentum buffer is the gradient itself.
+/// Stochastic gradient descent with optional (Nesterov) momentum, formulas in
+/// kernels/optimizer.hpp; weight decay is added to the gradient. PyTorch's conventions: the first
+/// momentum buffer is the gradient itself.
 struct Sgd {
   double learning_rate = 0.1;
   double momentum = 0;

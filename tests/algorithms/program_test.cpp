@@ -72,7 +72,9 @@ class Running {
   int output_ = -1;
 };
 
-Ended run_program(std::vector<std::string> arguments) { return Running(std::move(arguments)).wait(); }
+Ended run_program(std::vector<std::string> arguments) {
+  return Running(std::move(arguments)).wait();
+}
 
 std::string content(const fs::path& path) {
   std::ifstream in(path);
@@ -196,20 +198,21 @@ TEST_F(Program, RunsAndReports) {
 }
 
 TEST_F(Program, ConfigFileRepeatsTheRun) {
-  ASSERT_EQ(run_program(quick({"--out", (folder / "first").string(), "--set", "hidden=7"})).status, 0);
-  ASSERT_EQ(
-      run_program({"run", "node_classification", "--config",
-               (folder / "first" / "config.json").string(), "--out", (folder / "second").string()})
-          .status,
-      0);
+  ASSERT_EQ(run_program(quick({"--out", (folder / "first").string(), "--set", "hidden=7"})).status,
+            0);
+  ASSERT_EQ(run_program({"run", "node_classification", "--config",
+                         (folder / "first" / "config.json").string(), "--out",
+                         (folder / "second").string()})
+                .status,
+            0);
   EXPECT_FALSE(content(folder / "first" / "curves.csv").empty());
   EXPECT_EQ(content(folder / "first" / "curves.csv"), content(folder / "second" / "curves.csv"));
 }
 
 TEST_F(Program, ThreadCountDoesNotChangeTheResult) {
   for (const char* threads : {"1", "2"}) {
-    ASSERT_EQ(run_program(quick({"--threads", threads, "--out", (folder / threads).string()})).status,
-              0);
+    ASSERT_EQ(
+        run_program(quick({"--threads", threads, "--out", (folder / threads).string()})).status, 0);
   }
   EXPECT_FALSE(content(folder / "1" / "curves.csv").empty());
   EXPECT_EQ(content(folder / "1" / "curves.csv"), content(folder / "2" / "curves.csv"));

@@ -14,7 +14,8 @@ namespace {
 struct Sizes {
   int64_t m, n, k;
 };
-const Sizes sizes[] = {{1, 1, 1}, {3, 5, 7}, {13, 33, 64}, {12, 32, 130}, {37, 70, 257}, {64, 64, 64}, {5, 3, 0}, {0, 4, 4}};
+const Sizes sizes[] = {{1, 1, 1},     {3, 5, 7},    {13, 33, 64}, {12, 32, 130},
+                       {37, 70, 257}, {64, 64, 64}, {5, 3, 0},    {0, 4, 4}};
 
 Tensor codes(const Shape& shape, DType type, uint64_t seed) {
   test::Numbers next(seed);
@@ -30,8 +31,9 @@ std::vector<int64_t> product(const Tensor& a, const Tensor& b) {
   for (int64_t i = 0; i < m; ++i)
     for (int64_t j = 0; j < n; ++j)
       for (int64_t l = 0; l < k; ++l)
-        c[static_cast<size_t>(i * n + j)] += static_cast<int64_t>(x[static_cast<size_t>(i * k + l)]) *
-                                             static_cast<int64_t>(y[static_cast<size_t>(j * k + l)]);
+        c[static_cast<size_t>(i * n + j)] +=
+            static_cast<int64_t>(x[static_cast<size_t>(i * k + l)]) *
+            static_cast<int64_t>(y[static_cast<size_t>(j * k + l)]);
   return c;
 }
 
@@ -47,8 +49,8 @@ TEST(Qgemm, ExactOnEveryLevel) {
         const auto got = c.values<int32_t>();
         const auto wanted = product(a, b);
         for (size_t i = 0; i < wanted.size(); ++i)
-          ASSERT_EQ(got[i], wanted[i]) << backend->name << " " << to_string(a_type) << " " << z.m << " x " << z.n
-                                       << " x " << z.k << " at " << i;
+          ASSERT_EQ(got[i], wanted[i]) << backend->name << " " << to_string(a_type) << " " << z.m
+                                       << " x " << z.n << " x " << z.k << " at " << i;
       }
     }
   }
@@ -60,8 +62,10 @@ TEST(Qgemm, DoesNotSaturate) {
   for (const kernels::Backend* backend : test::cpu_backends()) {
     for (const double x : {-128.0, 127.0}) {
       const int64_t k = 65536;
-      const Tensor a = test::from_doubles(std::vector<double>(static_cast<size_t>(2 * k), 255), {2, k}, DType::u8);
-      const Tensor b = test::from_doubles(std::vector<double>(static_cast<size_t>(3 * k), x), {3, k}, DType::i8);
+      const Tensor a = test::from_doubles(std::vector<double>(static_cast<size_t>(2 * k), 255),
+                                          {2, k}, DType::u8);
+      const Tensor b =
+          test::from_doubles(std::vector<double>(static_cast<size_t>(3 * k), x), {3, k}, DType::i8);
       const Tensor c = Tensor::empty({2, 3}, DType::i32, Device::cpu());
       backend->qgemm->qgemm(s, a.view(), b.view(), c.view());
       for (const int32_t v : c.values<int32_t>())
@@ -72,7 +76,8 @@ TEST(Qgemm, DoesNotSaturate) {
 
 TEST(Qgemm, RowsMayBeFurtherApart) {
   Stream& s = current_stream(Device::cpu());
-  const Tensor a = codes({6, 40}, DType::i8, 3).narrow(1, 5, 19), b = codes({8, 30}, DType::i8, 4).narrow(1, 2, 19);
+  const Tensor a = codes({6, 40}, DType::i8, 3).narrow(1, 5, 19),
+               b = codes({8, 30}, DType::i8, 4).narrow(1, 2, 19);
   const Tensor c = Tensor::empty({6, 8}, DType::i32, Device::cpu());
   kernels::qgemm(s, a.view(), b.view(), c.view());
   const auto wanted = product(a, b);
@@ -82,18 +87,23 @@ TEST(Qgemm, RowsMayBeFurtherApart) {
 
 double activated(kernels::Activation f, double x) {
   switch (f) {
-    case kernels::Activation::none: return x;
-    case kernels::Activation::relu: return std::max(x, 0.0);
-    case kernels::Activation::gelu: return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
+    case kernels::Activation::none:
+      return x;
+    case kernels::Activation::relu:
+      return std::max(x, 0.0);
+    case kernels::Activation::gelu:
+      return 0.5 * x * std::erfc(-x / std::sqrt(2.0));
     case kernels::Activation::gelu_tanh:
-      return 0.5 * x * (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
-    case kernels::Activation::silu: return x / (1 + std::exp(-x));
+      return 0.5 * x *
+             (1 + std::tanh(std::sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
+    case kernels::Activation::silu:
+      return x / (1 + std::exp(-x));
   }
   return x;
 }
-constexpr kernels::Activation activations[] = {kernels::Activation::none, kernels::Activation::relu,
-                                               kernels::Activation::gelu, kernels::Activation::gelu_tanh,
-                                               kernels::Activation::silu};
+constexpr kernels::Activation activations[] = {
+    kernels::Activation::none, kernels::Activation::relu, kernels::Activation::gelu,
+    kernels::Activation::gelu_tanh, kernels::Activation::silu};
 
 class QuantizedProduct : public test::TargetTest {};
 constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
@@ -105,16 +115,20 @@ TEST_P(QuantizedProduct, ScaledEqualsTheFormula) {
     for (const bool per_row : {false, true}) {
       for (const bool zeros : {false, true}) {
         const kernels::Activation f = activations[seed % 5];
-        const Tensor a = codes({z.m, z.k}, DType::u8, ++seed), b = codes({z.n, z.k}, DType::i8, ++seed);
+        const Tensor a = codes({z.m, z.k}, DType::u8, ++seed),
+                     b = codes({z.n, z.k}, DType::i8, ++seed);
         const auto small = [&](int64_t rows, double unit, bool whole) {
           auto v = test::to_doubles(test::uniform({rows, 1}, DType::f32, ++seed));
-          for (double& x : v) x = whole ? std::nearbyint(x * 90) : static_cast<float>(unit * (1.5 + x));
+          for (double& x : v)
+            x = whole ? std::nearbyint(x * 90) : static_cast<float>(unit * (1.5 + x));
           return test::from_doubles(v, {rows, 1}, DType::f32);
         };
-        const Tensor as = small(per_row ? z.m : 1, 1.0 / 256, false), bs = small(per_row ? z.n : 1, 1.0 / 256, false);
+        const Tensor as = small(per_row ? z.m : 1, 1.0 / 256, false),
+                     bs = small(per_row ? z.n : 1, 1.0 / 256, false);
         const Tensor az = small(per_row ? z.m : 1, 0, true), bz = small(per_row ? z.n : 1, 0, true);
         const Tensor bias = test::uniform({z.n}, dtype(), ++seed), y = empty({z.m, z.n});
-        kernels::QuantizedView av{.codes = a.view(), .scale = as.view()}, bv{.codes = b.view(), .scale = bs.view()};
+        kernels::QuantizedView av{.codes = a.view(), .scale = as.view()},
+            bv{.codes = b.view(), .scale = bs.view()};
         if (zeros) {
           av.zero = az.view();
           bv.zero = bz.view();
@@ -122,11 +136,13 @@ TEST_P(QuantizedProduct, ScaledEqualsTheFormula) {
         kernels::qgemm_scaled(stream(), av, bv, y.view(), {.bias = bias.view(), .activation = f});
 
         std::vector<double> wanted;
-        const auto x = test::to_doubles(a), w = test::to_doubles(b), sa = test::to_doubles(as), sb = test::to_doubles(bs),
-                   za = test::to_doubles(az), zb = test::to_doubles(bz), c = test::to_doubles(bias);
+        const auto x = test::to_doubles(a), w = test::to_doubles(b), sa = test::to_doubles(as),
+                   sb = test::to_doubles(bs), za = test::to_doubles(az), zb = test::to_doubles(bz),
+                   c = test::to_doubles(bias);
         for (int64_t i = 0; i < z.m; ++i) {
           for (int64_t j = 0; j < z.n; ++j) {
-            const auto ri = static_cast<size_t>(per_row ? i : 0), rj = static_cast<size_t>(per_row ? j : 0);
+            const auto ri = static_cast<size_t>(per_row ? i : 0),
+                       rj = static_cast<size_t>(per_row ? j : 0);
             double sum = 0;
             for (int64_t l = 0; l < z.k; ++l)
               sum += (x[static_cast<size_t>(i * z.k + l)] - (zeros ? za[ri] : 0)) *
@@ -136,7 +152,8 @@ TEST_P(QuantizedProduct, ScaledEqualsTheFormula) {
         }
         test::Tolerance allowed = test::tolerance(dtype());
         allowed.atol = 2e-5;
-        test::expect_close(y, wanted, allowed, concat("m ", z.m, " n ", z.n, " k ", z.k, " seed ", seed));
+        test::expect_close(y, wanted, allowed,
+                           concat("m ", z.m, " n ", z.n, " k ", z.k, " seed ", seed));
       }
     }
   }
@@ -161,22 +178,30 @@ TEST_P(QuantizedProduct, WeightOnlyEqualsDequantizedProduct) {
           const Shape cuts{n, group ? k / group : 1};
           auto scales = test::to_doubles(test::uniform(cuts, DType::f32, ++seed));
           for (double& v : scales) v = static_cast<float>(0.01 * (1.5 + v));
-          const Tensor scale = test::from_doubles(scales, cuts, DType::f32), zero = test::integers(cuts, DType::f32, ++seed);
-          const Tensor x = test::uniform({m, k}, dtype(), ++seed), bias = test::uniform({n}, dtype(), ++seed);
+          const Tensor scale = test::from_doubles(scales, cuts, DType::f32),
+                       zero = test::integers(cuts, DType::f32, ++seed);
+          const Tensor x = test::uniform({m, k}, dtype(), ++seed),
+                       bias = test::uniform({n}, dtype(), ++seed);
           Tensor stored = code;
           if (packed) {
             stored = Tensor::empty({n, k / 2}, DType::u8, Device::cpu());
             kernels::pack_int4(current_stream(Device::cpu()), code.view(), stored.view());
           }
           const Tensor values = Tensor::empty({n, k}, DType::f64, Device::cpu());
-          kernels::dequantize(current_stream(Device::cpu()), code.view(), scale.view(), zero.view(), values.view());
+          kernels::dequantize(current_stream(Device::cpu()), code.view(), scale.view(), zero.view(),
+                              values.view());
           const Tensor y = empty({m, n});
           kernels::weight_only_gemm(stream(), on_device(x).view(),
-                                    {.codes = stored.view(), .scale = scale.view(), .zero = zero.view(),
-                                     .packed = packed, .is_signed = is_signed},
-                                    y.view(), {.bias = bias.view(), .activation = kernels::Activation::silu});
+                                    {.codes = stored.view(),
+                                     .scale = scale.view(),
+                                     .zero = zero.view(),
+                                     .packed = packed,
+                                     .is_signed = is_signed},
+                                    y.view(),
+                                    {.bias = bias.view(), .activation = kernels::Activation::silu});
           std::vector<double> wanted;
-          const auto xs = test::to_doubles(x), ws = test::to_doubles(values), bs = test::to_doubles(bias);
+          const auto xs = test::to_doubles(x), ws = test::to_doubles(values),
+                     bs = test::to_doubles(bias);
           for (int64_t i = 0; i < m; ++i) {
             for (int64_t j = 0; j < n; ++j) {
               double sum = bs[static_cast<size_t>(j)];
@@ -187,7 +212,8 @@ TEST_P(QuantizedProduct, WeightOnlyEqualsDequantizedProduct) {
           }
           test::Tolerance allowed = test::tolerance(dtype());
           allowed.atol = 3e-5;
-          test::expect_close(y, wanted, allowed, concat("m ", m, " group ", group, packed ? " packed" : ""));
+          test::expect_close(y, wanted, allowed,
+                             concat("m ", m, " group ", group, packed ? " packed" : ""));
         }
       }
     }
@@ -203,7 +229,8 @@ TEST_P(QuantizedProduct, OneAndTwoThreadsGiveTheSameBits) {
     const Tensor y = empty({50, 70}), z = empty({50, 70});
     kernels::qgemm_scaled(stream(), {.codes = a.view(), .scale = scale.view()},
                           {.codes = b.view(), .scale = scale.view()}, y.view());
-    kernels::weight_only_gemm(stream(), x.view(), {.codes = b.view(), .scale = scale.view()}, z.view());
+    kernels::weight_only_gemm(stream(), x.view(), {.codes = b.view(), .scale = scale.view()},
+                              z.view());
     return std::pair(test::to_doubles(y), test::to_doubles(z));
   };
   EXPECT_EQ(run(1), run(2));
@@ -211,19 +238,29 @@ TEST_P(QuantizedProduct, OneAndTwoThreadsGiveTheSameBits) {
 
 TEST(Qgemm, RefusesWhatDoesNotFit) {
   Stream& s = current_stream(Device::cpu());
-  const auto make = [](const Shape& shape, DType type) { return Tensor::zeros(shape, type, Device::cpu()); };
-  const Tensor a = make({4, 6}, DType::i8), b = make({5, 6}, DType::i8), c = make({4, 5}, DType::i32);
+  const auto make = [](const Shape& shape, DType type) {
+    return Tensor::zeros(shape, type, Device::cpu());
+  };
+  const Tensor a = make({4, 6}, DType::i8), b = make({5, 6}, DType::i8),
+               c = make({4, 5}, DType::i32);
   EXPECT_THROW(kernels::qgemm(s, a.view(), make({5, 7}, DType::i8).view(), c.view()), Error);
   EXPECT_THROW(kernels::qgemm(s, a.view(), b.view(), make({5, 4}, DType::i32).view()), Error);
   EXPECT_THROW(kernels::qgemm(s, a.view(), make({5, 6}, DType::u8).view(), c.view()), Error);
   EXPECT_THROW(kernels::qgemm(s, a.view(), b.view(), make({4, 5}, DType::f32).view()), Error);
-  EXPECT_THROW(kernels::qgemm(s, make({4, 65537}, DType::i8).view(), make({5, 65537}, DType::i8).view(), c.view()), Error);
+  EXPECT_THROW(kernels::qgemm(s, make({4, 65537}, DType::i8).view(),
+                              make({5, 65537}, DType::i8).view(), c.view()),
+               Error);
   const Tensor scale = make({1, 1}, DType::f32), y = make({4, 5}, DType::f32);
-  EXPECT_THROW(kernels::qgemm_scaled(s, {.codes = a.view(), .scale = make({3, 1}, DType::f32).view()},
-                                     {.codes = b.view(), .scale = scale.view()}, y.view()), Error);
-  EXPECT_THROW(kernels::qgemm_scaled(s, {.codes = a.view(), .scale = scale.view(),
-                                         .zero = test::from_doubles({0.5}, {1, 1}, DType::f32).view()},
-                                     {.codes = b.view(), .scale = scale.view()}, y.view()), Error);
+  EXPECT_THROW(
+      kernels::qgemm_scaled(s, {.codes = a.view(), .scale = make({3, 1}, DType::f32).view()},
+                            {.codes = b.view(), .scale = scale.view()}, y.view()),
+      Error);
+  EXPECT_THROW(kernels::qgemm_scaled(s,
+                                     {.codes = a.view(),
+                                      .scale = scale.view(),
+                                      .zero = test::from_doubles({0.5}, {1, 1}, DType::f32).view()},
+                                     {.codes = b.view(), .scale = scale.view()}, y.view()),
+               Error);
 }
 
 }  // namespace

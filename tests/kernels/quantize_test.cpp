@@ -32,10 +32,10 @@ size_t entry_of(int64_t i, const Shape& shape, const Shape& cuts) {
 struct Case {
   Shape shape, cuts;
 };
-const Case cases[] = {{{7, 33}, {1, 1}},          {{7, 33}, {7, 1}},    {{7, 33}, {1, 33}},
-                      {{5, 96}, {5, 3}},          {{5, 96}, {5, 12}},   {{5, 96}, {1, 6}},
-                      {{3, 4, 17}, {3, 4, 1}},    {{3, 4, 16}, {1, 2, 4}}, {{6, 10}, {3, 5}},
-                      {{0, 8}, {1, 1}},           {{64, 1000}, {1, 1}}, {{2, 3, 2, 8}, {2, 1, 2, 1}}};
+const Case cases[] = {
+    {{7, 33}, {1, 1}},  {{7, 33}, {7, 1}}, {{7, 33}, {1, 33}},      {{5, 96}, {5, 3}},
+    {{5, 96}, {5, 12}}, {{5, 96}, {1, 6}}, {{3, 4, 17}, {3, 4, 1}}, {{3, 4, 16}, {1, 2, 4}},
+    {{6, 10}, {3, 5}},  {{0, 8}, {1, 1}},  {{64, 1000}, {1, 1}},    {{2, 3, 2, 8}, {2, 1, 2, 1}}};
 
 // scale and zero that make some codes clamp.
 std::pair<Tensor, Tensor> grid(const Shape& cuts, uint64_t seed) {
@@ -48,7 +48,8 @@ std::pair<Tensor, Tensor> grid(const Shape& cuts, uint64_t seed) {
 TEST_P(Quantize, EqualsTheFormula) {
   for (const Case& c : cases) {
     for (const bool with_zero : {false, true}) {
-      for (const CodeRange range : {CodeRange{-8, 7}, CodeRange{-128, 127}, CodeRange{0, 15}, CodeRange{-1, 1}}) {
+      for (const CodeRange range :
+           {CodeRange{-8, 7}, CodeRange{-128, 127}, CodeRange{0, 15}, CodeRange{-1, 1}}) {
         const Tensor x = test::uniform(c.shape, dtype(), 3);
         const auto [scale, zero] = grid(c.cuts, 4);
         const Tensor z = with_zero ? on_device(zero) : Tensor();
@@ -56,20 +57,23 @@ TEST_P(Quantize, EqualsTheFormula) {
         const Tensor code = empty(c.shape, code_type), back = empty(c.shape), y = empty(c.shape),
                      slope = empty(c.shape), inside = empty(c.shape, DType::bool_);
         const View zv = with_zero ? z.view() : View();
-        kernels::quantize(stream(), on_device(x).view(), on_device(scale).view(), zv, code.view(), range);
+        kernels::quantize(stream(), on_device(x).view(), on_device(scale).view(), zv, code.view(),
+                          range);
         kernels::dequantize(stream(), code.view(), on_device(scale).view(), zv, back.view());
-        kernels::fake_quantize(stream(), on_device(x).view(), on_device(scale).view(), zv, y.view(), inside.view(),
-                               slope.view(), range);
+        kernels::fake_quantize(stream(), on_device(x).view(), on_device(scale).view(), zv, y.view(),
+                               inside.view(), slope.view(), range);
 
-        const auto xs = test::to_doubles(x), ss = test::to_doubles(scale), zs = test::to_doubles(zero);
+        const auto xs = test::to_doubles(x), ss = test::to_doubles(scale),
+                   zs = test::to_doubles(zero);
         std::vector<double> codes, values, masks, slopes;
         for (size_t i = 0; i < xs.size(); ++i) {
           const size_t e = entry_of(static_cast<int64_t>(i), c.shape, c.cuts);
           const double zero_at = with_zero ? zs[e] : 0;
           // division in the compute type, as the contract says
-          const double ratio = dtype() == DType::f64
-                                   ? xs[i] / ss[e]
-                                   : static_cast<double>(static_cast<float>(xs[i]) / static_cast<float>(ss[e]));
+          const double ratio =
+              dtype() == DType::f64
+                  ? xs[i] / ss[e]
+                  : static_cast<double>(static_cast<float>(xs[i]) / static_cast<float>(ss[e]));
           const double free = std::nearbyint(ratio) + zero_at;
           const double clamped = std::clamp<double>(free, range.lowest, range.highest);
           codes.push_back(clamped);
@@ -77,7 +81,8 @@ TEST_P(Quantize, EqualsTheFormula) {
           masks.push_back(free == clamped);
           slopes.push_back(clamped - zero_at - (free == clamped ? ratio : 0));
         }
-        const std::string what = concat("shape ", c.shape, " cuts ", c.cuts, " range ", range.lowest);
+        const std::string what =
+            concat("shape ", c.shape, " cuts ", c.cuts, " range ", range.lowest);
         test::expect_close(code, codes, what);
         test::expect_close(inside, masks, what);
         test::expect_close(y, values, what);
@@ -90,14 +95,17 @@ TEST_P(Quantize, EqualsTheFormula) {
 }
 
 TEST_P(Quantize, HalvesRoundToEvenAndNanIsZero) {
-  const double nan = std::numeric_limits<double>::quiet_NaN(), inf = std::numeric_limits<double>::infinity();
+  const double nan = std::numeric_limits<double>::quiet_NaN(),
+               inf = std::numeric_limits<double>::infinity();
   const Tensor x = test::from_doubles({0.5, 1.5, 2.5, -0.5, -1.5, nan, inf, -inf}, {8}, dtype());
-  const Tensor scale = test::from_doubles({1}, {1}, DType::f32), zero = test::from_doubles({3}, {1}, DType::f32);
+  const Tensor scale = test::from_doubles({1}, {1}, DType::f32),
+               zero = test::from_doubles({3}, {1}, DType::f32);
   const Tensor code = empty({8}, DType::i8);
-  kernels::quantize(stream(), on_device(x).view(), on_device(scale).view(), {}, code.view(), {-100, 100});
-  EXPECT_EQ(test::to_doubles(code), (std::vector<double>{0, 2, 2, 0, -2, 0, 100, -100}));
-  kernels::quantize(stream(), on_device(x).view(), on_device(scale).view(), on_device(zero).view(), code.view(),
+  kernels::quantize(stream(), on_device(x).view(), on_device(scale).view(), {}, code.view(),
                     {-100, 100});
+  EXPECT_EQ(test::to_doubles(code), (std::vector<double>{0, 2, 2, 0, -2, 0, 100, -100}));
+  kernels::quantize(stream(), on_device(x).view(), on_device(scale).view(), on_device(zero).view(),
+                    code.view(), {-100, 100});
   EXPECT_EQ(test::to_doubles(code)[5], 3);
 }
 
@@ -152,7 +160,8 @@ TEST(FitRange, CoversTheRangeAndZeroExactly) {
   Stream& s = current_stream(Device::cpu());
   const Tensor low = test::from_doubles({-1, 0.5, -3, 0, -2}, {5}, DType::f32);
   const Tensor high = test::from_doubles({2, 4, -1, 0, 2}, {5}, DType::f32);
-  Tensor scale = Tensor::empty({5}, DType::f32, Device::cpu()), zero = Tensor::empty({5}, DType::f32, Device::cpu());
+  Tensor scale = Tensor::empty({5}, DType::f32, Device::cpu()),
+         zero = Tensor::empty({5}, DType::f32, Device::cpu());
   kernels::fit_range(s, low.view(), high.view(), scale.view(), zero.view(), {0, 255});
   for (size_t i = 0; i < 5; ++i) {
     const double sc = test::to_doubles(scale)[i], z = test::to_doubles(zero)[i];
@@ -174,7 +183,8 @@ TEST(PackInt4, RoundTripsEveryPairAndOddWidths) {
     const int lowest = type == DType::i8 ? -8 : 0;
     for (const int64_t n : {1, 2, 7, 16}) {
       std::vector<double> values;
-      for (int64_t i = 0; i < 40 * n; ++i) values.push_back(lowest + static_cast<double>((i * 7 + i / n) % 16));
+      for (int64_t i = 0; i < 40 * n; ++i)
+        values.push_back(lowest + static_cast<double>((i * 7 + i / n) % 16));
       const Tensor code = test::from_doubles(values, {40, n}, type);
       const Tensor bytes = Tensor::empty({40, (n + 1) / 2}, DType::u8, Device::cpu());
       const Tensor back = Tensor::empty({40, n}, type, Device::cpu());
@@ -183,7 +193,9 @@ TEST(PackInt4, RoundTripsEveryPairAndOddWidths) {
       EXPECT_EQ(test::to_doubles(back), values) << n;
     }
     const Tensor bad = test::from_doubles({type == DType::i8 ? -9.0 : 16.0}, {1, 1}, type);
-    EXPECT_THROW(kernels::pack_int4(s, bad.view(), Tensor::empty({1, 1}, DType::u8, Device::cpu()).view()), Error);
+    EXPECT_THROW(
+        kernels::pack_int4(s, bad.view(), Tensor::empty({1, 1}, DType::u8, Device::cpu()).view()),
+        Error);
   }
   for (int even = -8; even < 8; ++even)
     for (int odd = -8; odd < 8; ++odd) {
@@ -194,15 +206,25 @@ TEST(PackInt4, RoundTripsEveryPairAndOddWidths) {
 
 TEST(Quantize, RefusesWhatDoesNotFit) {
   Stream& s = current_stream(Device::cpu());
-  const auto make = [](const Shape& shape, DType type) { return Tensor::zeros(shape, type, Device::cpu()); };
-  const Tensor x = make({4, 6}, DType::f32), code = make({4, 6}, DType::i8), scale = make({1, 1}, DType::f32);
-  EXPECT_THROW(kernels::quantize(s, x.view(), make({1}, DType::f32).view(), {}, code.view(), {}), Error);
-  EXPECT_THROW(kernels::quantize(s, x.view(), make({1, 4}, DType::f32).view(), {}, code.view(), {}), Error);
-  EXPECT_THROW(kernels::quantize(s, x.view(), make({1, 1}, DType::f64).view(), {}, code.view(), {}), Error);
-  EXPECT_THROW(kernels::quantize(s, x.view(), scale.view(), make({4, 1}, DType::f32).view(), code.view(), {}), Error);
-  EXPECT_THROW(kernels::quantize(s, x.view(), scale.view(), {}, make({4, 5}, DType::i8).view(), {}), Error);
+  const auto make = [](const Shape& shape, DType type) {
+    return Tensor::zeros(shape, type, Device::cpu());
+  };
+  const Tensor x = make({4, 6}, DType::f32), code = make({4, 6}, DType::i8),
+               scale = make({1, 1}, DType::f32);
+  EXPECT_THROW(kernels::quantize(s, x.view(), make({1}, DType::f32).view(), {}, code.view(), {}),
+               Error);
+  EXPECT_THROW(kernels::quantize(s, x.view(), make({1, 4}, DType::f32).view(), {}, code.view(), {}),
+               Error);
+  EXPECT_THROW(kernels::quantize(s, x.view(), make({1, 1}, DType::f64).view(), {}, code.view(), {}),
+               Error);
+  EXPECT_THROW(kernels::quantize(s, x.view(), scale.view(), make({4, 1}, DType::f32).view(),
+                                 code.view(), {}),
+               Error);
+  EXPECT_THROW(kernels::quantize(s, x.view(), scale.view(), {}, make({4, 5}, DType::i8).view(), {}),
+               Error);
   EXPECT_THROW(kernels::quantize(s, x.view(), scale.view(), {}, code.view(), {0, 255}), Error);
-  EXPECT_THROW(kernels::quantize(s, x.view(), scale.view(), {}, make({4, 6}, DType::i32).view(), {}), Error);
+  EXPECT_THROW(
+      kernels::quantize(s, x.view(), scale.view(), {}, make({4, 6}, DType::i32).view(), {}), Error);
 }
 
 }  // namespace

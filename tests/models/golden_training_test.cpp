@@ -1,5 +1,6 @@
-// Small networks against reference values of a named PyTorch version (tests/golden/README.md): logits, loss,
-// gradients, Hessian products, and ten optimizer steps, in f64; the losses also in f32.
+// Small networks against reference values of a named PyTorch version (tests/golden/README.md):
+// logits, loss, gradients, Hessian products, and ten optimizer steps, in f64; the losses also in
+// f32.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -64,7 +65,8 @@ class Golden {
       if (!has("param." + path)) return;
       // stored rounded to f32
       ASSERT_EQ(tensor("param." + path).values<float>(),
-                autograd::convert(p.value(), DType::f32).values<float>()) << path;
+                autograd::convert(p.value(), DType::f32).values<float>())
+          << path;
     });
   }
 
@@ -112,7 +114,8 @@ void expect_family(const Golden& golden, const std::string& family, const M& mod
     if (const auto key = family + "_head." + n; golden.has(key)) {
       const auto head = golden.values(key);
       for (size_t i = 0; i < head.size(); ++i)
-        ASSERT_NEAR(values[i], head[i], tolerance * (std::sqrt(norm) + 1e-12)) << key << "[" << i << "]";
+        ASSERT_NEAR(values[i], head[i], tolerance * (std::sqrt(norm) + 1e-12))
+            << key << "[" << i << "]";
     }
     if (const auto key = family + "_norm." + n; golden.has(key))
       expect_close({std::sqrt(norm)}, golden.values(key), tolerance, key);
@@ -158,8 +161,7 @@ void expect_derivatives(const Golden& golden, const M& model, Loss&& loss) {
   expect_family(golden, "hvp", at, hvp(at, loss, v), 1e-8);
   expect_family(golden, "hvp", at,
                 autograd::hvp_reverse(loss_of_parameters(at, loss), parameters(at), v), 1e-8);
-  if (golden.has("vhv"))
-    expect_close({vhv(at, loss, v).item()}, golden.values("vhv"), 1e-8, "vhv");
+  if (golden.has("vhv")) expect_close({vhv(at, loss, v).item()}, golden.values("vhv"), 1e-8, "vhv");
 }
 
 TEST(GoldenTraining, Mlp) {
@@ -174,9 +176,10 @@ TEST(GoldenTraining, Mlp) {
   const auto loss = [&](const Mlp& m) { return cross_entropy(logits(m), labels); };
   expect_close(logits(model).value().values<double>(), golden.values("logits"), 1e-12, "logits");
   expect_derivatives(golden, model, loss);
-  const Vars ggn = autograd::ggnvp(
-      [&](Inputs values) { return logits(with_parameters(model, values)); },
-      [&](const Var& y) { return cross_entropy(y, labels); }, parameters(model), golden.probe(model));
+  const Vars ggn =
+      autograd::ggnvp([&](Inputs values) { return logits(with_parameters(model, values)); },
+                      [&](const Var& y) { return cross_entropy(y, labels); }, parameters(model),
+                      golden.probe(model));
   expect_family(golden, "ggnvp", model, ggn, 1e-8);
   expect_training(golden, model, loss, Adam{.learning_rate = 1e-2});
 }
@@ -213,11 +216,15 @@ void expect_resnet(const std::string& file, ResNet model) {
   const auto logits = [&](const ResNet& m) {
     return m(golden.tensor("x", m.conv1.weight.dtype()), training);
   };
-  const auto loss = [&](const ResNet& m) { return cross_entropy(logits(m), golden.tensor("labels")); };
-  expect_close(logits(clone(model)).value().values<double>(), golden.values("logits"), 1e-10, "logits");
+  const auto loss = [&](const ResNet& m) {
+    return cross_entropy(logits(m), golden.tensor("labels"));
+  };
+  expect_close(logits(clone(model)).value().values<double>(), golden.values("logits"), 1e-10,
+               "logits");
   expect_derivatives(golden, model, loss);
-  expect_training(golden, model, loss,
-                  Sgd{.learning_rate = 0.02, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
+  expect_training(
+      golden, model, loss,
+      Sgd{.learning_rate = 0.02, .momentum = 0.9, .weight_decay = 1e-4, .nesterov = true});
 }
 
 TEST(GoldenTraining, TinyResNet) {
@@ -234,8 +241,15 @@ TEST(GoldenTraining, ResNet20) {
 TEST(GoldenTraining, Vit) {
   const Golden golden("vit");
   Rng rng(0);
-  Vit model = Vit::make({.image_size = 16, .patch_size = 4, .channels = 3, .width = 32, .depth = 2,
-                         .heads = 4, .mlp_ratio = 4, .classes = 5}, rng);
+  Vit model = Vit::make({.image_size = 16,
+                         .patch_size = 4,
+                         .channels = 3,
+                         .width = 32,
+                         .depth = 2,
+                         .heads = 4,
+                         .mlp_ratio = 4,
+                         .classes = 5},
+                        rng);
   golden.initialize(model);
   const auto logits = [&](const Vit& m) { return m(golden.tensor("x", m.cls_token.dtype())); };
   const auto loss = [&](const Vit& m) {
@@ -243,7 +257,8 @@ TEST(GoldenTraining, Vit) {
   };
   expect_close(logits(model).value().values<double>(), golden.values("logits"), 1e-11, "logits");
   expect_derivatives(golden, model, loss);
-  expect_training(golden, model, loss, Adam{.learning_rate = 1e-3, .weight_decay = 0.05, .decoupled = true});
+  expect_training(golden, model, loss,
+                  Adam{.learning_rate = 1e-3, .weight_decay = 0.05, .decoupled = true});
 }
 
 }  // namespace

@@ -39,7 +39,8 @@ Tensor numbers(std::initializer_list<double> values) {
 }
 
 Pair make_pair() {
-  return {{{numbers({1, 2}), numbers({0})}, {numbers({3, 4}), numbers({5})}}, {numbers({6}), {}}, {}};
+  return {
+      {{numbers({1, 2}), numbers({0})}, {numbers({3, 4}), numbers({5})}}, {numbers({6}), {}}, {}};
 }
 
 TEST(Module, NamesFollowTheStructure) {
@@ -144,8 +145,8 @@ TEST(Module, NetworksHaveTheReferenceNamesAndSizes) {
   EXPECT_EQ(count_parameters(ResNet::make(32, 10, rng)), 464154);
   EXPECT_EQ(count_parameters(ResNet::make(56, 10, rng)), 853018);
   EXPECT_EQ(count_parameters(Vit::make({}, rng)), 5717416);  // DeiT-Ti
-  const auto names = parameter_names(Vit::make({.image_size = 8, .patch_size = 4, .width = 8, .depth = 1,
-                                                .heads = 2, .classes = 3}, rng));
+  const auto names = parameter_names(Vit::make(
+      {.image_size = 8, .patch_size = 4, .width = 8, .depth = 1, .heads = 2, .classes = 3}, rng));
   EXPECT_NE(std::find(names.begin(), names.end(), "blocks.0.attn.qkv.weight"), names.end());
   EXPECT_NE(std::find(names.begin(), names.end(), "patch_embed.proj.bias"), names.end());
   EXPECT_THROW(ResNet::make(21, 10, rng), Error);
@@ -185,7 +186,8 @@ TEST(Initialization, OrthogonalRowsOrColumns) {
     const bool wide = shape[0] < shape[1];
     const int64_t count = std::min(shape[0], shape[1]), length = std::max(shape[0], shape[1]);
     const auto at = [&](int64_t vector, int64_t i) {
-      return static_cast<double>(q[static_cast<size_t>(wide ? vector * length + i : i * count + vector)]);
+      return static_cast<double>(
+          q[static_cast<size_t>(wide ? vector * length + i : i * count + vector)]);
     };
     for (int64_t a = 0; a < count; ++a) {
       for (int64_t b = 0; b < count; ++b) {

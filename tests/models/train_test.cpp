@@ -29,12 +29,14 @@ TEST(Train, HooksSeeEveryStepInOrder) {
   hooks.evaluate_every = 2;
   hooks.checkpoint = [&](int64_t s) { seen.push_back(concat("checkpoint ", s)); };
   hooks.checkpoint_every = 3;
-  const TrainResult r = train(1, 5, [](int64_t s) { return scalar(static_cast<double>(s) * 10); }, hooks);
+  const TrainResult r = train(
+      1, 5, [](int64_t s) { return scalar(static_cast<double>(s) * 10); }, hooks);
   EXPECT_EQ(r.steps_done, 5);
   EXPECT_EQ(r.last_loss, 40);
   EXPECT_FALSE(r.interrupted);
-  EXPECT_EQ(seen, (std::vector<std::string>{"loss 1 10", "evaluate 1", "loss 2 20", "checkpoint 3", "loss 3 30",
-                                            "evaluate 3", "loss 4 40", "evaluate 4", "checkpoint 5"}));
+  EXPECT_EQ(seen, (std::vector<std::string>{"loss 1 10", "evaluate 1", "loss 2 20", "checkpoint 3",
+                                            "loss 3 30", "evaluate 3", "loss 4 40", "evaluate 4",
+                                            "checkpoint 5"}));
 }
 
 TEST(Train, StopsEarlyAndCheckpointsWhereItStopped) {
@@ -42,7 +44,10 @@ TEST(Train, StopsEarlyAndCheckpointsWhereItStopped) {
   int64_t saved = -1;
   hooks.checkpoint = [&](int64_t done) { saved = done; };
   hooks.stop_early = [](int64_t step) { return step == 3; };
-  EXPECT_EQ(train(0, 100, [](int64_t) { return scalar(1); }, hooks).steps_done, 4);
+  EXPECT_EQ(train(
+                0, 100, [](int64_t) { return scalar(1); }, hooks)
+                .steps_done,
+            4);
   EXPECT_EQ(saved, 4);
 }
 
@@ -50,10 +55,13 @@ TEST(Train, InterruptFinishesTheStepAndCheckpoints) {
   TrainHooks hooks;
   int64_t saved = -1;
   hooks.checkpoint = [&](int64_t done) { saved = done; };
-  const TrainResult r = train(0, 100, [](int64_t step) {
-    if (step == 6) request_stop();
-    return scalar(1);
-  }, hooks);
+  const TrainResult r = train(
+      0, 100,
+      [](int64_t step) {
+        if (step == 6) request_stop();
+        return scalar(1);
+      },
+      hooks);
   clear_stop_request();
   EXPECT_TRUE(r.interrupted);
   EXPECT_EQ(r.steps_done, 7);
@@ -86,18 +94,21 @@ struct TrainingRun {
   TrainResult go(int64_t first, int64_t steps, const TrainHooks& hooks = {}) {
     TrainHooks all = hooks;
     all.on_loss = [&](int64_t, double l) { losses.push_back(l); };
-    return train(first, steps, [&](int64_t step) {
-      Rng data = Rng(21).split(static_cast<uint64_t>(step));
-      const Tensor x = normal({32, 6}, 1.0, data);
-      std::vector<int64_t> labels;
-      for (int i = 0; i < 32; ++i) labels.push_back(static_cast<int64_t>(data.below(4)));
-      const Tensor y = Tensor::from(labels, {32}, Device::cpu());
-      ForwardContext context{true, Rng(31).split(static_cast<uint64_t>(step))};
-      auto [loss, gradients] =
-          value_and_grad(model, [&](const Mlp& m) { return autograd::cross_entropy(m(x, context), y); });
-      optimizer.step(model, gradients);
-      return loss.value();
-    }, all);
+    return train(
+        first, steps,
+        [&](int64_t step) {
+          Rng data = Rng(21).split(static_cast<uint64_t>(step));
+          const Tensor x = normal({32, 6}, 1.0, data);
+          std::vector<int64_t> labels;
+          for (int i = 0; i < 32; ++i) labels.push_back(static_cast<int64_t>(data.below(4)));
+          const Tensor y = Tensor::from(labels, {32}, Device::cpu());
+          ForwardContext context{true, Rng(31).split(static_cast<uint64_t>(step))};
+          auto [loss, gradients] = value_and_grad(
+              model, [&](const Mlp& m) { return autograd::cross_entropy(m(x, context), y); });
+          optimizer.step(model, gradients);
+          return loss.value();
+        },
+        all);
   }
 };
 
@@ -108,9 +119,13 @@ TEST(Train, ResumesBitForBit) {
 
   TrainingRun before;
   TrainHooks hooks;
-  hooks.checkpoint = [&](int64_t done) { make_checkpoint(before.model, before.optimizer, done).save(path); };
+  hooks.checkpoint = [&](int64_t done) {
+    make_checkpoint(before.model, before.optimizer, done).save(path);
+  };
   hooks.checkpoint_every = 7;
-  hooks.stop_early = [](int64_t step) { return step == 8; };  // killed after step 8: the file holds step 9's start
+  hooks.stop_early = [](int64_t step) {
+    return step == 8;
+  };  // killed after step 8: the file holds step 9's start
   before.go(0, 20, hooks);
 
   TrainingRun after;

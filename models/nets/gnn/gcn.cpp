@@ -6,7 +6,8 @@
 namespace tessera::models {
 
 Gcn Gcn::make(const std::vector<int64_t>& widths, double dropout, Rng& rng) {
-  TS_CHECK(widths.size() >= 2, "Gcn: needs at least an input and an output width, got ", widths.size());
+  TS_CHECK(widths.size() >= 2, "Gcn: needs at least an input and an output width, got ",
+           widths.size());
   Gcn net;
   net.dropout = dropout;
   for (size_t i = 0; i + 1 < widths.size(); ++i)

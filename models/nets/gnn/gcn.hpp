@@ -4,8 +4,8 @@
 
 namespace tessera::models {
 
-/// The graph convolutional network of Kipf and Welling (2017): A_hat relu(... relu(A_hat X W0 + b0) ...) W + b
-/// with dropout on the input of every layer.
+/// The graph convolutional network of Kipf and Welling (2017): A_hat relu(... relu(A_hat X W0 + b0)
+/// ...) W + b with dropout on the input of every layer.
 struct Gcn {
   std::vector<GraphConv> layers;
   double dropout = 0.5;
@@ -13,7 +13,8 @@ struct Gcn {
   /// widths: features, hidden..., classes.
   static Gcn make(const std::vector<int64_t>& widths, double dropout, Rng& rng);
   /// Logits [nodes, classes].
-  Var operator()(const autograd::SparseMatrix& adjacency, const NodeFeatures& x, ForwardContext& context) const;
+  Var operator()(const autograd::SparseMatrix& adjacency, const NodeFeatures& x,
+                 ForwardContext& context) const;
 
   static void visit(auto& self, auto&& f) { f("layers", self.layers); }
 };
