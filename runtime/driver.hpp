@@ -45,6 +45,9 @@ struct Module {
 };
 inline constexpr int module_abi = 1;
 
+/// The driver that a device module brings: runtime/cuda or runtime/simt defines it, in the module.
+Driver& module_driver();
+
 /// Loads lib<name>.so from the folder of the core library; returns null and says why in `reason`.
 /// A module stays loaded until the process ends.
 const Module* load_module(const std::string& name, std::string& reason);

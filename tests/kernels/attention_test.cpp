@@ -322,8 +322,8 @@ TEST_P(AttentionTest, BadInput) {
                Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, AttentionTest, test::targets(test::float_dtypes),
-                         test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, AttentionTest,
+                         test::targets(test::float_dtypes, &Backend::attention), test::target_name);
 
 TEST(AttentionGolden, MatchesPyTorch) {
   const auto golden = load_safetensors(TESSERA_GOLDEN_DIR "/ops.safetensors");

@@ -39,8 +39,8 @@ class BatchNormTangent : public test::TargetTest {
     return {test::to_doubles(gx), test::to_doubles(ggamma), test::to_doubles(gbeta)};
   }
 };
-INSTANTIATE_TEST_SUITE_P(Targets, BatchNormTangent, test::targets(test::float_dtypes),
-                         test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, BatchNormTangent,
+                         test::targets(test::float_dtypes, &Backend::rowwise), test::target_name);
 
 TEST_P(BatchNormTangent, EqualsTheDifferenceQuotientOfTheGradient) {
   uint64_t seed = 0;

@@ -231,7 +231,8 @@ TEST_P(ConvTest, EmptyBatch) {
   test::expect_close(dw, std::vector<double>(4 * 27), {}, "dweight of nothing");
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, ConvTest, test::targets(test::float_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, ConvTest, test::targets(test::float_dtypes, &Backend::conv),
+                         test::target_name);
 
 TEST(Conv, Extent) {
   EXPECT_EQ(conv_extent(32, 3, 1, 1, 1), 32);

@@ -19,7 +19,8 @@ using test::to_doubles;
 constexpr double infinity = std::numeric_limits<double>::infinity();
 
 class Copy : public test::TargetTest {};
-INSTANTIATE_TEST_SUITE_P(Targets, Copy, test::targets(test::all_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Copy, test::targets(test::all_dtypes, &Backend::copy),
+                         test::target_name);
 
 TEST_P(Copy, BetweenAnyStridesAndDtypes) {
   test::Numbers next(41);

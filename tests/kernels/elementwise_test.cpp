@@ -200,7 +200,8 @@ std::vector<uint64_t> bits(const Tensor& t) {
 }
 
 class FloatElementwise : public test::TargetTest {};
-INSTANTIATE_TEST_SUITE_P(Targets, FloatElementwise, test::targets(test::float_dtypes),
+INSTANTIATE_TEST_SUITE_P(Targets, FloatElementwise,
+                         test::targets(test::float_dtypes, &Backend::elementwise),
                          test::target_name);
 
 TEST_P(FloatElementwise, UnaryOpsFollowTheirFormula) {
@@ -304,7 +305,8 @@ class Elementwise : public test::TargetTest {
     return test::random_layout(shape, dtype(), device(), next, broadcast);
   }
 };
-INSTANTIATE_TEST_SUITE_P(Targets, Elementwise, test::targets(number_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Elementwise, test::targets(number_dtypes, &Backend::elementwise),
+                         test::target_name);
 
 TEST_P(Elementwise, AnyStridesGiveTheSameAsContiguous) {
   test::Numbers next(11);

@@ -165,7 +165,8 @@ TEST_P(MoveTest, TopKAgreesWithASort) {
       }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, MoveTest, test::targets(test::all_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, MoveTest, test::targets(test::all_dtypes, &Backend::indexing),
+                         test::target_name);
 
 TEST_P(FloatIndexTest, ScatterAddIsTheTransposeOfGather) {
   for (const DType index_dtype : index_dtypes)
@@ -285,8 +286,8 @@ TEST_P(FloatIndexTest, RejectsWhatDoesNotFit) {
       Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, FloatIndexTest, test::targets(test::float_dtypes),
-                         test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, FloatIndexTest,
+                         test::targets(test::float_dtypes, &Backend::indexing), test::target_name);
 
 class NonzeroTest : public IndexingBase {};
 
@@ -309,7 +310,8 @@ TEST_P(NonzeroTest, PositionsInOrder) {
 }
 
 constexpr DType bool_dtype[] = {DType::bool_};
-INSTANTIATE_TEST_SUITE_P(Targets, NonzeroTest, test::targets(bool_dtype), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, NonzeroTest, test::targets(bool_dtype, &Backend::indexing),
+                         test::target_name);
 
 }  // namespace
 }  // namespace tessera::kernels

@@ -121,7 +121,8 @@ class Optimizer : public test::TargetTest {
     compare(DType::f32, true, factor, step, reference);
   }
 };
-INSTANTIATE_TEST_SUITE_P(Targets, Optimizer, test::targets(test::float_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Optimizer, test::targets(test::float_dtypes, &Backend::optimizer),
+                         test::target_name);
 
 TEST_P(Optimizer, Sgd) {
   const SgdParams cases[] = {

@@ -236,7 +236,8 @@ TEST_P(PoolTest, EmptyBatch) {
   resample_transpose(stream(), y.view(), x.view());
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, PoolTest, test::targets(test::float_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, PoolTest, test::targets(test::float_dtypes, &Backend::pool),
+                         test::target_name);
 
 TEST(Pool, RefusesWhatDoesNotFit) {
   Stream& s = current_stream(Device::cpu());

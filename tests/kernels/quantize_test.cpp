@@ -16,7 +16,8 @@ using kernels::CodeRange;
 constexpr DType float_types[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
 
 class Quantize : public test::TargetTest {};
-INSTANTIATE_TEST_SUITE_P(Targets, Quantize, test::targets(float_types), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Quantize, test::targets(float_types, &Backend::quantize),
+                         test::target_name);
 
 // Which entry of a scale of shape `cuts` serves element `i` of `shape`.
 size_t entry_of(int64_t i, const Shape& shape, const Shape& cuts) {

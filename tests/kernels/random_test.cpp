@@ -66,7 +66,7 @@ TEST(Philox, GoldenBlocks) {
 }
 
 class FloatRandom : public test::TargetTest {};
-INSTANTIATE_TEST_SUITE_P(Targets, FloatRandom, test::targets(test::float_dtypes),
+INSTANTIATE_TEST_SUITE_P(Targets, FloatRandom, test::targets(test::float_dtypes, &Backend::random),
                          test::target_name);
 
 TEST_P(FloatRandom, UniformTakesTheLeadingBits) {
@@ -157,7 +157,8 @@ TEST_P(FloatRandom, DropoutScalesWhatBernoulliKeeps) {
 }
 
 class AnyRandom : public test::TargetTest {};
-INSTANTIATE_TEST_SUITE_P(Targets, AnyRandom, test::targets(test::all_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, AnyRandom, test::targets(test::all_dtypes, &Backend::random),
+                         test::target_name);
 
 TEST_P(AnyRandom, BernoulliComparesWords) {
   for (double probability : {0.0, 0x1p-33, 0.3, 0.999, 1.0})
@@ -172,7 +173,8 @@ TEST_P(AnyRandom, BernoulliComparesWords) {
 
 class Permutation : public test::TargetTest {};
 constexpr DType index_dtypes[] = {DType::i32, DType::i64};
-INSTANTIATE_TEST_SUITE_P(Targets, Permutation, test::targets(index_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Permutation, test::targets(index_dtypes, &Backend::random),
+                         test::target_name);
 
 TEST_P(Permutation, SortsByPairsOfWords) {
   for (RngState rng : states)

@@ -69,7 +69,7 @@ Shape reduced_shape(const Shape& shape, test::Numbers& next) {
 }
 
 class FloatReduce : public test::TargetTest {};
-INSTANTIATE_TEST_SUITE_P(Targets, FloatReduce, test::targets(test::float_dtypes),
+INSTANTIATE_TEST_SUITE_P(Targets, FloatReduce, test::targets(test::float_dtypes, &Backend::reduce),
                          test::target_name);
 
 // Shapes beyond one run, one chunk, one tile of columns, in each position.
@@ -163,7 +163,8 @@ class Reduce : public test::TargetTest {
     return v;
   }
 };
-INSTANTIATE_TEST_SUITE_P(Targets, Reduce, test::targets(number_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Reduce, test::targets(number_dtypes, &Backend::reduce),
+                         test::target_name);
 
 TEST_P(Reduce, AnyAxesOfAnyStrides) {
   test::Numbers next(31);

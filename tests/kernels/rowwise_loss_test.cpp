@@ -327,8 +327,8 @@ TEST_P(CrossEntropy, BadInput) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, CrossEntropy, test::targets(test::float_dtypes),
-                         test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, CrossEntropy,
+                         test::targets(test::float_dtypes, &Backend::rowwise), test::target_name);
 
 // Every case of the PyTorch reference file.
 TEST(CrossEntropyGolden, MatchesPyTorch) {
@@ -477,8 +477,8 @@ TEST_P(BinaryCrossEntropy, BadInput) {
   EXPECT_THROW(run_with(empty({3, 2}, DType::i64), {}, loss), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, BinaryCrossEntropy, test::targets(test::float_dtypes),
-                         test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, BinaryCrossEntropy,
+                         test::targets(test::float_dtypes, &Backend::rowwise), test::target_name);
 
 }  // namespace
 }  // namespace tessera::kernels

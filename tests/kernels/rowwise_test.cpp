@@ -169,7 +169,8 @@ TEST_P(Softmax, EmptyAndBadInput) {
   EXPECT_THROW(softmax(stream(), integer.view(), integer.view()), Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Softmax, test::targets(test::float_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Softmax, test::targets(test::float_dtypes, &Backend::rowwise),
+                         test::target_name);
 
 // --- normalisation ---
 
@@ -575,7 +576,8 @@ TEST_P(Norm, BadInput) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, Norm, test::targets(test::float_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, Norm, test::targets(test::float_dtypes, &Backend::rowwise),
+                         test::target_name);
 
 }  // namespace
 }  // namespace tessera::kernels

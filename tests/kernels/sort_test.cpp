@@ -197,7 +197,8 @@ TEST_P(SortTest, RejectsWhatDoesNotFit) {
                Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, SortTest, test::targets(test::all_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, SortTest, test::targets(test::all_dtypes, &Backend::sort),
+                         test::target_name);
 
 class ScanTest : public SortBase {};
 
@@ -234,7 +235,8 @@ TEST_P(ScanTest, SameBitsForAnyThreadCount) {
 
 constexpr DType scan_dtypes[] = {DType::f32,  DType::f64, DType::f16,
                                  DType::bf16, DType::i32, DType::i64};
-INSTANTIATE_TEST_SUITE_P(Targets, ScanTest, test::targets(scan_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, ScanTest, test::targets(scan_dtypes, &Backend::sort),
+                         test::target_name);
 
 class CountTest : public SortBase {};
 
@@ -297,7 +299,8 @@ TEST_P(CountTest, HistogramEdgesThatAreNotExact) {
   EXPECT_EQ(to_doubles(counts), (Doubles{3, 3, 3, 3, 3, 3, 3, 3, 3, 4}));
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, CountTest, test::targets(test::float_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, CountTest, test::targets(test::float_dtypes, &Backend::sort),
+                         test::target_name);
 
 class NeighborTest : public SortBase {};
 
@@ -373,7 +376,8 @@ TEST_P(NeighborTest, NanIsFarthest) {
 }
 
 constexpr DType neighbor_dtypes[] = {DType::f32, DType::f64};
-INSTANTIATE_TEST_SUITE_P(Targets, NeighborTest, test::targets(neighbor_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, NeighborTest, test::targets(neighbor_dtypes, &Backend::sort),
+                         test::target_name);
 
 }  // namespace
 }  // namespace tessera::kernels

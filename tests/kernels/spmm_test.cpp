@@ -465,7 +465,8 @@ TEST_P(SpmmTest, RejectsWhatDoesNotFit) {
                Error);
 }
 
-INSTANTIATE_TEST_SUITE_P(Targets, SpmmTest, test::targets(test::float_dtypes), test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, SpmmTest, test::targets(test::float_dtypes, &Backend::spmm),
+                         test::target_name);
 
 TEST(ChooseSpmm, CutsRowsOnlyWhereOneWouldKeepAWorkerBusy) {
   EXPECT_EQ(choose_spmm(20'000, 200'000, 30, 2), SpmmVariant::row_split);

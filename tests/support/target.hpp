@@ -17,8 +17,9 @@
 ///
 ///     class Add : public test::TargetTest {};
 ///     TEST_P(Add, ...) { kernels::binary(stream(), ..., on_device(x).view(), ...); }
-///     INSTANTIATE_TEST_SUITE_P(Targets, Add, test::targets(test::float_dtypes),
-///     test::target_name);
+///     INSTANTIATE_TEST_SUITE_P(Targets, Add,
+///                              test::targets(test::float_dtypes, &Backend::elementwise),
+///                              test::target_name);
 namespace tessera::test {
 
 struct Target {
@@ -36,13 +37,16 @@ inline void PrintTo(const Target& t, std::ostream* out) {
   *out << to_string(t.device) << " " << to_string(t.dtype);
 }
 
-/// Every dtype on every device; one target for a device that is absent, whose tests are then
-/// skipped.
-inline auto targets(std::span<const DType> dtypes) {
+/// Every dtype on every device that has the family of kernels; one target for a device that is
+/// absent, whose tests are then skipped.
+template <class Table>
+auto targets(std::span<const DType> dtypes, const Table* kernels::Backend::*family) {
   std::vector<Target> list;
-  for (Device device : {Device::cpu(), Device::cuda(), Device::simt()})
+  for (Device device : {Device::cpu(), Device::cuda(), Device::simt()}) {
+    if (available(device) && !(kernels::backend(device).*family)) continue;
     for (DType dtype : available(device) ? dtypes : dtypes.first(1))
       list.push_back({device, dtype});
+  }
   return testing::ValuesIn(list);
 }
 

@@ -1,0 +1,9 @@
+#include "tessera/kernels/cuda/backend.hpp"
+
+namespace tessera::kernels::cuda {
+
+const Backend cuda_backend{
+    .name = TESSERA_DEVICE_NAME,
+};
+
+}  // namespace tessera::kernels::cuda

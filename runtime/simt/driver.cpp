@@ -1,0 +1,59 @@
+// The interpreter as a device: its memory is the host's, kept apart by the allocator so that tests
+// see when a kernel or the host touches the other's. Everything happens before a call returns.
+#include "tessera/runtime/driver.hpp"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "tessera/runtime/error.hpp"
+
+namespace tessera::simt {
+namespace {
+
+class SimtDriver final : public Driver {
+ public:
+  int device_count() const override { return 1; }
+  DeviceInfo describe(int) const override {
+    return {Device::simt(), "interpreter", "compute capability 9.0", int64_t{8} << 30};
+  }
+
+  void* allocate(size_t bytes, int, void*) override {
+    const size_t rounded = (bytes + 255) / 256 * 256;
+    void* data = rounded < bytes ? nullptr : std::aligned_alloc(256, rounded);
+    if (!data)
+      throw Error(ErrorKind::out_of_memory, concat("simt: cannot allocate ", bytes, " bytes"));
+    std::memset(data, 0xff, rounded);  // NaN: what nobody writes is seen
+    return data;
+  }
+  void deallocate(void* data, size_t, int, void*) noexcept override { std::free(data); }
+
+  void* create_queue(int) override { return nullptr; }
+  void destroy_queue(void*) noexcept override {}
+  void synchronize(void*) override {}
+  void* record(void*) override { return nullptr; }
+  void wait(void*, void*) override {}
+  void synchronize_event(void*) override {}
+  void destroy_event(void*) noexcept override {}
+
+  void copy_to_host(void* dst, const void* src, size_t bytes, void*) override {
+    std::memcpy(dst, src, bytes);
+  }
+  void copy_from_host(void* dst, const void* src, size_t bytes, void*) override {
+    std::memcpy(dst, src, bytes);
+  }
+  void copy_on_device(void* dst, const void* src, size_t bytes, void*) override {
+    std::memcpy(dst, src, bytes);
+  }
+};
+
+}  // namespace
+}  // namespace tessera::simt
+
+namespace tessera {
+
+Driver& module_driver() {
+  static simt::SimtDriver driver;
+  return driver;
+}
+
+}  // namespace tessera
