@@ -164,6 +164,7 @@ bool available(Device device, std::string* reason) {
     const Module* module = device_module(device.type, why);
     const int count = module && module->driver ? module->driver->device_count() : 0;
     ok = device.index >= 0 && device.index < count;
+    if (!ok && why.empty() && module && module->driver) why = module->driver->why_fewer();
     if (!ok && why.empty()) why = concat("there are ", count, " such devices");
   } else if (!ok) {
     why = "there is one cpu, cpu:0";

@@ -17,6 +17,8 @@ class Driver {
  public:
   virtual ~Driver() = default;
   virtual int device_count() const = 0;
+  /// Why there are not more devices; "" where nothing stands in the way.
+  virtual std::string why_fewer() const { return ""; }
   virtual DeviceInfo describe(int index) const = 0;
 
   virtual void* allocate(size_t bytes, int index,

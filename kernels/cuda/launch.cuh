@@ -44,13 +44,15 @@ void launch(Stream& stream, const LaunchShape& shape, void (*kernel)(Parameters.
   std::apply(
       [&](auto&... value) {
         void* pointers[] = {static_cast<void*>(&value)..., nullptr};
-        runtime_cuda::launch_kernel(reinterpret_cast<const void*>(kernel), shape.name,
-                                    {{shape.grid.x, shape.grid.y, shape.grid.z},
-                                     {shape.block.x, shape.block.y, shape.block.z},
-                                     {shape.cluster.x, shape.cluster.y, shape.cluster.z},
-                                     shape.shared_bytes,
-                                     shape.cooperative},
-                                    pointers, stream.native());
+        ::tessera::cuda::launch_kernel(
+            reinterpret_cast<const void*>(kernel),
+            {.name = shape.name,
+             .grid = {shape.grid.x, shape.grid.y, shape.grid.z},
+             .block = {shape.block.x, shape.block.y, shape.block.z},
+             .cluster = {shape.cluster.x, shape.cluster.y, shape.cluster.z},
+             .shared_bytes = shape.shared_bytes,
+             .cooperative = shape.cooperative},
+            pointers, stream.native());
       },
       values);
 #else

@@ -1,0 +1,62 @@
+# Decides whether the CUDA back end is built and sets TESSERA_HAVE_CUDA. TESSERA_CUDA=auto builds it where
+# both a toolkit and a driver are; `on` needs the toolkit alone, to compile for other machines.
+set(TESSERA_HAVE_CUDA OFF)
+if(TESSERA_CUDA STREQUAL "off")
+  return()
+endif()
+
+# A toolkit in its usual folder need not be on PATH.
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(TESSERA_NVCC nvcc HINTS ENV CUDA_HOME ENV CUDA_PATH PATHS /usr/local/cuda PATH_SUFFIXES bin)
+  if(TESSERA_NVCC)
+    set(CMAKE_CUDA_COMPILER "${TESSERA_NVCC}")
+  endif()
+endif()
+find_program(TESSERA_NVIDIA_SMI nvidia-smi)
+if(TESSERA_CUDA STREQUAL "auto")
+  if(NOT TESSERA_NVIDIA_SMI OR NOT CMAKE_CUDA_COMPILER)
+    message(STATUS "CUDA back end: off (no NVIDIA driver or no nvcc here; -DTESSERA_CUDA=on compiles it all the same)")
+    return()
+  endif()
+endif()
+
+# The architectures of the GPUs present, or those the kernels are tuned for. Not `native`: it is an error
+# where no GPU is.
+if(NOT CMAKE_CUDA_ARCHITECTURES)
+  set(architectures "80-real;90a-real")
+  if(TESSERA_NVIDIA_SMI)
+    execute_process(COMMAND "${TESSERA_NVIDIA_SMI}" --query-gpu=compute_cap --format=csv,noheader
+                    OUTPUT_VARIABLE capabilities RESULT_VARIABLE status OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+    if(status EQUAL 0 AND capabilities MATCHES "^[0-9]")
+      string(REPLACE "\n" ";" capabilities "${capabilities}")
+      list(REMOVE_DUPLICATES capabilities)
+      set(architectures "")
+      foreach(capability IN LISTS capabilities)
+        string(REPLACE "." "" number "${capability}")
+        if(number STREQUAL "90")
+          set(number "90a")  # wgmma and TMA
+        endif()
+        list(APPEND architectures "${number}-real")
+      endforeach()
+    endif()
+  endif()
+  set(CMAKE_CUDA_ARCHITECTURES "${architectures}" CACHE STRING "GPU architectures to compile for" FORCE)
+endif()
+
+include(CheckLanguage)
+check_language(CUDA)
+if(NOT CMAKE_CUDA_COMPILER)
+  message(FATAL_ERROR "TESSERA_CUDA=on but nvcc was not found: install the CUDA toolkit or set CUDACXX")
+endif()
+enable_language(CUDA)
+# CMake before 3.25.2 does not know how nvcc spells C++20.
+if(NOT DEFINED CMAKE_CUDA20_STANDARD_COMPILE_OPTION AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 12.0)
+  set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
+  set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
+  list(APPEND CMAKE_CUDA_COMPILE_FEATURES cuda_std_20)
+endif()
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+find_package(CUDAToolkit REQUIRED)
+set(TESSERA_HAVE_CUDA ON)
+message(STATUS "CUDA back end: nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
