@@ -25,6 +25,10 @@ class Driver {
                          void* queue) = 0;  // 256-byte aligned; throws out_of_memory
   virtual void deallocate(void* data, size_t bytes, int index, void* queue) noexcept = 0;
 
+  /// Host memory that the device reads and writes as well, at the same address.
+  virtual void* allocate_pinned(size_t bytes, int index) = 0;
+  virtual void deallocate_pinned(void* data, int index) noexcept = 0;
+
   virtual void* create_queue(int index) = 0;
   virtual void destroy_queue(void* queue) noexcept = 0;
   virtual void synchronize(void* queue) = 0;

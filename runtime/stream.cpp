@@ -31,7 +31,10 @@ Stream::~Stream() {
   driver_->destroy_queue(queue_);
 }
 
-void Stream::synchronize() { driver_->synchronize(queue_); }
+void Stream::synchronize() {
+  driver_->synchronize(queue_);
+  for (const auto& check : checks_) check();
+}
 
 Event Stream::record() {
   Event e;

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <typeindex>
 #include <unordered_map>
+#include <vector>
 
 #include "tessera/runtime/device.hpp"
 #include "tessera/runtime/driver.hpp"
@@ -54,7 +56,11 @@ class Stream {
 
   Device device() const { return device_; }
   Driver& driver() const { return *driver_; }
+  /// Waits for all work queued so far; throws what went wrong in it.
   void synchronize();
+  /// Calls `check` at the end of every synchronize from now on: it throws what a kernel left word
+  /// of.
+  void at_synchronize(std::function<void()> check) { checks_.push_back(std::move(check)); }
   Event record();
   void wait(const Event& event);
   Scratch scratch(size_t bytes) { return Scratch(bytes, *this); }
@@ -73,6 +79,7 @@ class Stream {
   Device device_;
   Driver* driver_;
   void* queue_;
+  std::vector<std::function<void()>> checks_;
   std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;
 };
 

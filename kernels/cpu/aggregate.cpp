@@ -8,20 +8,6 @@ namespace {
 
 constexpr int64_t chunk = 64;
 
-void check_index(std::string_view operation, const View& index, DType dtype, int64_t rows,
-                 int64_t width) {
-  TS_CHECK(index.dtype == dtype && index.rank == 2 && index.shape[0] == rows &&
-               index.shape[1] == width && index.contiguous(),
-           operation, ": index must be contiguous ", dtype, " [", rows, ", ", width, "], got ",
-           index.dtype, " ", index.dims());
-}
-
-void check_width(std::string_view operation, const View& v, int64_t rows, int64_t width) {
-  const DenseRows dense = dense_rows(operation, "an operand", v);
-  TS_CHECK(v.rank == 2 && dense.n == rows && dense.width == width, operation, ": expected [", rows,
-           ", ", width, "], got ", v.dims());
-}
-
 /// write(position in y, entry) receives the entry that each element came from, -1 for none.
 template <bool maximum, class T, class Write>
 void extreme_rows(const CsrView& a, const View& x, const View& y, int64_t width, Write&& write) {
@@ -68,11 +54,7 @@ void extremes(std::string_view operation, bool maximum, const CsrView& a, const 
 }  // namespace
 
 void aggregate_extreme(Stream&, ExtremeOp op, const CsrView& a, View x, View y, View index) {
-  const int64_t width = dense_rows("aggregate_extreme", "x", x).width;
-  check_width("aggregate_extreme", x, a.cols, width);
-  check_width("aggregate_extreme", y, a.rows, width);
-  check_dtype("aggregate_extreme", "y", y, x.dtype);
-  check_index("aggregate_extreme", index, DType::i32, a.rows, width);
+  const int64_t width = check_aggregate_extreme(a, x, y, index);
   extremes("aggregate_extreme", op == ExtremeOp::maximum, a, x, y, width,
            [to = index.as<int32_t>()](int64_t at, int32_t entry) { to[at] = entry; });
 }
@@ -90,11 +72,7 @@ void segment_extreme(SegmentOp op, const CsrView& segments, View x, View y, View
 }
 
 void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y) {
-  const int64_t width = dense_rows("aggregate_gather", "x", x).width;
-  check_width("aggregate_gather", x, a.cols, width);
-  check_width("aggregate_gather", y, a.rows, width);
-  check_dtype("aggregate_gather", "y", y, x.dtype);
-  check_index("aggregate_gather", index, DType::i32, a.rows, width);
+  const int64_t width = check_aggregate_gather(a, x, index, y);
   for_float(x.dtype, "aggregate_gather", [&]<class T>() {
     parallel_for(a.rows, 1 + (1 << 14) / std::max<int64_t>(width, 1),
                  [&](int64_t first, int64_t last) {
@@ -114,15 +92,7 @@ void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y) {
 void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, View y, View index,
                        View x) {
   const CsrView& a = transposed;
-  const int64_t width = dense_rows("aggregate_scatter", "x", x).width;
-  check_width("aggregate_scatter", y, a.cols, width);
-  check_width("aggregate_scatter", x, a.rows, width);
-  check_dtype("aggregate_scatter", "y", y, x.dtype);
-  check_index("aggregate_scatter", index, DType::i32, a.cols, width);
-  TS_CHECK(
-      permutation.dtype == DType::i32 && permutation.numel() == a.nnz && permutation.contiguous(),
-      "aggregate_scatter: permutation must be contiguous i32 [", a.nnz, "], got ",
-      permutation.dtype, " ", permutation.dims());
+  const int64_t width = check_aggregate_scatter(a, permutation, y, index, x);
   for_float(x.dtype, "aggregate_scatter", [&]<class T>() {
     using C = compute_t<T>;
     for_balanced_rows(a, width, [&](int64_t first, int64_t last) {

@@ -96,26 +96,12 @@ void for_row_parts(const CsrView& a, int64_t heads, int64_t cost, Body&& body) {
   });
 }
 
-int64_t same_heads(std::string_view operation, const CsrView& a, std::string_view name0,
-                   const View& v0, std::string_view name1, const View& v1) {
-  const int64_t heads = entry_heads(operation, name0, v0, a.nnz);
-  TS_CHECK(entry_heads(operation, name1, v1, a.nnz) == heads, operation, ": ", name0, " ",
-           v0.dims(), " and ", name1, " ", v1.dims(), " differ in heads");
-  check_dtype(operation, name1, v1, v0.dtype);
-  return heads;
-}
-
 }  // namespace
 
 void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha) {
-  const DenseRows rows = dense_rows("sddmm", "x", x), columns = dense_rows("sddmm", "z", z);
-  const int64_t heads = entry_heads("sddmm", "scores", scores, a.nnz);
-  TS_CHECK(rows.n == a.rows && columns.n == a.cols && rows.heads == columns.heads &&
-               rows.width == columns.width && rows.heads == heads,
-           "sddmm: x ", x.dims(), " and z ", z.dims(), " do not give scores ", scores.dims(),
-           " on a pattern of ", a.rows, " x ", a.cols);
-  check_dtype("sddmm", "z", z, x.dtype);
-  check_dtype("sddmm", "scores", scores, x.dtype);
+  const SddmmOperands operands = check_sddmm(a, x, z, scores);
+  const DenseRows rows = operands.x, columns = operands.z;
+  const int64_t heads = operands.heads;
   for_float(x.dtype, "sddmm", [&]<class T>() {
     using C = compute_t<T>;
     // some 64 lines of z on their way, so that narrow rows hide latency as well
@@ -141,13 +127,7 @@ void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha)
 }
 
 void edge_add(Stream&, const CsrView& a, View x, View z, View scores) {
-  const int64_t heads = entry_heads("edge_add", "scores", scores, a.nnz);
-  TS_CHECK(entry_heads("edge_add", "x", x, a.rows) == heads &&
-               entry_heads("edge_add", "z", z, a.cols) == heads,
-           "edge_add: x ", x.dims(), ", z ", z.dims(), " and scores ", scores.dims(),
-           " differ in heads");
-  check_dtype("edge_add", "x", x, scores.dtype);
-  check_dtype("edge_add", "z", z, scores.dtype);
+  const int64_t heads = check_edge_add(a, x, z, scores);
   for_float(scores.dtype, "edge_add", [&]<class T>() {
     using C = compute_t<T>;
     for_balanced_rows(a, heads, [&](int64_t first, int64_t last) {

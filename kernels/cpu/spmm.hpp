@@ -1,11 +1,9 @@
 #pragma once
 
 #include <algorithm>
-#include <string_view>
 
 #include "tessera/kernels/cpu/parallel.hpp"
-#include "tessera/kernels/spmm.hpp"
-#include "tessera/runtime/error.hpp"
+#include "tessera/kernels/spmm_operands.hpp"
 
 /// What the files of the spmm family share. spmm.cpp holds the sums, edges.cpp what works on
 /// entries, aggregate.cpp the choice of extremes; the table is at the end of spmm.cpp.
@@ -21,35 +19,6 @@ void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, Vie
                        View x);
 /// The extremes of segments, whose rows may be permuted; index is i64 and names rows of x.
 void segment_extreme(SegmentOp, const CsrView& segments, View x, View y, View index);
-
-/// A dense operand [n, width] or [n, heads, width], checked: rows `stride` elements apart.
-struct DenseRows {
-  int64_t n, heads, width, stride;
-};
-inline DenseRows dense_rows(std::string_view operation, std::string_view name, const View& x) {
-  TS_CHECK(x.rank == 2 || x.rank == 3, operation, ": ", name, " must be [n, width] or ",
-           "[n, heads, width], got ", x.dims());
-  const DenseRows rows{x.shape[0], x.rank == 3 ? x.shape[1] : 1, x.shape[x.rank - 1], x.stride[0]};
-  const bool inner_contiguous = (rows.width <= 1 || x.stride[x.rank - 1] == 1) &&
-                                (x.rank == 2 || rows.heads <= 1 || x.stride[1] == rows.width);
-  TS_CHECK(inner_contiguous || x.numel() == 0, operation, ": the rows of ", name,
-           " must be contiguous; shape ", x.dims());
-  return rows;
-}
-
-/// Heads of an entry operand [nnz] or [nnz, heads], checked.
-inline int64_t entry_heads(std::string_view operation, std::string_view name, const View& x,
-                           int64_t nnz) {
-  TS_CHECK((x.rank == 1 || x.rank == 2) && x.shape[0] == nnz, operation, ": ", name, " must be [",
-           nnz, "] or [", nnz, ", heads], got ", x.dims());
-  TS_CHECK(x.contiguous(), operation, ": ", name, " must be contiguous");
-  return x.rank == 2 ? x.shape[1] : 1;
-}
-
-inline void check_dtype(std::string_view operation, std::string_view name, const View& x,
-                        DType wanted) {
-  TS_CHECK(x.dtype == wanted, operation, ": ", name, " is ", x.dtype, ", expected ", wanted);
-}
 
 /// Cuts rows into pieces of about equal cost, where a row costs 1 and each of its entries 1: the
 /// first row of piece `piece` of `pieces`. A piece is never cut inside a row.

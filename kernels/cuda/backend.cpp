@@ -4,6 +4,7 @@ namespace tessera::kernels::cuda {
 
 const Backend cuda_backend{
     .name = TESSERA_DEVICE_NAME,
+    .spmm = &spmm_kernels,
 };
 
 }  // namespace tessera::kernels::cuda

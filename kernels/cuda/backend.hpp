@@ -4,7 +4,9 @@
 
 namespace tessera::kernels::cuda {
 
-/// The table of this folder's families, each defined in the file of its name.
+/// The tables that the files of this folder define, one per family.
+extern const SpmmKernels spmm_kernels;
+
 extern const Backend cuda_backend;
 
 }  // namespace tessera::kernels::cuda

@@ -84,6 +84,14 @@ class CudaDriver final : public Driver {
     (void)cudaFreeAsync(data, native(queue));
   }
 
+  void* allocate_pinned(size_t bytes, int index) override {
+    const DeviceScope scope(index);
+    void* data = nullptr;
+    TS_CUDA(cudaHostAlloc(&data, bytes, cudaHostAllocMapped | cudaHostAllocPortable));
+    return data;
+  }
+  void deallocate_pinned(void* data, int) noexcept override { (void)cudaFreeHost(data); }
+
   void* create_queue(int index) override {
     const DeviceScope scope(index);
     keep_pool(index);

@@ -26,6 +26,8 @@ class SimtDriver final : public Driver {
     return data;
   }
   void deallocate(void* data, size_t, int, void*) noexcept override { std::free(data); }
+  void* allocate_pinned(size_t bytes, int) override { return allocate(bytes, 0, nullptr); }
+  void deallocate_pinned(void* data, int) noexcept override { std::free(data); }
 
   void* create_queue(int) override { return nullptr; }
   void destroy_queue(void*) noexcept override {}

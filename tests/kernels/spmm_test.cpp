@@ -49,12 +49,14 @@ class SpmmTest : public test::TargetTest {
   Tensor spread(const Tensor& x, int64_t gap) {
     Shape wide{x.size(0), x.numel() / std::max<int64_t>(x.size(0), 1) + gap};
     if (x.size(0) == 0) return x;
-    const Tensor rows = Tensor::empty(wide, x.dtype(), device()).narrow(1, 0, wide[1] - gap);
-    Shape strides = x.strides();
-    strides[0] = wide[1];
-    Tensor t = Tensor::over(rows.storage(), 0, x.shape(), strides, x.dtype());
-    t.copy_from(x);
-    return t;
+    const auto rows_of = [&](const Tensor& memory) {
+      Shape strides = x.strides();
+      strides[0] = wide[1];
+      return Tensor::over(memory.storage(), 0, x.shape(), strides, x.dtype());
+    };
+    const Tensor host = Tensor::empty(wide, x.dtype(), Device::cpu());
+    Tensor(rows_of(host)).copy_from(x);
+    return rows_of(on_device(host));
   }
 };
 
