@@ -5,8 +5,9 @@
 #include "tessera/runtime/view.hpp"
 
 /// Selection by index. Indices are i32 or i64, contiguous; one that is out of range throws an Error
-/// that names its position and value, before anything is written. Layouts: "rows" means rank 2 with
-/// a contiguous last dimension and a free row stride; everything else is contiguous. Outputs
+/// that names its position and value: on the CPU before anything is written, on a GPU at the
+/// stream's next synchronisation, with the elements it selects left out. Layouts: "rows" means rank
+/// 2 with a contiguous last dimension and a free row stride; everything else is contiguous. Outputs
 /// overlap no input. The bits do not depend on the thread count.
 namespace tessera::kernels {
 

@@ -4,14 +4,13 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/grouping.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/select.hpp"
+#include "tessera/kernels/indexing_operands.hpp"
 #include "tessera/kernels/spmm.hpp"
-#include "tessera/runtime/error.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -33,16 +32,6 @@ void check_indices(std::string_view operation, const I* index, int64_t count, in
   });
 }
 
-void check_index_vector(std::string_view operation, const View& index, int64_t count) {
-  TS_CHECK(index.rank == 1 && index.shape[0] == count && index.contiguous(), operation,
-           ": index must be contiguous [", count, "], got ", index.dims());
-}
-
-void check_rows(std::string_view operation, std::string_view name, const View& x) {
-  TS_CHECK(x.rank == 2 && (x.stride[1] == 1 || x.shape[1] <= 1 || x.numel() == 0), operation, ": ",
-           name, " must be [n, width] with contiguous rows, got ", x.dims());
-}
-
 /// Moves elements by size, so that one instance serves all dtypes of that size.
 template <class Body>
 void for_size(DType dtype, Body&& body) {
@@ -59,11 +48,7 @@ void for_size(DType dtype, Body&& body) {
 }
 
 void gather(Stream&, View x, View index, View y) {
-  check_rows("gather", "x", x);
-  check_rows("gather", "y", y);
-  check_index_vector("gather", index, y.shape[0]);
-  TS_CHECK(x.shape[1] == y.shape[1] && x.dtype == y.dtype, "gather: x ", x.dtype, " ", x.dims(),
-           " does not give y ", y.dtype, " ", y.dims());
+  check_gather(x, index, y);
   const int64_t width = x.shape[1], grain = 1 + (1 << 14) / std::max<int64_t>(width, 1);
   for_index(index.dtype, "gather", [&]<class I>() {
     const I* rows = index.as<I>();
@@ -85,14 +70,8 @@ void gather(Stream&, View x, View index, View y) {
 }
 
 void scatter_add(Stream& stream, View x, View index, View y) {
-  check_rows("scatter_add", "x", x);
-  check_rows("scatter_add", "y", y);
-  check_index_vector("scatter_add", index, x.shape[0]);
-  TS_CHECK(x.shape[1] == y.shape[1] && x.dtype == y.dtype, "scatter_add: x ", x.dtype, " ",
-           x.dims(), " cannot be added to rows of y ", y.dtype, " ", y.dims());
+  check_scatter_add(x, index, y);
   const int64_t count = x.shape[0], n = y.shape[0];
-  TS_CHECK(count < std::numeric_limits<int32_t>::max(), "scatter_add: ", count,
-           " rows are more than 32-bit indices can address");
   const Scratch start = stream.scratch(static_cast<size_t>(n + 1) * sizeof(int32_t));
   const Scratch order = stream.scratch(static_cast<size_t>(count) * sizeof(int32_t));
   for_index(index.dtype, "scatter_add", [&]<class I>() {
@@ -103,53 +82,29 @@ void scatter_add(Stream& stream, View x, View index, View y) {
                     {.beta = 1});
 }
 
-/// x, index and y of the functions along an axis as [outer, extent, inner].
-struct Along {
-  int64_t outer, chosen, full, inner;  // extent of the axis in index, and in the indexed operand
-
-  Along(std::string_view operation, const View& full_operand, int axis, const View& index,
-        const View& chosen_operand) {
-    TS_CHECK(axis >= 0 && axis < index.rank && full_operand.rank == index.rank, operation,
-             ": axis ", axis, " of ", full_operand.dims(), " by index ", index.dims());
-    Shape expected = index.dims();
-    expected[axis] = full_operand.shape[axis];
-    TS_CHECK(full_operand.dims() == expected && chosen_operand.dims() == index.dims(), operation,
-             ": operands ", full_operand.dims(), " and ", chosen_operand.dims(),
-             " do not go with index ", index.dims(), " along axis ", axis);
-    TS_CHECK(full_operand.dtype == chosen_operand.dtype, operation, ": dtypes ", full_operand.dtype,
-             " and ", chosen_operand.dtype, " differ");
-    TS_CHECK(full_operand.contiguous() && index.contiguous() && chosen_operand.contiguous(),
-             operation, ": operands must be contiguous");
-    outer = inner = 1;
-    for (int i = 0; i < axis; ++i) outer *= index.shape[i];
-    for (int i = axis + 1; i < index.rank; ++i) inner *= index.shape[i];
-    chosen = index.shape[axis];
-    full = full_operand.shape[axis];
-  }
-
-  /// body(chosen position, full position) for all index >= 0; each line along the axis belongs to
-  /// one thread and is walked in order.
-  template <class I, class Body>
-  void each(const I* index, Body&& body) const {
-    constexpr int64_t piece = 64;  // of the inner extent
-    const int64_t pieces = (inner + piece - 1) / piece;
-    const int64_t grain = 1 + (1 << 13) / std::max<int64_t>(chosen * std::min(inner, piece), 1);
-    parallel_for(outer * pieces, grain, [&](int64_t first, int64_t last) {
-      for (int64_t line = first; line < last; ++line) {
-        const int64_t o = line / pieces, begin = line % pieces * piece,
-                      end = std::min(begin + piece, inner);
-        for (int64_t k = 0; k < chosen; ++k)
-          for (int64_t i = begin; i < end; ++i) {
-            const int64_t from = (o * chosen + k) * inner + i;
-            if (index[from] >= 0) body(from, (o * full + index[from]) * inner + i);
-          }
-      }
-    });
-  }
-};
+/// body(chosen position, full position) for all index >= 0; each line along the axis belongs to one
+/// thread and is walked in order.
+template <class I, class Body>
+void for_each_along(const Along& along, const I* index, Body&& body) {
+  constexpr int64_t piece = 64;  // of the inner extent
+  const Along a = along;
+  const int64_t pieces = (a.inner + piece - 1) / piece;
+  const int64_t grain = 1 + (1 << 13) / std::max<int64_t>(a.chosen * std::min(a.inner, piece), 1);
+  parallel_for(a.outer * pieces, grain, [=, &body](int64_t first, int64_t last) {
+    for (int64_t line = first; line < last; ++line) {
+      const int64_t o = line / pieces, begin = line % pieces * piece,
+                    end = std::min(begin + piece, a.inner);
+      for (int64_t k = 0; k < a.chosen; ++k)
+        for (int64_t i = begin; i < end; ++i) {
+          const int64_t from = (o * a.chosen + k) * a.inner + i;
+          if (index[from] >= 0) body(from, (o * a.full + index[from]) * a.inner + i);
+        }
+    }
+  });
+}
 
 void take_along(Stream&, View x, int axis, View index, View y) {
-  const Along along("take_along", x, axis, index, y);
+  const Along along = check_along("take_along", x, axis, index, y);
   for_index(index.dtype, "take_along", [&]<class I>() {
     check_indices("take_along", index.as<I>(), index.numel(), -1, along.full);
     for_size(x.dtype, [&]<class S>() {
@@ -160,13 +115,13 @@ void take_along(Stream&, View x, int axis, View index, View y) {
         for (int64_t k = first; k < last; ++k)
           if (at[k] < 0) to[k] = S{0};
       });
-      along.each(at, [=](int64_t chosen, int64_t full) { to[chosen] = from[full]; });
+      for_each_along(along, at, [=](int64_t chosen, int64_t full) { to[chosen] = from[full]; });
     });
   });
 }
 
 void add_along(Stream& stream, View x, int axis, View index, View y) {
-  const Along along("add_along", y, axis, index, x);
+  const Along along = check_along("add_along", y, axis, index, x);
   for_index(index.dtype, "add_along", [&]<class I>() {
     check_indices("add_along", index.as<I>(), index.numel(), -1, along.full);
     for_float(x.dtype, "add_along", [&]<class T>() {
@@ -174,7 +129,8 @@ void add_along(Stream& stream, View x, int axis, View index, View y) {
       const T* from = x.as<T>();
       T* to = y.as<T>();
       if constexpr (std::is_same_v<T, C>) {
-        along.each(index.as<I>(), [=](int64_t chosen, int64_t full) { to[full] += from[chosen]; });
+        for_each_along(along, index.as<I>(),
+                       [=](int64_t chosen, int64_t full) { to[full] += from[chosen]; });
       } else {
         const int64_t n = y.numel();
         const Scratch scratch = stream.scratch(static_cast<size_t>(n) * sizeof(C));
@@ -182,8 +138,8 @@ void add_along(Stream& stream, View x, int axis, View index, View y) {
         parallel_for(n, 1 << 14, [&](int64_t first, int64_t last) {
           for (int64_t i = first; i < last; ++i) sums[i] = to[i];
         });
-        along.each(index.as<I>(),
-                   [=](int64_t chosen, int64_t full) { sums[full] += C(from[chosen]); });
+        for_each_along(along, index.as<I>(),
+                       [=](int64_t chosen, int64_t full) { sums[full] += C(from[chosen]); });
         parallel_for(n, 1 << 14, [&](int64_t first, int64_t last) {
           for (int64_t i = first; i < last; ++i) to[i] = T(sums[i]);
         });
@@ -193,21 +149,20 @@ void add_along(Stream& stream, View x, int axis, View index, View y) {
 }
 
 void put_along(Stream&, View x, int axis, View index, View y) {
-  const Along along("put_along", y, axis, index, x);
+  const Along along = check_along("put_along", y, axis, index, x);
   for_index(index.dtype, "put_along", [&]<class I>() {
     check_indices("put_along", index.as<I>(), index.numel(), 0, along.full);
     for_size(x.dtype, [&]<class S>() {
-      along.each(index.as<I>(), [to = y.as<S>(), from = x.as<S>()](int64_t chosen, int64_t full) {
-        to[full] = from[chosen];
-      });
+      for_each_along(along, index.as<I>(),
+                     [to = y.as<S>(), from = x.as<S>()](int64_t chosen, int64_t full) {
+                       to[full] = from[chosen];
+                     });
     });
   });
 }
 
 void one_hot(Stream&, View index, View y) {
-  TS_CHECK(y.rank == index.rank + 1 && y.contiguous() && index.contiguous() &&
-               std::equal(index.shape, index.shape + index.rank, y.shape),
-           "one_hot: index ", index.dims(), " does not give y ", y.dims());
+  check_one_hot(index, y);
   const int64_t count = index.numel(), classes = y.shape[index.rank];
   for_index(index.dtype, "one_hot", [&]<class I>() {
     const I* at = index.as<I>();
@@ -225,16 +180,8 @@ void one_hot(Stream&, View index, View y) {
 }
 
 void top_k(Stream& stream, View x, bool largest, View values, View index) {
-  TS_CHECK(x.rank >= 1 && values.rank == x.rank && values.dims() == index.dims() &&
-               std::equal(x.shape, x.shape + x.rank - 1, values.shape),
-           "top_k: x ", x.dims(), " does not give values ", values.dims(), " and index ",
-           index.dims());
+  check_top_k(x, values, index);
   const int64_t n = x.shape[x.rank - 1], k = values.shape[x.rank - 1];
-  TS_CHECK(k <= n, "top_k: ", k, " of ", n, " elements");
-  TS_CHECK(x.dtype == values.dtype && index.dtype == DType::i64, "top_k: values are ", values.dtype,
-           " and index ", index.dtype, ", expected ", x.dtype, " and i64");
-  TS_CHECK(x.contiguous() && values.contiguous() && index.contiguous(),
-           "top_k: operands must be contiguous");
   if (k == 0) return;
   const int64_t rows = x.numel() / n;
   const int64_t pieces = std::min<int64_t>(max_threads(), 1 + rows * n / (1 << 14));
@@ -257,11 +204,7 @@ void top_k(Stream& stream, View x, bool largest, View values, View index) {
 }
 
 void nonzero(Stream& stream, View mask, View index, View count) {
-  TS_CHECK(mask.dtype == DType::bool_ && mask.rank == 1 && mask.contiguous(),
-           "nonzero: mask must be contiguous bool [n], got ", mask.dtype, " ", mask.dims());
-  TS_CHECK(index.dtype == DType::i64 && index.dims() == mask.dims() && index.contiguous() &&
-               count.dtype == DType::i64 && count.numel() == 1,
-           "nonzero: index must be i64 ", mask.dims(), " and count one i64");
+  check_nonzero(mask, index, count);
   constexpr int64_t size = 1 << 14;
   const int64_t n = mask.shape[0], blocks = (n + size - 1) / size;
   const bool* set = mask.as<bool>();

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "tessera/kernels/cpu/order_key.hpp"
+#include "tessera/kernels/order_key.hpp"
 
 namespace tessera::kernels::cpu {
 

@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "tessera/kernels/cpu/backend.hpp"
-#include "tessera/kernels/cpu/order_key.hpp"
+#include "tessera/kernels/order_key.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/sort.hpp"
 #include "tessera/runtime/error.hpp"

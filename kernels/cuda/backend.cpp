@@ -4,6 +4,7 @@ namespace tessera::kernels::cuda {
 
 const Backend cuda_backend{
     .name = TESSERA_DEVICE_NAME,
+    .indexing = &indexing_kernels,
     .spmm = &spmm_kernels,
 };
 

@@ -6,8 +6,9 @@
 #include <type_traits>
 
 #include "tessera/runtime/dtype.hpp"
+#include "tessera/runtime/host_device.hpp"
 
-namespace tessera::kernels::cpu {
+namespace tessera::kernels {
 
 namespace detail {
 template <int bytes>
@@ -36,7 +37,7 @@ using order_key_t = typename detail::unsigned_of_size<sizeof(T)>::type;
 /// An unsigned number that orders as the values do: -0 and 0 are equal, and every NaN is the same,
 /// largest key. Its complement orders the other way round.
 template <class T>
-inline order_key_t<T> order_key(T x) {
+TS_HD inline order_key_t<T> order_key(T x) {
   using Key = order_key_t<T>;
   constexpr Key sign = Key{1} << (8 * sizeof(T) - 1);
   if constexpr (std::is_unsigned_v<T>) {
@@ -57,4 +58,4 @@ inline order_key_t<T> order_key(T x) {
   }
 }
 
-}  // namespace tessera::kernels::cpu
+}  // namespace tessera::kernels
