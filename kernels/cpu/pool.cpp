@@ -1,62 +1,17 @@
-#include "tessera/kernels/pool.hpp"
-
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <vector>
 
-#include "tessera/kernels/conv.hpp"
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/simd.hpp"
-#include "tessera/runtime/error.hpp"
+#include "tessera/kernels/pool_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
 
 // Elements that pay for waking a thread.
 constexpr int64_t thread_work = 20'000;
-
-// --- arguments ---
-
-struct Extents {
-  int64_t planes, height, width, out_height, out_width;
-  int64_t in_size() const { return height * width; }
-  int64_t out_size() const { return out_height * out_width; }
-};
-
-Extents check_images(const char* name, const View& x, const View& y) {
-  TS_CHECK(x.rank == 4 && y.rank == 4 && x.shape[0] == y.shape[0] && x.shape[1] == y.shape[1], name,
-           ": images ", x.dims(), " and ", y.dims(),
-           " must agree in the first two of four dimensions");
-  TS_CHECK(is_float(x.dtype) && x.dtype == y.dtype, name, ": one floating dtype expected, got ",
-           x.dtype, " and ", y.dtype);
-  TS_CHECK(x.contiguous() && y.contiguous(), name, ": contiguous images expected");
-  TS_CHECK(y.numel() == 0 || x.numel() > 0, name, ": images ", x.dims(), " have no pixels to make ",
-           y.dims(), " of");
-  return {x.shape[0] * x.shape[1], x.shape[2], x.shape[3], y.shape[2], y.shape[3]};
-}
-
-void check_index(const char* name, const View& y, const View& index) {
-  TS_CHECK(index.dtype == DType::i64 && index.dims() == y.dims() && index.contiguous(), name,
-           ": contiguous i64 indices of shape ", y.dims(), " expected, got ", index.dtype, " ",
-           index.dims());
-}
-
-void check_windows(const char* name, const Extents& e, const PoolParams& p) {
-  const int64_t in[] = {e.height, e.width}, out[] = {e.out_height, e.out_width};
-  for (int i = 0; i < 2; ++i) {
-    TS_CHECK(p.window[i] > 0 && p.stride[i] > 0 && p.dilation[i] > 0, name, ": window ",
-             p.window[i], ", stride ", p.stride[i], ", dilation ", p.dilation[i], " along axis ",
-             i + 2);
-    TS_CHECK(p.padding[i] >= 0 && 2 * p.padding[i] <= p.window[i], name, ": padding ", p.padding[i],
-             " along axis ", i + 2, " must be at most half the window ", p.window[i]);
-    const int64_t whole = conv_extent(in[i], p.window[i], p.stride[i], p.padding[i], p.dilation[i]);
-    const bool one_more = out[i] == whole + 1 && (out[i] - 1) * p.stride[i] - p.padding[i] < in[i];
-    TS_CHECK(out[i] == whole || one_more, name, ": extent ", in[i], " gives ", whole,
-             " windows along axis ", i + 2, ", got ", out[i]);
-  }
-}
 
 template <class Body>
 void for_planes(int64_t planes, int64_t plane_work, Body&& body) {
@@ -79,7 +34,7 @@ struct Inside {
 };
 
 template <class E>
-void max_pool_plane(const E* x, E* y, int64_t* index, const Extents& e, const PoolParams& p) {
+void max_pool_plane(const E* x, E* y, int64_t* index, const PoolExtents& e, const PoolParams& p) {
   using T = compute_t<E>;
   for (int64_t i = 0; i < e.out_height; ++i, y += e.out_width, index += e.out_width) {
     std::fill_n(y, e.out_width, static_cast<E>(-std::numeric_limits<T>::infinity()));
@@ -104,21 +59,7 @@ void max_pool_plane(const E* x, E* y, int64_t* index, const Extents& e, const Po
 }
 
 void max_pool(Stream&, View x, View y, View index, const PoolParams& p) {
-  const Extents e = check_images("max_pool", x, y);
-  check_index("max_pool", y, index);
-  check_windows("max_pool", e, p);
-  for (int axis = 0; axis < 2; ++axis) {  // dilated windows can miss a small image
-    const int64_t in = axis ? e.width : e.height, out = axis ? e.out_width : e.out_height;
-    for (int64_t i = 0; i < out; ++i) {
-      bool hit = false;
-      for (int64_t r = 0; r < p.window[axis]; ++r) {
-        const int64_t at = i * p.stride[axis] - p.padding[axis] + r * p.dilation[axis];
-        hit = hit || (at >= 0 && at < in);
-      }
-      TS_CHECK(hit, "max_pool: window ", i, " along axis ", axis + 2, " holds no pixel of ",
-               x.dims());
-    }
-  }
+  const PoolExtents e = check_max_pool(x, y, index, p);
   for_float(x.dtype, "max_pool", [&]<class E>() {
     for_planes(e.planes, e.out_size() * p.window[0] * p.window[1], [&](int64_t n) {
       max_pool_plane(x.as<const E>() + n * e.in_size(), y.as<E>() + n * e.out_size(),
@@ -127,14 +68,14 @@ void max_pool(Stream&, View x, View y, View index, const PoolParams& p) {
   });
 }
 
-void check_position(const char* name, int64_t at, const Extents& e, int64_t plane, int64_t i) {
+void check_position(const char* name, int64_t at, const PoolExtents& e, int64_t plane, int64_t i) {
   TS_CHECK(at >= 0 && at < e.in_size(), name, ": index ", at, " at element ", i, " of plane ",
            plane, " lies outside of ", e.height, " x ", e.width, " pixels");
 }
 
 void pool_gather(Stream&, View x, View index, View y) {
-  const Extents e = check_images("pool_gather", x, y);
-  check_index("pool_gather", y, index);
+  const PoolExtents e = check_images("pool_gather", x, y);
+  check_pool_index("pool_gather", y, index);
   for_float(x.dtype, "pool_gather", [&]<class E>() {
     for_planes(e.planes, e.out_size(), [&](int64_t n) {
       const E* from = x.as<const E>() + n * e.in_size();
@@ -151,7 +92,7 @@ void pool_gather(Stream&, View x, View index, View y) {
 // Calls body(plane, sums, row) with zeroed sums in the compute type, and stores them as the plane
 // of x. `row` is room for one row.
 template <class E, class Body>
-void accumulate_planes(Stream& s, const Extents& e, E* x, Body&& body) {
+void accumulate_planes(Stream& s, const PoolExtents& e, E* x, Body&& body) {
   using T = compute_t<E>;
   constexpr bool in_place = std::is_same_v<E, T>;
   const int64_t per_block = thread_work / std::max<int64_t>(e.in_size() + e.out_size(), 1) + 1;
@@ -172,8 +113,8 @@ void accumulate_planes(Stream& s, const Extents& e, E* x, Body&& body) {
 }
 
 void pool_scatter(Stream& s, View y, View index, View x) {
-  const Extents e = check_images("pool_scatter", x, y);
-  check_index("pool_scatter", y, index);
+  const PoolExtents e = check_images("pool_scatter", x, y);
+  check_pool_index("pool_scatter", y, index);
   for_float(x.dtype, "pool_scatter", [&]<class E>() {
     accumulate_planes(s, e, x.as<E>(), [&](int64_t n, compute_t<E>* sums, compute_t<E>*) {
       const E* from = y.as<const E>() + n * e.out_size();
@@ -188,7 +129,7 @@ void pool_scatter(Stream& s, View y, View index, View x) {
 
 // --- linear maps of rows times columns ---
 
-// One axis: output i = (sum of weight * input over its taps) / divisor[i].
+// The taps of a PoolAxis, worked out once for all planes.
 struct AxisMap {
   struct Tap {
     int64_t input;
@@ -198,10 +139,12 @@ struct AxisMap {
   std::vector<int64_t> begin{0};  // of the taps of output i, and the end of the last
   std::vector<double> divisor;
 
-  void add(int64_t input, double weight) { taps.push_back({input, weight}); }
-  void finish_output(double divided_by = 1) {
-    begin.push_back(static_cast<int64_t>(taps.size()));
-    divisor.push_back(divided_by);
+  explicit AxisMap(const PoolAxis& axis) {
+    for (int64_t i = 0; i < axis.out; ++i) {
+      axis.taps(i, [&](int64_t input, double weight) { taps.push_back({input, weight}); });
+      begin.push_back(static_cast<int64_t>(taps.size()));
+      divisor.push_back(axis.divisor(i));
+    }
   }
   const Tap* first(int64_t output) const {
     return taps.data() + begin[static_cast<size_t>(output)];
@@ -210,65 +153,6 @@ struct AxisMap {
     return taps.data() + begin[static_cast<size_t>(output) + 1];
   }
 };
-
-AxisMap windows_map(int64_t in, int64_t out, int axis, const PoolParams& p) {
-  AxisMap map;
-  for (int64_t i = 0; i < out; ++i) {
-    const int64_t start = i * p.stride[axis] - p.padding[axis], end = start + p.window[axis];
-    const int64_t inside_begin = std::max<int64_t>(start, 0), inside_end = std::min(end, in);
-    for (int64_t j = inside_begin; j < inside_end; ++j) map.add(j, 1);
-    // A last window that only starts inside counts its part within the padded image.
-    const int64_t counted =
-        p.count_padding ? std::min(end, in + p.padding[axis]) - start : inside_end - inside_begin;
-    map.finish_output(static_cast<double>(std::max<int64_t>(counted, 1)));
-  }
-  return map;
-}
-
-AxisMap parts_map(int64_t in, int64_t out) {
-  AxisMap map;
-  for (int64_t i = 0; i < out; ++i) {
-    const int64_t start = i * in / out, end = ((i + 1) * in + out - 1) / out;
-    for (int64_t j = start; j < end; ++j) map.add(j, 1);
-    map.finish_output(static_cast<double>(end - start));
-  }
-  return map;
-}
-
-AxisMap resample_map(int64_t in, int64_t out, const ResampleParams& p) {
-  AxisMap map;
-  const auto clamped = [&](int64_t j) { return std::clamp<int64_t>(j, 0, in - 1); };
-  for (int64_t i = 0; i < out; ++i) {
-    if (p.mode == ResampleMode::nearest) {
-      map.add(i * in / out, 1);
-      map.finish_output();
-      continue;
-    }
-    double at =
-        p.align_corners
-            ? (out > 1 ? static_cast<double>(i * (in - 1)) / static_cast<double>(out - 1) : 0)
-            : (static_cast<double>(i) + 0.5) * static_cast<double>(in) / static_cast<double>(out) -
-                  0.5;
-    if (p.mode == ResampleMode::bilinear) at = std::max(at, 0.0);
-    const auto j = static_cast<int64_t>(std::floor(at));
-    const double t = at - static_cast<double>(j);
-    if (p.mode == ResampleMode::bilinear) {
-      map.add(clamped(j), 1 - t);
-      map.add(clamped(j + 1), t);
-    } else {
-      // Keys' kernel: a cubic in the distance d, one for d <= 1 and one for 1 < d < 2.
-      constexpr double a = -0.75;
-      const auto near = [&](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
-      const auto far = [&](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
-      map.add(clamped(j - 1), far(t + 1));
-      map.add(clamped(j), near(t));
-      map.add(clamped(j + 1), near(1 - t));
-      map.add(clamped(j + 2), far(2 - t));
-    }
-    map.finish_output();
-  }
-  return map;
-}
 
 // y += weight * x
 template <class E, class T>
@@ -282,7 +166,7 @@ void add_scaled(const E* x, double weight, int64_t n, T* y) {
 
 // y = rows x columns', plane by plane.
 template <class E>
-void apply(Stream& s, const Extents& e, const AxisMap& rows, const AxisMap& columns, const E* x,
+void apply(Stream& s, const PoolExtents& e, const AxisMap& rows, const AxisMap& columns, const E* x,
            E* y) {
   using T = compute_t<E>;
   const int64_t per_block = thread_work / std::max<int64_t>(e.in_size() + e.out_size(), 1) + 1;
@@ -309,7 +193,7 @@ void apply(Stream& s, const Extents& e, const AxisMap& rows, const AxisMap& colu
 
 // x = rows' y columns, plane by plane.
 template <class E>
-void apply_transpose(Stream& s, const Extents& e, const AxisMap& rows, const AxisMap& columns,
+void apply_transpose(Stream& s, const PoolExtents& e, const AxisMap& rows, const AxisMap& columns,
                      const E* y, E* x) {
   using T = compute_t<E>;
   accumulate_planes(s, e, x, [&](int64_t n, T* sums, T* mixed) {
@@ -329,8 +213,9 @@ void apply_transpose(Stream& s, const Extents& e, const AxisMap& rows, const Axi
   });
 }
 
-void map_images(const char* name, Stream& s, View x, View y, const Extents& e, const AxisMap& rows,
-                const AxisMap& columns, bool transpose) {
+void map_images(const char* name, Stream& s, View x, View y, const PoolExtents& e,
+                const PoolAxis& row_axis, const PoolAxis& column_axis, bool transpose) {
+  const AxisMap rows(row_axis), columns(column_axis);
   for_float(x.dtype, name, [&]<class E>() {
     if (transpose)
       apply_transpose(s, e, rows, columns, y.as<const E>(), x.as<E>());
@@ -341,11 +226,11 @@ void map_images(const char* name, Stream& s, View x, View y, const Extents& e, c
 
 void pool_average(const char* name, Stream& s, View x, View y, const PoolParams& p,
                   bool transpose) {
-  const Extents e = check_images(name, x, y);
+  const PoolExtents e = check_images(name, x, y);
   TS_CHECK(p.dilation[0] == 1 && p.dilation[1] == 1, name, ": averages take no dilation");
   check_windows(name, e, p);
-  map_images(name, s, x, y, e, windows_map(e.height, e.out_height, 0, p),
-             windows_map(e.width, e.out_width, 1, p), transpose);
+  map_images(name, s, x, y, e, PoolAxis::windows(e.height, e.out_height, 0, p),
+             PoolAxis::windows(e.width, e.out_width, 1, p), transpose);
 }
 void average_pool(Stream& s, View x, View y, const PoolParams& p) {
   pool_average("average_pool", s, x, y, p, false);
@@ -355,9 +240,9 @@ void average_pool_transpose(Stream& s, View y, View x, const PoolParams& p) {
 }
 
 void adaptive_average(const char* name, Stream& s, View x, View y, bool transpose) {
-  const Extents e = check_images(name, x, y);
-  map_images(name, s, x, y, e, parts_map(e.height, e.out_height), parts_map(e.width, e.out_width),
-             transpose);
+  const PoolExtents e = check_images(name, x, y);
+  map_images(name, s, x, y, e, PoolAxis::parts(e.height, e.out_height),
+             PoolAxis::parts(e.width, e.out_width), transpose);
 }
 void adaptive_average_pool(Stream& s, View x, View y) {
   adaptive_average("adaptive_average_pool", s, x, y, false);
@@ -368,9 +253,9 @@ void adaptive_average_pool_transpose(Stream& s, View y, View x) {
 
 void resample_images(const char* name, Stream& s, View x, View y, const ResampleParams& p,
                      bool transpose) {
-  const Extents e = check_images(name, x, y);
-  map_images(name, s, x, y, e, resample_map(e.height, e.out_height, p),
-             resample_map(e.width, e.out_width, p), transpose);
+  const PoolExtents e = check_images(name, x, y);
+  map_images(name, s, x, y, e, PoolAxis::resample(e.height, e.out_height, p),
+             PoolAxis::resample(e.width, e.out_width, p), transpose);
 }
 void resample(Stream& s, View x, View y, const ResampleParams& p) {
   resample_images("resample", s, x, y, p, false);

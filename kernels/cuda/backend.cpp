@@ -6,6 +6,7 @@ const Backend cuda_backend{
     .name = TESSERA_DEVICE_NAME,
     .indexing = &indexing_kernels,
     .spmm = &spmm_kernels,
+    .pool = &pool_kernels,
 };
 
 }  // namespace tessera::kernels::cuda

@@ -6,6 +6,7 @@ namespace tessera::kernels::cuda {
 
 /// The tables that the files of this folder define, one per family.
 extern const IndexingKernels indexing_kernels;
+extern const PoolKernels pool_kernels;
 extern const SpmmKernels spmm_kernels;
 
 extern const Backend cuda_backend;
