@@ -112,7 +112,11 @@ const Module* load_module(const std::string& name, std::string& reason) {
 }
 
 const Module* device_module(Device::Type type, std::string& reason) {
-  if (type == Device::Type::simt) return load_module("tessera_simt", reason);
+  if (type == Device::Type::simt) {
+    const char* wanted = std::getenv("TESSERA_SIMT");
+    const bool checked = wanted && std::string_view(wanted) == "checked";
+    return load_module(checked ? "tessera_simt_checked" : "tessera_simt", reason);
+  }
   if (type != Device::Type::cuda) return nullptr;
   static void* libcuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
   if (!libcuda) {

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tessera/runtime/error.hpp"
+#include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
 namespace {
@@ -11,6 +12,15 @@ namespace {
 template <class Body>
 void for_lanes(uint32_t mask, Body&& body) {
   for (; mask; mask &= mask - 1) body(static_cast<uint32_t>(std::countr_zero(mask)));
+}
+
+/// The slots are the threads.
+void finish_sync(void** slots, uint32_t mask) {
+  if (!tracing().meet) return;
+  Thread* threads[warp_size];
+  uint32_t count = 0;
+  for_lanes(mask, [&](uint32_t lane) { threads[count++] = static_cast<Thread*>(slots[lane]); });
+  tracing().meet(threads, count);
 }
 
 struct ShuffleSlot {
@@ -133,8 +143,7 @@ void arrive_barrier(uint32_t id, uint32_t threads) {
                                               __builtin_return_address(0));
 }
 void sync_warp(uint32_t mask) {
-  collective(
-      mask, "sync_warp", nullptr, [](void**, uint32_t) {}, __builtin_return_address(0));
+  collective(mask, "sync_warp", &current(), &finish_sync, __builtin_return_address(0));
 }
 void sync_cluster(bool arrive, bool wait) {
   current().block->interpreter->cluster_barrier(arrive, wait, __builtin_return_address(0));

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "tessera/runtime/error.hpp"
+#include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
 namespace {
@@ -23,11 +24,15 @@ class SimtDriver final : public Driver {
     if (!data)
       throw Error(ErrorKind::out_of_memory, concat("simt: cannot allocate ", bytes, " bytes"));
     std::memset(data, 0xff, rounded);  // NaN: what nobody writes is seen
+    add_device_memory(data, bytes);
     return data;
   }
-  void deallocate(void* data, size_t, int, void*) noexcept override { std::free(data); }
+  void deallocate(void* data, size_t, int, void*) noexcept override { deallocate_pinned(data, 0); }
   void* allocate_pinned(size_t bytes, int) override { return allocate(bytes, 0, nullptr); }
-  void deallocate_pinned(void* data, int) noexcept override { std::free(data); }
+  void deallocate_pinned(void* data, int) noexcept override {
+    remove_device_memory(data);
+    std::free(data);
+  }
 
   void* create_queue(int) override { return nullptr; }
   void destroy_queue(void*) noexcept override {}

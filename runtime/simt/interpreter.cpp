@@ -7,13 +7,13 @@
 #include <utility>
 
 #include "tessera/runtime/error.hpp"
+#include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
 namespace {
 
 __attribute__((tls_model("initial-exec"))) thread_local Thread* running_thread = nullptr;
 
-constexpr size_t static_capacity = 48 * 1024;
 constexpr size_t strands_per_pool = 256;
 
 void push_back(WaitList& list, Thread& thread) {
@@ -70,6 +70,10 @@ class Shuffler {
 
 std::string text(Dim3 d) { return concat("(", d.x, ", ", d.y, ", ", d.z, ")"); }
 
+const void* knowledge_of(const Barrier& barrier) {
+  return reinterpret_cast<const char*>(&barrier) + barrier.phase % 2;
+}
+
 const char* text(Wait wait) {
   switch (wait) {
     case Wait::barrier:
@@ -109,7 +113,9 @@ void fault(const std::string& what, const void* site) {
   std::string message = concat("simt: ", what);
   if (in_kernel()) message += concat(" in ", describe(*running_thread));
   if (const std::string line = source_line(site); !line.empty()) message += concat(", at ", line);
-  throw Error(ErrorKind::device, message);
+  const Error error(ErrorKind::device, message);
+  if (in_kernel()) running_thread->block->interpreter->abandon(std::make_exception_ptr(error));
+  throw error;
 }
 
 // ---------------------------------------------------------------- running
@@ -147,6 +153,12 @@ void Interpreter::strand_main(void* argument) {
   }
 }
 
+void Interpreter::abandon(std::exception_ptr failure) {
+  failure_ = std::move(failure);
+  switch_context(running_thread->strand->fiber.context, main_);
+  __builtin_unreachable();
+}
+
 Strand* Interpreter::idle_strand() {
   if (idle_.empty()) {
     if (used_strands_ == strands_.size()) {
@@ -178,7 +190,7 @@ void Interpreter::switch_to(Context& from, Thread* thread) {
 
 void Interpreter::suspend(Thread& thread) {
   Thread* const next = pop_front(ready_);
-  if (!next) throw Error(ErrorKind::device, deadlock());
+  if (!next) abandon(std::make_exception_ptr(Error(ErrorKind::device, deadlock())));
   if (next != &thread)
     switch_to(thread.strand->fiber.context, next);
   else
@@ -192,7 +204,7 @@ void Interpreter::prepare(const Launch& launch, uint64_t first, uint32_t count) 
   const auto threads = static_cast<uint32_t>(launch.block.count());
   const uint32_t warps = (threads + warp_size - 1) / warp_size;
   const size_t dynamic = (launch.shared_bytes + 1023) / 1024 * 1024;
-  const size_t needed = count * (dynamic + static_capacity);
+  const size_t needed = count * (dynamic + static_shared_bytes);
   if (needed > shared_capacity_) {
     std::free(shared_);
     shared_ = static_cast<std::byte*>(std::aligned_alloc(1024, needed));
@@ -224,8 +236,8 @@ void Interpreter::prepare(const Launch& launch, uint64_t first, uint32_t count) 
     block.live = threads;
     for (Barrier& barrier : block.barriers) barrier = {};
     block.cluster_barrier = {};
-    block.shared = shared_ + b * (dynamic + static_capacity);
-    block.shared_bytes = dynamic + static_capacity;
+    block.shared = shared_ + b * (dynamic + static_shared_bytes);
+    block.shared_bytes = dynamic + static_shared_bytes;
     block.static_used = 0;
     block.statics.clear();
     std::memset(block.shared, 0xff, launch.shared_bytes);
@@ -267,8 +279,17 @@ void Interpreter::run(const Launch& launch, uint64_t first, uint32_t count,
   schedule_ = schedule;
   prepare(launch, first, count);
   failure_ = nullptr;
-  if (Thread* thread = pop_front(ready_)) switch_to(main_, thread);
-  running_thread = nullptr;
+  if (tracing().begin_group) {
+    std::vector<Block*> group;
+    for (uint32_t b = 0; b < count; ++b) group.push_back(blocks_[b].get());
+    tracing().begin_group(group.data(), count);
+    switch_to(main_, pop_front(ready_));
+    running_thread = nullptr;
+    tracing().end_group();
+  } else {
+    switch_to(main_, pop_front(ready_));
+    running_thread = nullptr;
+  }
   if (failure_) {
     // What the other fibers were doing is given up; their stacks start anew.
     idle_.clear();
@@ -336,10 +357,18 @@ void Interpreter::arrive(Barrier& barrier, uint64_t expected, bool waits, Wait w
     if (here != there)
       fault(concat("threads of a block meet at different barriers: others wait at ", there), site);
   }
+  // What threads know passes through an object per phase; two in turn do, since a phase is over for
+  // all before the next but one begins.
+  const void* const object = knowledge_of(barrier);
+  if (tracing().release) {
+    if (barrier.arrived == 0) tracing().forget(object);
+    tracing().release(object);
+  }
   if (++barrier.arrived == expected)
     release(barrier);
   else if (waits)
     wait_in(barrier.waiting, what, name, site);
+  if (waits && tracing().acquire) tracing().acquire(object);
 }
 
 void Interpreter::block_barrier(uint32_t id, uint32_t count, bool waits, const char* name,
@@ -369,8 +398,11 @@ void Interpreter::cluster_barrier(bool arrives, bool waits, const void* site) {
     thread.cluster_phase = barrier.phase;
     arrive(barrier, all, false, Wait::cluster_barrier, "cluster_arrive", site);
   }
-  if (waits && barrier.phase == thread.cluster_phase)
+  if (!waits) return;
+  if (barrier.phase == thread.cluster_phase)
     wait_in(barrier.waiting, Wait::cluster_barrier, "cluster_wait", site);
+  if (tracing().acquire)
+    tracing().acquire(reinterpret_cast<const char*>(&barrier) + thread.cluster_phase % 2);
 }
 
 void Interpreter::grid_barrier(const void* site) {
@@ -433,10 +465,10 @@ std::byte* static_shared(const void* key, size_t bytes, size_t alignment) {
   Block& block = *running_thread->block;
   for (const Block::Static& s : block.statics)
     if (s.key == key) return block.shared + s.offset;
-  const size_t base = block.shared_bytes - static_capacity;
+  const size_t base = block.shared_bytes - static_shared_bytes;
   const size_t offset = (block.static_used + alignment - 1) / alignment * alignment;
-  if (offset + bytes > static_capacity)
-    fault(concat("static shared memory of more than ", static_capacity, " bytes"), nullptr);
+  if (offset + bytes > static_shared_bytes)
+    fault(concat("static shared memory of more than ", static_shared_bytes, " bytes"), nullptr);
   block.static_used = offset + bytes;
   block.statics.push_back({key, base + offset});
   std::memset(block.shared + base + offset, 0xff, bytes);

@@ -27,6 +27,7 @@ inline constexpr uint32_t warp_size = 32;
 inline constexpr uint32_t named_barriers = 16;
 inline constexpr uint32_t max_block_threads = 1024;
 inline constexpr size_t max_shared_bytes = 227 * 1024;  // of one block, sm_90
+inline constexpr size_t static_shared_bytes = 48 * 1024;
 
 /// What a kernel is launched with. `body(argument)` is one thread's run of the kernel.
 struct Launch {
@@ -146,6 +147,8 @@ class Interpreter {
   void block_barrier(uint32_t id, uint32_t count, bool waits, const char* name, const void* site);
   void cluster_barrier(bool arrive, bool waits, const void* site);
   void grid_barrier(const void* site);
+  /// Gives the launch up: what the threads were doing is left as it is.
+  [[noreturn]] void abandon(std::exception_ptr failure);
 
   const Schedule& schedule() const { return schedule_; }
   std::vector<std::unique_ptr<Block>>& blocks() { return blocks_; }

@@ -13,6 +13,7 @@
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/simt/interpreter.hpp"
+#include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
 namespace {
@@ -163,7 +164,11 @@ void set_schedule(const Schedule& s) {
 void launch(const Launch& l) {
   check(l);
   Grid grid(l, schedule());
-  if (grid.groups == 1) {
+  if (tracing().begin_launch) {
+    tracing().begin_launch(l);
+    grid.work();
+    tracing().end_launch();
+  } else if (grid.groups == 1) {
     grid.work();
   } else {
     static Workers workers;

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "tessera/runtime/simt/interpreter.hpp"
+
+/// What is seen of every load and store where kernels are compiled with -fsanitize=thread and
+/// linked with trace.cpp in place of that sanitizer's library: accesses outside of memory,
+/// misaligned ones, races, and how accesses of a warp fall on memory. In other builds nothing here
+/// costs anything.
+///
+/// Races follow from vector clocks. A barrier orders all threads that meet there, sync_warp the
+/// lanes of its mask, an atomic operation everybody who was at the same address before; shuffles
+/// and votes order nothing. Threads of different blocks are ordered by atomics only.
+namespace tessera::simt {
+
+/// Accesses of one kernel since the last take_counters(), summed over its launches.
+struct KernelCounters {
+  std::string kernel;
+  uint64_t launches = 0;
+  uint64_t global_requests = 0;  // whole-warp loads and stores
+  uint64_t global_sectors = 0;   // of 32 bytes that they touch
+  uint64_t ideal_sectors = 0;    // that their bytes would need side by side
+  uint64_t global_bytes = 0;     // asked for, counting lanes that share
+  uint64_t shared_requests = 0;
+  uint64_t shared_wavefronts = 0;  // passes over the 32 banks
+  uint64_t ideal_wavefronts = 0;
+  uint64_t barriers = 0;  // waits of threads at block barriers
+};
+std::vector<KernelCounters> take_counters();
+
+/// Tells which device memory kernels may use. `data` is forgotten when it is freed.
+void add_device_memory(const void* data, size_t bytes);
+void remove_device_memory(const void* data);
+
+/// What the interpreter tells while kernels run; all null where nothing is traced.
+struct Tracing {
+  void (*begin_launch)(const Launch&) = nullptr;
+  void (*end_launch)() = nullptr;
+  /// Blocks that run side by side.
+  void (*begin_group)(Block* const* blocks, uint32_t count) = nullptr;
+  void (*end_group)() = nullptr;
+  /// The calling thread gives what it knows to whoever acquires `object` later.
+  void (*release)(const void* object) = nullptr;
+  void (*acquire)(const void* object) = nullptr;
+  /// Nobody's knowledge is in the object any more.
+  void (*forget)(const void* object) = nullptr;
+  /// These threads have all come to one place: each knows what any of them knows.
+  void (*meet)(Thread* const* threads, uint32_t count) = nullptr;
+};
+Tracing& tracing();
+
+}  // namespace tessera::simt
