@@ -49,7 +49,7 @@ struct Module {
   Driver* driver;  // null for a module that only brings other CPU kernels
   const kernels::Backend* backend;
 };
-inline constexpr int module_abi = 1;
+inline constexpr int module_abi = 2;
 
 /// The driver that a device module brings: runtime/cuda or runtime/simt defines it, in the module.
 Driver& module_driver();
