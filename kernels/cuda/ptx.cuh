@@ -7,12 +7,19 @@
 
 /// The instructions of a GPU thread, as functions with two bodies: inline assembly or an intrinsic
 /// for nvcc, a call into runtime/simt for the host's compiler. Kernels use these and nothing else
-/// of the hardware, so that the same source runs on a GPU and on the interpreter. No other file
-/// holds inline assembly, and this one alone (with launch.cuh) knows which compiler reads it.
+/// of the hardware, so that the same source runs on a GPU and on the interpreter. No other files
+/// than this, ptx_tensor.cuh and ptx_async.cuh hold inline assembly, and they alone (with
+/// launch.cuh) know which compiler reads them.
 ///
 /// Masks name the lanes of a warp that take part; all of them must come to the same call.
 #if defined(__CUDACC__)
 #define TS_DEVICE __device__ __forceinline__
+/// 1 where instructions of compute capability 9.0 (and 9.0a) may be compiled.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define TS_SM90A 1
+#else
+#define TS_SM90A 0
+#endif
 static_assert(__cplusplus >= 202002L, "device code is C++20");
 #else
 #include <atomic>
@@ -30,6 +37,18 @@ namespace tessera::kernels::cuda {
 
 inline constexpr uint32_t warp_size = 32;
 inline constexpr uint32_t full_warp = 0xffffffffu;
+
+#if defined(__CUDACC__)
+namespace detail {
+/// The 32-bit address of shared memory that instructions take.
+TS_DEVICE uint32_t shared_address(const void* pointer) {
+  return static_cast<uint32_t>(__cvta_generic_to_shared(pointer));
+}
+/// Stands where the architecture that is compiled for lacks an instruction: the launcher never
+/// chooses such a kernel there.
+TS_DEVICE void missing_instruction() { __trap(); }
+}  // namespace detail
+#endif
 
 struct Index3 {
   uint32_t x, y, z;

@@ -199,7 +199,7 @@ std::string source_line(const void* site) {
     place.erase(std::find(place.begin(), place.end(), '\n'), place.end());
     if (const size_t more = place.find(" (discriminator"); more != place.npos) place.erase(more);
     const bool wrapper =
-        place.find("/ptx.cuh:") != place.npos || place.find("/simt/") != place.npos;
+        place.find("/kernels/cuda/ptx") != place.npos || place.find("/simt/") != place.npos;
     if (place.starts_with("??") || (wrapper && place.find("/tests/") == place.npos)) continue;
     line = place.substr(place.rfind('/') + 1);
     break;

@@ -1,33 +1,12 @@
 // Kernels whose results are known in closed form, and kernels that are wrong in a known way.
-#include <gtest/gtest.h>
-
 #include <cmath>
 #include <numeric>
-#include <vector>
 
-#include "tessera/kernels/cuda/launch.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
+#include "tessera/tests/simt/failure.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
-
-Stream& stream() { return current_stream(Device::cpu()); }
-
-/// The Error's message, or "" where the kernel runs through.
-template <class... P, class... A>
-std::string failure(const LaunchShape& shape, void (*kernel)(P...), A... arguments) {
-  try {
-    launch(stream(), shape, kernel, arguments...);
-  } catch (const Error& error) {
-    EXPECT_EQ(error.kind(), ErrorKind::device);
-    return error.what();
-  }
-  return "";
-}
-
-void expect_contains(const std::string& text, std::initializer_list<const char*> parts) {
-  for (const char* part : parts) EXPECT_NE(text.find(part), text.npos) << part << " in: " << text;
-}
 
 __global__ void write_position(int64_t* out, int64_t n) {
   for (int64_t i = first_element(); i < n; i += element_step()) out[i] = i * i;
