@@ -23,6 +23,8 @@ struct CsrView {
   View values = {};                  // absent: every entry is 1
 };
 
+/// The ways of devices. On the CPU all but `vendor` mean the same: rows are handed out in equal
+/// shares of rows + entries, long ones in segments.
 enum class SpmmVariant : uint8_t {
   automatic,   // what choose_spmm says
   row_split,   // one worker per row

@@ -13,8 +13,6 @@ namespace {
 
 using bench::Graph;
 using bench::Work;
-using kernels::SpmmParams;
-using kernels::SpmmVariant;
 
 Stream& stream() { return current_stream(Device::cpu()); }
 
@@ -46,13 +44,12 @@ void check_rows(const Graph& g, const Tensor& x, const Tensor& y, bool weighted)
     }
 }
 
-Work spmm(const bench::GraphSpec& spec, int64_t width, bool weighted, SpmmVariant variant) {
+Work spmm(const bench::GraphSpec& spec, int64_t width, bool weighted) {
   const Graph& g = graph(spec);
   const Tensor x = bench::values(3, {g.nodes, width});
-  const SpmmParams params{.variant = variant};
   const auto run = [=, &g] {
     const Tensor y = Tensor::empty({g.nodes, width}, DType::f32, Device::cpu());
-    kernels::spmm(stream(), g.view(weighted), x.view(), y.view(), params);
+    kernels::spmm(stream(), g.view(weighted), x.view(), y.view());
     return y;
   };
   const auto dense = static_cast<double>(g.nodes * width),
@@ -106,15 +103,13 @@ int main(int argc, char** argv) {
     const std::string size = std::to_string(spec.nodes) + "x" + std::to_string(spec.entries);
     for (const int64_t width : {16, 64, 256}) {
       const std::string wide = size + "x" + std::to_string(width);
-      const auto add = [&](const char* variant, bool weighted, SpmmVariant chosen) {
+      const auto add = [&](const char* variant, bool weighted) {
         bench::add({.name = "spmm" + of, .size = wide, .variant = variant, .prepare = [=, &spec] {
-                      return spmm(spec, width, weighted, chosen);
+                      return spmm(spec, width, weighted);
                     }});
       };
-      add("", true, SpmmVariant::automatic);
-      add("row_split", true, SpmmVariant::row_split);
-      add("merge_path", true, SpmmVariant::merge_path);
-      add("no values", false, SpmmVariant::automatic);
+      add("", true);
+      add("no values", false);
       bench::add({.name = "sddmm" + of, .size = wide, .prepare = [=, &spec] {
                     return sddmm(spec, width);
                   }});

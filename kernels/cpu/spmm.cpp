@@ -1,11 +1,13 @@
 // Sums of dense rows that the entries of a sparse matrix select.
 //
-// A row of the result is summed in registers, a chunk of columns at a time, while the rows that
-// come a few entries later are prefetched: the gather is all there is to this kernel. A row longer
-// than `segment_entries` is the sum of its segments' sums, in order, whoever computes them; so
-// neither the variant nor the thread count changes a bit.
+// A row of the result is summed in registers, a chunk of columns at a time. The gather is all there
+// is to this kernel: the processor overlaps rows of one line by itself; of wider ones the first
+// lines are prefetched, and its own prefetcher follows. A row longer than `segment_entries` is cut
+// into segments that are summed like rows of their own and joined in order, so that no row keeps
+// one thread busy while the others are done, and the thread count does not change a bit.
 #include "tessera/kernels/cpu/spmm.hpp"
 
+#include <atomic>
 #include <limits>
 
 #include "tessera/kernels/cpu/backend.hpp"
@@ -16,12 +18,12 @@ namespace tessera::kernels::cpu {
 namespace {
 
 constexpr int64_t segment_entries = 1024;
-constexpr int64_t lines_ahead = 64;  // prefetched, so that narrow rows hide latency as well
+constexpr int64_t past_caches_bytes = int64_t{16} << 20;  // results from here on bypass the caches
 
-/// What an entry is multiplied with.
-enum class Weight : uint8_t { one, value, value_and_col_scale };
+/// What an entry stands for.
+enum class Entry : uint8_t { next_row, row, weighted_row, weighted_and_scaled_row };
 
-/// One product with one head: everything a chunk of columns needs.
+/// One product with one head, or a chunk of its columns.
 template <class T>
 struct Product {
   using C = compute_t<T>;
@@ -38,33 +40,24 @@ struct Product {
   int64_t y_stride, width;
   C alpha, beta;
   bool mean;
-  C* partial = nullptr;  // where set, receives plain sums [rows, width] in place of y
+  bool past_caches = false;  // y is large, aligned to vectors, and not read
 
-  int64_t degree(int64_t row) const { return row_ptr[row + 1] - row_ptr[row]; }
+  Product from_column(int64_t column) const {
+    Product p = *this;
+    p.x += column;
+    p.y += column;
+    return p;
+  }
+  /// y is alpha times the sums and stays in the caches.
+  bool plain() const { return !row_scale && !mean && beta == 0 && !past_caches; }
   C scale(int64_t row) const {
     C s = alpha;
     if (row_scale) s *= row_scale[row];
-    if (mean && degree(row) > 0) s /= static_cast<C>(degree(row));
+    const int32_t degree = row_ptr[row + 1] - row_ptr[row];
+    if (mean && degree > 0) s /= static_cast<C>(degree);
     return s;
   }
 };
-
-/// Accumulators with names of their own, so that they stay in registers.
-template <class C, int n>
-struct Sums {
-  Vec<C> head{C{0}};
-  Sums<C, n - 1> tail;
-};
-template <class C>
-struct Sums<C, 0> {};
-
-template <class C, int n>
-inline void add(Sums<C, n>& sums, const Sums<C, n>& other) {
-  if constexpr (n > 0) {
-    sums.head += other.head;
-    add(sums.tail, other.tail);
-  }
-}
 
 /// How many columns a chunk has: `n` whole vectors, or the first `lanes` of one.
 template <int n>
@@ -78,6 +71,13 @@ struct Whole {
   void write(S* p, V v) const {
     store(p, v);
   }
+  template <class S, class V>
+  void write_past_caches(S* p, V v) const {
+    if constexpr (std::is_same_v<S, compute_t<S>>)
+      stream(p, &v.native);
+    else
+      store(p, v);
+  }
 };
 struct Part {
   static constexpr int vectors = 1;
@@ -90,78 +90,70 @@ struct Part {
   void write(S* p, V v) const {
     store(p, v, lanes);
   }
+  template <class S, class V>
+  void write_past_caches(S* p, V v) const {
+    store(p, v, lanes);
+  }
 };
 
-template <Weight kind, class T, class Chunk, class C, int n>
-inline void accumulate(Sums<C, n>& sums, const T* x, Vec<C> weight, Chunk chunk) {
-  if constexpr (n > 0) {
-    if constexpr (kind != Weight::one)
-      sums.head = fma(chunk.read(x), weight, sums.head);
-    else
-      sums.head += chunk.read(x);
-    accumulate<kind>(sums.tail, x + Vec<C>::width, weight, chunk);
-  }
-}
+/// The sums of one chunk of columns, in registers.
+template <class C, class Chunk>
+struct Sums {
+  static constexpr int64_t lanes = Vec<C>::width;
+  Vec<C> sum[Chunk::vectors];
 
-template <Weight kind, class T, class Chunk>
-auto sum_segment(const Product<T>& p, int64_t begin, int64_t end, int64_t column, Chunk chunk) {
+  /// Calls f(address, sum) for each vector, p being the address of the first.
+  template <class S, class F>
+  [[gnu::always_inline]] void each(S* p, F&& f) {
+    unrolled<Chunk::vectors>([&](auto i)
+                                 __attribute__((always_inline)) { f(p + i * lanes, sum[i]); });
+  }
+};
+
+template <Entry kind, class T, class Chunk>
+[[gnu::always_inline]] inline auto sum_entries(const Product<T>& p, int64_t begin, int64_t end,
+                                               Chunk chunk) {
   using C = compute_t<T>;
-  constexpr int64_t chunk_bytes = Chunk::vectors * Vec<C>::width * static_cast<int64_t>(sizeof(T));
-  constexpr int64_t lines = (chunk_bytes + 63) / 64, distance = lines_ahead / lines;
-  Sums<C, Chunk::vectors> sums;
-  const T* x = p.x + column;
+  constexpr bool weighted = kind == Entry::weighted_row || kind == Entry::weighted_and_scaled_row;
+  constexpr int64_t lines =
+      (Chunk::vectors * Vec<C>::width * static_cast<int64_t>(sizeof(T)) + 63) / 64;
+  constexpr int64_t lines_ahead = std::min<int64_t>(lines, 4), entries_ahead = lines > 4 ? 8 : 16;
   const int64_t last = p.nnz - 1;
+  Sums<C, Chunk> sums;
+  sums.each(p.x, [](const T*, Vec<C>& sum) { sum = C{0}; });
   for (int64_t e = begin; e < end; ++e) {
-    const int64_t ahead = std::min(e + distance, last);
-    const int64_t c = p.col ? p.col[e] : e;
-    const auto* next =
-        reinterpret_cast<const char*>(x + (p.col ? p.col[ahead] : ahead) * p.x_stride);
-    for (int64_t line = 0; line < chunk_bytes; line += 64) __builtin_prefetch(next + line);
+    const int64_t c = kind == Entry::next_row ? e : p.col[e];
+    if constexpr (kind != Entry::next_row && lines > 1) {
+      const T* next = p.x + p.col[std::min(e + entries_ahead, last)] * p.x_stride;
+      for (int64_t line = 0; line < lines_ahead; ++line)
+        __builtin_prefetch(reinterpret_cast<const char*>(next) + 64 * line);
+    }
     Vec<C> weight{C{1}};
-    if constexpr (kind == Weight::value) weight = static_cast<C>(p.values[e * p.value_stride]);
-    if constexpr (kind == Weight::value_and_col_scale)
+    if constexpr (kind == Entry::weighted_row)
+      weight = static_cast<C>(p.values[e * p.value_stride]);
+    if constexpr (kind == Entry::weighted_and_scaled_row)
       weight = p.col_scale[c] * (p.values ? static_cast<C>(p.values[e * p.value_stride]) : C{1});
-    accumulate<kind>(sums, x + c * p.x_stride, weight, chunk);
+    sums.each(
+        p.x + c * p.x_stride, [&](const T* from, Vec<C>& sum) __attribute__((always_inline)) {
+          sum = weighted ? fma(chunk.read(from), weight, sum) : sum + chunk.read(from);
+        });
   }
   return sums;
 }
 
-template <class T, class Chunk, class C, int n>
-inline void write_row(const Product<T>& p, T* y, Vec<C> scale, const Sums<C, n>& sums,
-                      Chunk chunk) {
-  if constexpr (n > 0) {
-    Vec<C> v = sums.head * scale;
-    if (p.beta != 0) v = fma(chunk.read(y), Vec<C>(p.beta), v);
-    chunk.write(y, v);
-    write_row(p, y + Vec<C>::width, scale, sums.tail, chunk);
-  }
-}
-
-template <class C, class Chunk, int n>
-inline void write_partial(C* to, const Sums<C, n>& sums, Chunk chunk) {
-  if constexpr (n > 0) {
-    chunk.write(to, sums.head);
-    write_partial(to + Vec<C>::width, sums.tail, chunk);
-  }
-}
-
-/// Rows [first, last), for one chunk of columns; those with more than `longest` entries are left
-/// out.
-template <Weight kind, class T, class Chunk>
-void sum_rows(const Product<T>& p, int64_t first, int64_t last, int64_t longest, int64_t column,
-              Chunk chunk) {
-  using C = compute_t<T>;
-  for (int64_t row = first; row < last; ++row) {
-    const int64_t begin = p.row_ptr[row], end = p.row_ptr[row + 1];
-    if (end - begin > longest || (begin == end && p.beta == 1)) continue;
-    Sums<C, Chunk::vectors> sums;
-    for (int64_t at = begin; at < end; at += segment_entries)
-      add(sums, sum_segment<kind>(p, at, std::min(at + segment_entries, end), column, chunk));
-    if (p.partial)
-      write_partial(p.partial + row * p.width + column, sums, chunk);
-    else
-      write_row(p, p.y + row * p.y_stride + column, Vec<C>(p.scale(row)), sums, chunk);
-  }
+template <class T, class Chunk>
+[[gnu::always_inline]] inline void write_row(const Product<T>& p, int64_t row,
+                                             Sums<compute_t<T>, Chunk> sums, Chunk chunk) {
+  using V = Vec<compute_t<T>>;
+  const V scale(p.scale(row));
+  T* y = p.y + row * p.y_stride;
+  if (p.beta != 0)
+    sums.each(y,
+              [&](T* to, V sum) { chunk.write(to, fma(chunk.read(to), V(p.beta), sum * scale)); });
+  else if (p.past_caches)
+    sums.each(y, [&](T* to, V sum) { chunk.write_past_caches(to, sum * scale); });
+  else
+    sums.each(y, [&](T* to, V sum) { chunk.write(to, sum * scale); });
 }
 
 /// Calls body(column, chunk) for chunks that cover [0, width).
@@ -178,76 +170,116 @@ inline void for_chunks(int64_t width, Body&& body) {
   if (column < width) body(column, Part{width - column});
 }
 
-template <Weight kind, class T>
-void sum_rows(const Product<T>& p, int64_t first, int64_t last, int64_t longest) {
-  for_chunks<compute_t<T>>(p.width, [&](int64_t column, auto chunk) {
-    sum_rows<kind>(p, first, last, longest, column, chunk);
-  });
+/// The rows that are to be cut into segments, in any order.
+struct LongRows {
+  int32_t* rows;
+  std::atomic<int64_t> count{0};
+};
+
+/// The rows of [first, last) for one chunk of columns, without the long ones, which go to `list`
+/// where there is one. p is a copy, which no write through y can change; not inline, since GCC then
+/// keeps what the loops need in registers.
+template <Entry kind, class T, class Chunk>
+[[gnu::noinline]] void sum_rows(const Product<T> p, int64_t first, int64_t last, Chunk chunk,
+                                LongRows* list) {
+  using V = Vec<compute_t<T>>;
+  const bool plain = p.plain();
+  const V alpha(p.alpha);
+  T* y = p.y + first * p.y_stride;
+  int64_t begin, end = p.row_ptr[first];
+  for (int64_t row = first; row < last; ++row, y += p.y_stride) {
+    begin = std::exchange(end, p.row_ptr[row + 1]);
+    if (end - begin > segment_entries) [[unlikely]] {
+      if (list) list->rows[list->count++] = static_cast<int32_t>(row);
+      continue;
+    }
+    auto sums = sum_entries<kind>(p, begin, end, chunk);
+    if (plain) [[likely]]
+      sums.each(y, [&](T* to, V sum) { chunk.write(to, sum * alpha); });
+    else
+      write_row(p, row, sums, chunk);
+  }
+  if (p.past_caches) stream_fence();
 }
 
-/// One long row: its segments are the rows of a product of their own, joined in order.
-template <Weight kind, class T>
-void sum_long_row(Stream& stream, const Product<T>& p, int64_t row) {
+/// The entries [begin, end) of a row, whose sums [width] go to `partial`.
+template <Entry kind, class T>
+void sum_segment(const Product<T>& p, int64_t begin, int64_t end, compute_t<T>* partial) {
   using C = compute_t<T>;
-  constexpr int64_t lanes = Vec<C>::width;
-  const int64_t segments = (p.degree(row) + segment_entries - 1) / segment_entries;
-  const Scratch cuts = stream.scratch(static_cast<size_t>(segments + 1) * sizeof(int32_t));
-  const Scratch sums = stream.scratch(static_cast<size_t>(segments * p.width) * sizeof(C));
-  for (int64_t s = 0; s <= segments; ++s)
-    cuts.as<int32_t>()[s] = static_cast<int32_t>(
-        std::min<int64_t>(p.row_ptr[row] + s * segment_entries, p.row_ptr[row + 1]));
-
-  Product<T> part = p;
-  part.row_ptr = cuts.as<int32_t>();
-  part.partial = sums.as<C>();
-  parallel_blocks(segments, [&](int64_t s) { sum_rows<kind>(part, s, s + 1, segment_entries); });
-
-  const Vec<C> scale(p.scale(row));
-  T* y = p.y + row * p.y_stride;
-  const auto join = [&](int64_t column, auto chunk) {
-    Sums<C, 1> total;
-    for (int64_t s = 0; s < segments; ++s)
-      total.head += chunk.read(part.partial + s * p.width + column);
-    write_row(p, y + column, scale, total, chunk);
-  };
-  int64_t column = 0;
-  for (; column + lanes <= p.width; column += lanes) join(column, Whole<1>{});
-  if (column < p.width) join(column, Part{p.width - column});
+  for_chunks<C>(p.width, [&](int64_t column, auto chunk) {
+    auto sums = sum_entries<kind>(p.from_column(column), begin, end, chunk);
+    sums.each(partial + column, [&](C* to, Vec<C> sum) { chunk.write(to, sum); });
+  });
 }
 
-template <Weight kind, class T>
-void run(Stream& stream, const Product<T>& p, SpmmVariant variant, int64_t workers) {
-  constexpr int64_t any_length = std::numeric_limits<int64_t>::max();
-  if (workers == 1) return sum_rows<kind>(p, 0, p.rows, any_length);
-  // With merge_path, rows longer than a piece come afterwards, since they would keep one worker
-  // busy while the others are done.
-  const int64_t pieces = std::min(p.rows, 16 * workers);
-  const int64_t longest = variant == SpmmVariant::merge_path
-                              ? std::max(segment_entries, (p.rows + p.nnz) / pieces)
-                              : any_length;
-  parallel_blocks(pieces, [&](int64_t piece) {
-    sum_rows<kind>(p, balanced_cut(p.row_ptr, p.rows, piece, pieces),
-                   balanced_cut(p.row_ptr, p.rows, piece + 1, pieces), longest);
+/// The long rows: their segments are handed out like rows, then joined.
+template <Entry kind, class T>
+void sum_long_rows(Stream& stream, const Product<T>& p, const int32_t* rows, int64_t count) {
+  using C = compute_t<T>;
+  const Scratch starts = stream.scratch(static_cast<size_t>(count + 1) * sizeof(int64_t));
+  int64_t* start = starts.as<int64_t>();  // of a row's segments among all
+  start[0] = 0;
+  for (int64_t k = 0; k < count; ++k) {
+    const int64_t degree = p.row_ptr[rows[k] + 1] - p.row_ptr[rows[k]];
+    start[k + 1] = start[k] + (degree + segment_entries - 1) / segment_entries;
+  }
+  const Scratch sums = stream.scratch(static_cast<size_t>(start[count] * p.width) * sizeof(C));
+  parallel_blocks(start[count], [&](int64_t segment) {
+    const int64_t k = std::upper_bound(start, start + count, segment) - start - 1;
+    const int64_t begin = p.row_ptr[rows[k]] + (segment - start[k]) * segment_entries;
+    const int64_t end = std::min<int64_t>(begin + segment_entries, p.row_ptr[rows[k] + 1]);
+    sum_segment<kind>(p, begin, end, sums.as<C>() + segment * p.width);
   });
-  if (variant == SpmmVariant::row_split) return;
-  for (int64_t row = 0; row < p.rows; ++row)
-    if (p.degree(row) > longest) sum_long_row<kind>(stream, p, row);
+  parallel_blocks(count, [&](int64_t k) {
+    for_chunks<C>(p.width, [&](int64_t column, auto chunk) {
+      Sums<C, decltype(chunk)> total;
+      total.each(p.y, [](T*, Vec<C>& sum) { sum = C{0}; });
+      for (int64_t segment = start[k]; segment < start[k + 1]; ++segment)
+        total.each(sums.as<C>() + segment * p.width + column,
+                   [&](const C* from, Vec<C>& sum) { sum += chunk.read(from); });
+      write_row(p.from_column(column), rows[k], total, chunk);
+    });
+    if (p.past_caches) stream_fence();
+  });
+}
+
+template <Entry kind, class T>
+void run(Stream& stream, const Product<T>& p) {
+  if (p.rows == 0) return;
+  const bool small = (p.rows + p.nnz) * p.width < (int64_t{1} << 16);
+  const int64_t pieces = small ? 1 : std::min<int64_t>(p.rows, int64_t{16} * max_threads());
+  const Scratch list =
+      stream.scratch(static_cast<size_t>(p.nnz / segment_entries) * sizeof(int32_t));
+  LongRows long_rows{list.as<int32_t>()};
+  parallel_blocks(pieces, [&](int64_t piece) {
+    const int64_t first = balanced_cut(p.row_ptr, p.rows, piece, pieces),
+                  last = balanced_cut(p.row_ptr, p.rows, piece + 1, pieces);
+    for_chunks<compute_t<T>>(p.width, [&](int64_t column, auto chunk) {
+      sum_rows<kind>(p.from_column(column), first, last, chunk, column == 0 ? &long_rows : nullptr);
+    });
+  });
+  if (long_rows.count > 0) sum_long_rows<kind>(stream, p, long_rows.rows, long_rows.count);
 }
 
 template <class T>
-void run(Stream& stream, const Product<T>& p, SpmmVariant variant) {
-  const int64_t workers = (p.rows + p.nnz) * p.width < (int64_t{1} << 16) ? 1 : max_threads();
-  if (variant == SpmmVariant::automatic && workers > 1) {
-    int64_t longest = 0;
-    for (int64_t row = 0; row < p.rows; ++row) longest = std::max(longest, p.degree(row));
-    variant = choose_spmm(p.rows, p.nnz, longest, workers);
-  }
+bool writes_past_caches(const Product<T>& p) {
+  const auto misaligned =
+      static_cast<uintptr_t>(p.y_stride) * sizeof(T) | reinterpret_cast<uintptr_t>(p.y);
+  return p.beta == 0 && misaligned % vector_bytes == 0 &&
+         p.rows * p.width * static_cast<int64_t>(sizeof(T)) >= past_caches_bytes;
+}
+
+template <class T>
+void run(Stream& stream, Product<T> p) {
+  p.past_caches = writes_past_caches(p);
   if (p.col_scale)
-    run<Weight::value_and_col_scale>(stream, p, variant, workers);
+    run<Entry::weighted_and_scaled_row>(stream, p);
   else if (p.values)
-    run<Weight::value>(stream, p, variant, workers);
+    run<Entry::weighted_row>(stream, p);
+  else if (p.col)
+    run<Entry::row>(stream, p);
   else
-    run<Weight::one>(stream, p, variant, workers);
+    run<Entry::next_row>(stream, p);
 }
 
 template <class C>
@@ -292,10 +324,10 @@ void spmm(Stream& stream, const CsrView& a, View x, View y, const SpmmParams& pa
                  static_cast<C>(params.alpha),
                  static_cast<C>(params.beta),
                  params.mean};
-    if (value_heads == 1) return run(stream, p, params.variant);
+    if (value_heads == 1) return run(stream, p);
     p.width = from.width;
     for (int64_t head = 0; head < from.heads; ++head) {
-      run(stream, p, params.variant);
+      run(stream, p);
       p.x += p.width;
       p.y += p.width;
       ++p.values;
@@ -353,8 +385,7 @@ void segment_reduce(Stream& stream, SegmentOp op, View x, View offsets, View per
   for_float(x.dtype, "segment_reduce", [&]<class T>() {
     run(stream,
         Product<T>{a.rows, a.nnz, a.row_ptr, a.col, nullptr, 1, nullptr, nullptr, x.as<T>(),
-                   from.stride, y.as<T>(), to.stride, from.width, 1, 0, op == SegmentOp::mean},
-        SpmmVariant::automatic);
+                   from.stride, y.as<T>(), to.stride, from.width, 1, 0, op == SegmentOp::mean});
   });
 }
 
