@@ -13,6 +13,10 @@ void Op::decompose(Inputs, Outputs) const {
   throw Error(ErrorKind::unsupported, concat(name(), " has no derivative of this kind"));
 }
 
+Var Op::again(Inputs, Inputs, size_t) const {
+  throw Error(ErrorKind::unsupported, concat(name(), " cannot compute an output again"));
+}
+
 namespace {
 
 // The decomposition of an op as a function of some of its inputs.

@@ -12,6 +12,10 @@ namespace tessera::autograd {
 struct Saved {
   uint32_t inputs = ~0u;
   uint32_t outputs = ~0u;
+  /// Outputs that `Op::again` computes at little cost from the above and from these further inputs.
+  /// A tape that holds all of them anyway does not keep such an output, whoever reads it.
+  uint32_t again = 0;
+  uint32_t again_reads = 0;
   static constexpr Saved nothing() { return {0, 0}; }
   static constexpr Saved only_inputs() { return {~0u, 0}; }
   static constexpr Saved only_outputs() { return {0, ~0u}; }
@@ -52,6 +56,9 @@ class Op : public std::enable_shared_from_this<Op> {
   virtual void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const;
 
   virtual Saved saves() const { return {}; }
+
+  /// Output k once more, to the same bits; for the k that `saves` names.
+  virtual Var again(Inputs x, Inputs y, size_t k) const;
 
   /// The same function written in other ops; what fused ops give instead of rules of every order.
   /// Outputs that no gradient comes for may be left empty.

@@ -116,26 +116,72 @@ void TapeTrace::process(const OpRef& op, Inputs x, Outputs y) {
   }
   apply_op(op, inside.span(), y);
   if (!any_differentiable(y)) return;
-  for (size_t k = 0; k < y.size(); ++k) y_slots[k] = differentiable(y[k]) ? tape_.add_slot() : -1;
   tape_.record(op, inside.span(), x_slots.span(), y, y_slots.span());
   for (size_t k = 0; k < y.size(); ++k)
     if (y_slots[k] >= 0) y[k] = box(std::move(y[k]), Var(), y_slots[k]);
 }
 
+namespace {
+
+Var shape_only(const Var& v) { return Var(Tensor::meta(v.shape(), v.dtype(), v.device())); }
+
+bool names(uint32_t bits, size_t i) { return i < 32 && (bits >> i & 1u); }
+
+}  // namespace
+
+int Tape::add_slot() {
+  slots_.push_back({.held = true});
+  return slots() - 1;
+}
+
+bool Tape::computes_again(const Saved& saved, Inputs x, std::span<const int> x_slots) const {
+  if (keep_ == Keep::all || !saved.again) return false;
+  for (size_t i = 0; i < x.size(); ++i) {
+    if (!x[i].defined()) continue;
+    const Slot* slot = x_slots[i] < 0 ? nullptr : &slots_[static_cast<size_t>(x_slots[i])];
+    if (names(saved.inputs, i) && slot && slot->again) return false;
+    if (names(saved.again_reads, i) && !(slot && slot->held)) return false;
+  }
+  return true;
+}
+
 void Tape::record(const OpRef& op, Inputs x, std::span<const int> x_slots, Inputs y,
-                  std::span<const int> y_slots) {
+                  std::span<int> y_slots) {
   const Saved saved = op->saves();
-  const auto keep = [](const Var& v, bool whole) {
-    return whole || !v.defined() ? v : Var(Tensor::meta(v.shape(), v.dtype(), v.device()));
-  };
-  Node node{op, {}, {}, static_cast<int>(x.size())};
+  const bool again = computes_again(saved, x, x_slots);
+  Node node{op, {}, {}, static_cast<int>(x.size()), {}};
   node.values.reserve(x.size() + y.size());
   node.slots.reserve(x.size() + y.size());
-  for (size_t i = 0; i < x.size(); ++i) node.values.push_back(keep(x[i], saved.inputs >> i & 1u));
-  for (size_t k = 0; k < y.size(); ++k) node.values.push_back(keep(y[k], saved.outputs >> k & 1u));
-  node.slots.insert(node.slots.end(), x_slots.begin(), x_slots.end());
-  node.slots.insert(node.slots.end(), y_slots.begin(), y_slots.end());
+  const auto add = [&](const Var& v, int slot, bool whole) {
+    const bool absent = whole && slot >= 0 && slots_[static_cast<size_t>(slot)].again;
+    if (absent) node.absent.push_back(static_cast<int>(node.values.size()));
+    if (whole && !absent && slot >= 0) slots_[static_cast<size_t>(slot)].held = true;
+    node.values.push_back((whole && !absent) || !v.defined() ? v : shape_only(v));
+    node.slots.push_back(slot);
+  };
+  for (size_t i = 0; i < x.size(); ++i)
+    add(x[i], x_slots[i], names(saved.inputs, i) || (again && names(saved.again_reads, i)));
+  for (size_t k = 0; k < y.size(); ++k) {
+    y_slots[k] = -1;
+    if (differentiable(y[k])) {
+      y_slots[k] = slots();
+      slots_.push_back(
+          {.again = again && names(saved.again, k), .node = nodes_.size(), .output = k});
+    }
+    add(y[k], y_slots[k], names(saved.outputs, k));
+  }
   nodes_.push_back(std::move(node));
+}
+
+const Var& Tape::computed_again(const Slot& slot) {
+  Node& node = nodes_[slot.node];
+  const auto inputs = static_cast<size_t>(node.inputs);
+  Var& value = node.values[inputs + slot.output];
+  if (!value.value().has_data()) {
+    const Inputs values(node.values);
+    value = node.op->again(values.first(inputs), values.subspan(inputs), slot.output);
+  }
+  return value;
 }
 
 void Tape::reverse(Vars& cotangents, bool keep) {
@@ -154,6 +200,10 @@ void Tape::reverse(Vars& cotangents, bool keep) {
     }
     if (reached) {
       for (size_t i = 0; i < inputs; ++i) wanted[i] = node.slots[i] >= 0;
+      for (const int i : node.absent) {
+        const auto at = static_cast<size_t>(i);
+        node.values[at] = computed_again(slots_[static_cast<size_t>(node.slots[at])]);
+      }
       const Inputs values(node.values);
       node.op->vjp(values.first(inputs), values.subspan(inputs), gy.span(), wanted.span(),
                    gx.span());
@@ -166,7 +216,13 @@ void Tape::reverse(Vars& cotangents, bool keep) {
         accumulate(cotangents[static_cast<size_t>(node.slots[i])], std::move(gx[i]));
       }
     }
-    if (!keep) nodes_.pop_back();
+    if (!keep) {
+      nodes_.pop_back();
+      continue;
+    }
+    for (size_t i = 0; i < node.slots.size(); ++i)
+      if (node.slots[i] >= 0 && slots_[static_cast<size_t>(node.slots[i])].again)
+        node.values[i] = shape_only(node.values[i]);
   }
 }
 

@@ -42,17 +42,26 @@ class JvpTrace final : public Trace {
 
 /// What was recorded: ops in execution order with what their rules read. Walked backwards it gives
 /// cotangents, forwards it gives tangents.
+///
+/// An output that its op can compute again from what the tape holds anyway is not kept. The reverse
+/// pass computes it where a rule first reads it, and holds it until its op is passed. Such an
+/// output is never needed to compute another, so each is computed once.
 class Tape {
  public:
-  int add_slot() { return slots_++; }
-  int slots() const { return slots_; }
+  enum class Keep : uint8_t { least, all };  // all: nothing is computed again
+  explicit Tape(Keep keep = Keep::least) : keep_(keep) {}
+
+  /// A slot for a value that is in memory as long as the tape.
+  int add_slot();
+  int slots() const { return static_cast<int>(slots_.size()); }
+  /// Gives the differentiable outputs their slots; the others get -1.
   void record(const OpRef& op, Inputs x, std::span<const int> x_slots, Inputs y,
-              std::span<const int> y_slots);
+              std::span<int> y_slots);
 
   /// Cotangents by slot in, cotangents of the inputs' slots out. Frees each node as it is passed,
   /// unless `keep`.
   void reverse(Vars& cotangents, bool keep);
-  /// Tangents by slot, filled in execution order.
+  /// Tangents by slot, filled in execution order. Of a tape that keeps all.
   void forward(Vars& tangents) const;
   size_t size() const { return nodes_.size(); }
 
@@ -62,9 +71,19 @@ class Tape {
     Vars values;             // inputs, then outputs; shape only where the op does not save them
     std::vector<int> slots;  // of the same, -1 for constants
     int inputs;
+    std::vector<int> absent;  // places of values that are saved by being computed again
   };
+  struct Slot {
+    bool held = false;   // on the tape, or in memory as long as it
+    bool again = false;  // not held: computed again
+    size_t node = 0, output = 0;
+  };
+  bool computes_again(const Saved& saved, Inputs x, std::span<const int> x_slots) const;
+  const Var& computed_again(const Slot& slot);
+
+  Keep keep_;
   std::vector<Node> nodes_;
-  int slots_ = 0;
+  std::vector<Slot> slots_;
 };
 
 class TapeTrace final : public Trace {

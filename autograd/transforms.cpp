@@ -38,13 +38,13 @@ Var ones_like(const Var& x, double value = 1.0) {
 }
 
 struct Recording {
-  std::shared_ptr<Tape> tape = std::make_shared<Tape>();
+  std::shared_ptr<Tape> tape;
   Vars outputs;  // unboxed
   std::vector<int> output_slots;
 };
 
-Recording record(const MultiFn& fn, Inputs x) {
-  Recording r;
+Recording record(const MultiFn& fn, Inputs x, Tape::Keep keep = Tape::Keep::least) {
+  Recording r{std::make_shared<Tape>(keep), {}, {}};
   TapeTrace trace(*r.tape);
   Vars boxed;
   boxed.reserve(x.size());
@@ -165,7 +165,7 @@ Vars ggnvp(const Fn& model, const std::function<Var(const Var&)>& head, Inputs x
 
 Linearized linearize(const MultiFn& fn, Inputs x) {
   check_inputs("linearize", x);
-  Recording r = record(fn, x);
+  Recording r = record(fn, x, Tape::Keep::all);
   Linearized linear;
   linear.tape_ = std::move(r.tape);
   for (const Var& v : x) linear.inputs_.push_back(Tensor::meta(v.shape(), v.dtype(), v.device()));

@@ -16,11 +16,20 @@
 /// not depend on the thread count.
 namespace tessera::kernels {
 
-/// Batch statistics of batch_norm: running = (1 - momentum) * running + momentum * batch, where the
-/// batch variance is the unbiased one (divided by count - 1) for the running variance only.
+/// rstd = 1 / sqrt(variance + epsilon); running = (1 - momentum) * running + momentum * batch,
+/// where the batch variance is the unbiased one (divided by count - 1) for the running variance
+/// only.
 struct BatchNormParams {
   double epsilon = 1e-5;
   double momentum = 0.1;
+};
+
+/// What batch norm does to the channels (axis 1) of x [n, channels, ...]:
+/// z = (x - mean) * rstd * gamma + beta, and then relu(z) if `relu`. All are [channels]; gamma and
+/// beta are optional.
+struct BatchNormMap {
+  View mean, rstd, gamma = {}, beta = {};
+  bool relu = false;
 };
 
 enum class LossReduction : uint8_t { none, sum, mean };
@@ -61,25 +70,29 @@ struct RowwiseKernels {
   void (*rms_norm)(Stream&, View x, View gamma, double epsilon, View y, View rstd);
   void (*rms_norm_gradient)(Stream&, View x, View gamma, View rstd, View gy, View gx, View ggamma);
 
-  /// Per channel (axis 1) of x [n, channels, ...]: y = (x - mean) * rstd * gamma + beta with the
-  /// batch's own mean and variance. gamma, beta: [channels], optional. mean, rstd: [channels],
-  /// optional outputs. running_mean, running_var: [channels], optional, updated in place; they then
-  /// need more than one value per channel.
-  void (*batch_norm)(Stream&, View x, View gamma, View beta, const BatchNormParams&, View y,
-                     View mean, View rstd, View running_mean, View running_var);
-  /// The same with given statistics. rstd: [channels], optional output, what the gradient wants.
-  void (*batch_norm_inference)(Stream&, View x, View gamma, View beta, View mean, View var,
-                               double epsilon, View y, View rstd);
-  /// Gradient of either: `batch_statistics` says that mean and rstd came from x itself. gx, ggamma,
-  /// gbeta are optional.
-  void (*batch_norm_gradient)(Stream&, View x, View gamma, View mean, View rstd, View gy,
-                              bool batch_statistics, View gx, View ggamma, View gbeta);
-  /// The tangent of that gradient (batch statistics) where x, gamma and gy move by dx, dgamma and
-  /// dgy, each optional: what a Hessian-vector product wants. Outputs optional, not the memory of
-  /// an input.
-  void (*batch_norm_gradient_tangent)(Stream&, View x, View gamma, View mean, View rstd, View gy,
-                                      View dx, View dgamma, View dgy, View dgx, View dggamma,
-                                      View dgbeta);
+  /// Mean and rstd per channel (axis 1) of x [n, channels, ...]. running_mean, running_var:
+  /// [channels], optional, updated in place; they then need more than one value per channel.
+  void (*batch_statistics)(Stream&, View x, const BatchNormParams&, View mean, View rstd,
+                           View running_mean, View running_var);
+  /// y = z(x), or z(x) + residual, or relu of either. residual: x's shape, optional.
+  void (*batch_norm)(Stream&, View x, const BatchNormMap&, View residual, View y);
+  /// Gradient of `batch_norm` without a residual. `batch_statistics` says that mean and rstd came
+  /// from x itself. gx, ggamma, gbeta are optional.
+  void (*batch_norm_gradient)(Stream&, View x, const BatchNormMap&, View gy, bool batch_statistics,
+                              View gx, View ggamma, View gbeta);
+  /// The tangents of mean and rstd where x moves by dx.
+  void (*batch_statistics_tangent)(Stream&, View x, View mean, View rstd, View dx, View dmean,
+                                   View drstd);
+  /// The tangent of `batch_norm` where x, the map's operands and the residual move by dx, `moves`
+  /// and dresidual, each optional. y: the result of `batch_norm`, wanted where relu was taken of a
+  /// sum with a residual.
+  void (*batch_norm_tangent)(Stream&, View x, const BatchNormMap&, View y, View dx,
+                             const BatchNormMap& moves, View dresidual, View dy);
+  /// The tangent of `batch_norm_gradient` (with batch statistics) where x, gamma and gy move by dx,
+  /// dgamma and dgy, each optional: what a Hessian-vector product wants. Outputs optional, not the
+  /// memory of an input.
+  void (*batch_norm_gradient_tangent)(Stream&, View x, const BatchNormMap&, View gy, View dx,
+                                      View dgamma, View dgy, View dgx, View dggamma, View dgbeta);
 
   /// Per (sample, group of neighbouring channels) of x [n, channels, ...]; `groups` divides
   /// channels, and groups == channels is instance norm. gamma, beta: [channels], optional. mean,
@@ -147,28 +160,36 @@ inline void rms_norm_gradient(Stream& s, View x, View gamma, View rstd, View gy,
   call("rms_norm_gradient", s.device(), &Backend::rowwise, &RowwiseKernels::rms_norm_gradient, s, x,
        gamma, rstd, gy, gx, ggamma);
 }
-inline void batch_norm(Stream& s, View x, View gamma, View beta, const BatchNormParams& p, View y,
-                       View mean = {}, View rstd = {}, View running_mean = {},
-                       View running_var = {}) {
-  call("batch_norm", s.device(), &Backend::rowwise, &RowwiseKernels::batch_norm, s, x, gamma, beta,
-       p, y, mean, rstd, running_mean, running_var);
+inline void batch_statistics(Stream& s, View x, const BatchNormParams& p, View mean, View rstd,
+                             View running_mean = {}, View running_var = {}) {
+  call("batch_statistics", s.device(), &Backend::rowwise, &RowwiseKernels::batch_statistics, s, x,
+       p, mean, rstd, running_mean, running_var);
 }
-inline void batch_norm_inference(Stream& s, View x, View gamma, View beta, View mean, View var,
-                                 double epsilon, View y, View rstd = {}) {
-  call("batch_norm_inference", s.device(), &Backend::rowwise, &RowwiseKernels::batch_norm_inference,
-       s, x, gamma, beta, mean, var, epsilon, y, rstd);
+inline void batch_norm(Stream& s, View x, const BatchNormMap& map, View residual, View y) {
+  call("batch_norm", s.device(), &Backend::rowwise, &RowwiseKernels::batch_norm, s, x, map,
+       residual, y);
 }
-inline void batch_norm_gradient(Stream& s, View x, View gamma, View mean, View rstd, View gy,
+inline void batch_norm_gradient(Stream& s, View x, const BatchNormMap& map, View gy,
                                 bool batch_statistics, View gx, View ggamma = {}, View gbeta = {}) {
   call("batch_norm_gradient", s.device(), &Backend::rowwise, &RowwiseKernels::batch_norm_gradient,
-       s, x, gamma, mean, rstd, gy, batch_statistics, gx, ggamma, gbeta);
+       s, x, map, gy, batch_statistics, gx, ggamma, gbeta);
 }
-inline void batch_norm_gradient_tangent(Stream& s, View x, View gamma, View mean, View rstd,
-                                        View gy, View dx, View dgamma, View dgy, View dgx,
-                                        View dggamma = {}, View dgbeta = {}) {
+inline void batch_statistics_tangent(Stream& s, View x, View mean, View rstd, View dx, View dmean,
+                                     View drstd) {
+  call("batch_statistics_tangent", s.device(), &Backend::rowwise,
+       &RowwiseKernels::batch_statistics_tangent, s, x, mean, rstd, dx, dmean, drstd);
+}
+inline void batch_norm_tangent(Stream& s, View x, const BatchNormMap& map, View y, View dx,
+                               const BatchNormMap& moves, View dresidual, View dy) {
+  call("batch_norm_tangent", s.device(), &Backend::rowwise, &RowwiseKernels::batch_norm_tangent, s,
+       x, map, y, dx, moves, dresidual, dy);
+}
+inline void batch_norm_gradient_tangent(Stream& s, View x, const BatchNormMap& map, View gy,
+                                        View dx, View dgamma, View dgy, View dgx, View dggamma = {},
+                                        View dgbeta = {}) {
   call("batch_norm_gradient_tangent", s.device(), &Backend::rowwise,
-       &RowwiseKernels::batch_norm_gradient_tangent, s, x, gamma, mean, rstd, gy, dx, dgamma, dgy,
-       dgx, dggamma, dgbeta);
+       &RowwiseKernels::batch_norm_gradient_tangent, s, x, map, gy, dx, dgamma, dgy, dgx, dggamma,
+       dgbeta);
 }
 inline void group_norm(Stream& s, View x, int64_t groups, View gamma, View beta, double epsilon,
                        View y, View mean = {}, View rstd = {}) {

@@ -34,7 +34,6 @@ struct DerivativeProduct : Op {
 // ---- piecewise linear
 // ----------------------------------------------------------------------------
 
-// g where y > 0, else 0; y is constant: relu has no second derivative.
 struct ReluGradient final : LinearOp {
   Tensor y;
   explicit ReluGradient(Tensor output) : y(std::move(output)) {}
@@ -54,7 +53,7 @@ struct Relu final : ElementwiseUnary {
     return unary(UnaryOp::step, y.value());
   }
   Var scaled_derivative(const Var&, const Var& y, const Var& g) const override {
-    return apply_op(std::make_shared<ReluGradient>(y.value()), g);
+    return relu_gradient(g, y.value());
   }
   Saved saves() const override { return Saved::only_outputs(); }
 };
@@ -230,6 +229,9 @@ struct Silu final : ElementwiseUnary {
 }  // namespace
 
 Var relu(const Var& x) { return apply_op<Relu>(x); }
+Var relu_gradient(const Var& g, const Tensor& y) {
+  return apply_op(std::make_shared<ReluGradient>(y), g);
+}
 Var leaky_relu(const Var& x, double slope) {
   return apply_op(std::make_shared<LeakyRelu>(slope), x);
 }

@@ -7,6 +7,9 @@
 namespace tessera::autograd {
 
 Var relu(const Var& x);
+/// g where y > 0, else 0: what relu, whose result y was, does to tangents and cotangents. Linear in
+/// g; y is constant.
+Var relu_gradient(const Var& g, const Tensor& y);
 Var leaky_relu(const Var& x, double slope = 0.01);
 /// x for x > 0, else alpha * (exp(x) - 1)
 Var elu(const Var& x, double alpha = 1.0);

@@ -27,19 +27,18 @@ DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
 
 // Which elements form a set, and the kernels that know it.
 struct Sets {
-  enum class Kind : uint8_t { layer, rms, batch, group } kind;
+  enum class Kind : uint8_t { layer, rms, group } kind;
   double epsilon;
   int64_t groups = 0;  // of a group norm
 
   std::string_view name() const {
-    constexpr std::string_view names[] = {"layer_norm", "rms_norm", "batch_norm", "group_norm"};
+    constexpr std::string_view names[] = {"layer_norm", "rms_norm", "group_norm"};
     return names[static_cast<int>(kind)];
   }
-  bool per_channel() const { return kind == Kind::batch || kind == Kind::group; }
+  bool per_channel() const { return kind == Kind::group; }
   int64_t channels(const Shape& x) const { return per_channel() ? x[1] : x.back(); }
 
   Shape statistics(const Shape& x) const {
-    if (kind == Kind::batch) return {x[1]};
     if (kind == Kind::group) return {x[0], groups};
     return Shape(std::span(x.begin(), static_cast<size_t>(x.rank() - 1)));
   }
@@ -63,13 +62,7 @@ struct Sets {
     for (int i = 2; i < x.rank(); ++i) elements *= x.shape()[i];
     return reshape(x, {x.size(0), groups, elements});
   }
-  Axes axes(int rank) const {
-    if (kind == Kind::group) return {2};
-    if (kind != Kind::batch) return {rank - 1};
-    Axes all{0};
-    for (int i = 2; i < rank; ++i) all.push_back(i);
-    return all;
-  }
+  Axes axes(int rank) const { return {kind == Kind::group ? 2 : rank - 1}; }
   // gamma or beta as a factor of x, and what reduces x's shape to theirs.
   Var aligned(const Var& parameter, int rank) const {
     if (!per_channel()) return parameter;
@@ -118,10 +111,6 @@ struct NormalizeGradient final : Op {
       case Sets::Kind::rms:
         kernels::rms_norm_gradient(s, x.view(), gamma_view, rstd, gy.view(), gx_view, ggamma_view);
         break;
-      case Sets::Kind::batch:
-        kernels::batch_norm_gradient(s, x.view(), gamma_view, mean, rstd, gy.view(), true, gx_view,
-                                     ggamma_view, gbeta_view);
-        break;
       case Sets::Kind::group:
         kernels::group_norm_gradient(s, x.view(), sets.groups, gamma_view, mean, rstd, gy.view(),
                                      gx_view, ggamma_view, gbeta_view);
@@ -131,10 +120,6 @@ struct NormalizeGradient final : Op {
     for (const Tensor* t : {&gx, &ggamma, &gbeta})
       if (t->defined()) out[k++] = *t;
   }
-
-  // For batch norm one kernel again (Hessian products of residual networks); else that of
-  // `decompose`.
-  void jvp(Inputs in, Inputs y, Inputs din, Outputs dy) const override;
 
   void decompose(Inputs in, Outputs out) const override {
     const DType compute = compute_dtype(in[1].dtype());
@@ -159,64 +144,9 @@ struct NormalizeGradient final : Op {
   }
 };
 
-// The tangent of a batch norm's gradient: (gy, x, gamma; mean, rstd) and the tangents of the first
-// three -> those of gx, ggamma, gbeta that are wanted.
-struct BatchNormGradientTangent final : Op {
-  std::shared_ptr<const NormalizeGradient> gradient;
-  explicit BatchNormGradientTangent(std::shared_ptr<const NormalizeGradient> g)
-      : gradient(std::move(g)) {}
-  std::string_view name() const override { return "batch_norm"; }
-  int outputs() const override { return gradient->outputs(); }
-  uint32_t optional() const override { return 0b11100100; }
-
-  void eval(Values in, Outputs out) const override {
-    const Tensor gy = contiguous(in[0]), x = contiguous(in[1]);
-    const Tensor gamma = contiguous_or_none(in[2]), dgy = contiguous_or_none(in[5]),
-                 dx = contiguous_or_none(in[6]), dgamma = contiguous_or_none(in[7]);
-    const Shape channels{x.size(1)};
-    const Tensor dgx = gradient->wants_x ? empty_like(x) : Tensor();
-    const Tensor dggamma =
-        gradient->wants_gamma ? Tensor::empty(channels, gamma.dtype(), x.device()) : Tensor();
-    const Tensor dgbeta =
-        gradient->wants_beta ? Tensor::empty(channels, gradient->beta_dtype, x.device()) : Tensor();
-    kernels::batch_norm_gradient_tangent(current_stream(x.device()), x.view(), view_or_none(gamma),
-                                         in[3].view(), in[4].view(), gy.view(), view_or_none(dx),
-                                         view_or_none(dgamma), view_or_none(dgy), view_or_none(dgx),
-                                         view_or_none(dggamma), view_or_none(dgbeta));
-    size_t k = 0;
-    for (const Tensor* t : {&dgx, &dggamma, &dgbeta})
-      if (t->defined()) out[k++] = *t;
-  }
-
-  void decompose(Inputs in, Outputs out) const override {
-    // The statistics are functions of x in the gradient's decomposition: their places stay empty.
-    const std::array<Var, 3> at{in[0], in[1], in[2]}, moves{in[5], in[6], in[7]};
-    const size_t given = in[2].defined() ? 3 : 2;
-    const MultiFn of_inputs = [&](Inputs x) {
-      const Var all[] = {x[0], x[1], given == 3 ? x[2] : Var(), in[3], in[4]};
-      Vars y(static_cast<size_t>(outputs()));
-      gradient->decompose(all, y);
-      return y;
-    };
-    Vars tangents =
-        autograd::jvp(of_inputs, Inputs(at).first(given), Inputs(moves).first(given)).second;
-    std::move(tangents.begin(), tangents.end(), out.begin());
-  }
-};
-
-void NormalizeGradient::jvp(Inputs in, Inputs y, Inputs din, Outputs dy) const {
-  if (sets.kind != Sets::Kind::batch) return Op::jvp(in, y, din, dy);
-  const auto self = std::static_pointer_cast<const NormalizeGradient>(shared_from_this());
-  const Var from[] = {in[0], in[1], in[2], in[3], in[4], din[0], din[1], din[2]};
-  apply_op(std::make_shared<BatchNormGradientTangent>(self), from, dy);
-}
-
 // (x, gamma, beta) -> y and the statistics, which only the rules read.
 struct Normalize final : Op {
   Sets sets;
-  // Batch norm, where the statistics are also averaged over batches.
-  Tensor running_mean, running_variance;
-  double momentum = 0;
   explicit Normalize(const Sets& s) : sets(s) {}
   std::string_view name() const override { return sets.name(); }
   int outputs() const override { return 3; }
@@ -240,11 +170,6 @@ struct Normalize final : Op {
       case Sets::Kind::rms:
         kernels::rms_norm(s, x.view(), gamma_view, sets.epsilon, y.view(), rstd.view());
         break;
-      case Sets::Kind::batch:
-        kernels::batch_norm(s, x.view(), gamma_view, beta_view, {sets.epsilon, momentum}, y.view(),
-                            mean.view(), rstd.view(), view_or_none(running_mean),
-                            view_or_none(running_variance));
-        break;
       case Sets::Kind::group:
         kernels::group_norm(s, x.view(), sets.groups, gamma_view, beta_view, sets.epsilon, y.view(),
                             mean.view(), rstd.view());
@@ -258,12 +183,10 @@ struct Normalize final : Op {
   // P(dx) * gamma + (xhat * dgamma + dbeta), where the bracket is a normalisation again.
   void jvp(Inputs in, Inputs y, Inputs dx, Outputs dy) const override {
     if (dx[0].defined()) {
-      const bool inside = sets.kind == Sets::Kind::batch;  // gamma is constant over each set
-      const Var from[] = {dx[0], in[0], inside ? in[1] : Var(), y[1], y[2]};
+      const Var from[] = {dx[0], in[0], Var(), y[1], y[2]};
       apply_op(std::make_shared<NormalizeGradient>(sets, true, false, false, DType::f32), from,
                dy.first(1));
-      if (!inside && in[1].defined())
-        dy[0] = dy[0] * sets.aligned(cast(in[1], in[0].dtype()), in[0].rank());
+      if (in[1].defined()) dy[0] = dy[0] * sets.aligned(cast(in[1], in[0].dtype()), in[0].rank());
     }
     Var affine_part;
     if (dx[1].defined()) {
@@ -301,35 +224,6 @@ Var normalize(const std::shared_ptr<Normalize>& op, const Var& x, const Var& gam
   return std::move(out[0]);
 }
 
-// x * gamma * rstd + (beta - mean * gamma * rstd), channel by channel, in one pass.
-struct BatchNormInference final : Op {
-  Tensor mean, variance;
-  double epsilon;
-  BatchNormInference(Tensor m, Tensor v, double e)
-      : mean(std::move(m)), variance(std::move(v)), epsilon(e) {}
-  std::string_view name() const override { return "batch_norm_inference"; }
-  uint32_t optional() const override { return 0b110; }
-  void eval(Values in, Outputs out) const override {
-    const Tensor x = contiguous(in[0]), y = empty_like(x);
-    const Tensor gamma = contiguous_or_none(in[1]), beta = contiguous_or_none(in[2]);
-    kernels::batch_norm_inference(current_stream(x.device()), x.view(), view_or_none(gamma),
-                                  view_or_none(beta), mean.view(), variance.view(), epsilon,
-                                  y.view());
-    out[0] = y;
-  }
-  void decompose(Inputs in, Outputs out) const override {
-    const DType compute = mean.dtype();
-    const Sets sets{Sets::Kind::batch, epsilon};
-    Var scale = rsqrt(Var(variance) + epsilon);
-    if (in[1].defined()) scale = scale * cast(in[1], compute);
-    Var shift = -(Var(mean) * scale);
-    if (in[2].defined()) shift = shift + cast(in[2], compute);
-    const int rank = in[0].rank();
-    out[0] = cast(cast(in[0], compute) * sets.aligned(scale, rank) + sets.aligned(shift, rank),
-                  in[0].dtype());
-  }
-};
-
 }  // namespace
 
 Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double epsilon) {
@@ -338,32 +232,6 @@ Var layer_norm(const Var& x, const Var& gamma, const Var& beta, double epsilon) 
 
 Var rms_norm(const Var& x, const Var& gamma, double epsilon) {
   return normalize(std::make_shared<Normalize>(Sets{Sets::Kind::rms, epsilon}), x, gamma, Var());
-}
-
-Var batch_norm(const Var& x, const Var& gamma, const Var& beta, Tensor running_mean,
-               Tensor running_variance, const BatchNormParams& params) {
-  TS_CHECK(running_mean.defined() == running_variance.defined(),
-           "batch_norm: running mean and variance come together");
-  const auto op = std::make_shared<Normalize>(Sets{Sets::Kind::batch, params.epsilon});
-  op->running_mean = std::move(running_mean);
-  op->running_variance = std::move(running_variance);
-  op->momentum = params.momentum;
-  return normalize(op, x, gamma, beta);
-}
-
-Var batch_norm_inference(const Var& x, const Var& gamma, const Var& beta, const Tensor& mean,
-                         const Tensor& variance, double epsilon) {
-  Sets{Sets::Kind::batch, epsilon}.check("batch_norm_inference", x.value(), gamma, beta);
-  for (const Tensor* statistic : {&mean, &variance}) {
-    check_same_device("batch_norm_inference", x.value(), *statistic);
-    TS_CHECK(statistic->shape() == Shape{x.size(1)}, "batch_norm_inference: statistics ",
-             *statistic, " for ", x);
-  }
-  const DType compute = compute_dtype(x.dtype());
-  return apply_op(
-      std::make_shared<BatchNormInference>(contiguous(convert(mean, compute)),
-                                           contiguous(convert(variance, compute)), epsilon),
-      x, gamma, beta);
 }
 
 Var group_norm(const Var& x, int64_t groups, const Var& gamma, const Var& beta, double epsilon) {

@@ -103,11 +103,13 @@ Work batch_norm() {
                running_var = running_mean.clone();
   const auto run = [=] {
     const Tensor y = empty(shape), mean = empty({16}), rstd = empty({16});
-    kernels::batch_norm(stream(), x.view(), gamma.view(), beta.view(), {}, y.view(), mean.view(),
-                        rstd.view(), running_mean.view(), running_var.view());
+    const kernels::BatchNormMap map{mean.view(), rstd.view(), gamma.view(), beta.view()};
+    kernels::batch_statistics(stream(), x.view(), {}, mean.view(), rstd.view(), running_mean.view(),
+                              running_var.view());
+    kernels::batch_norm(stream(), x.view(), map, {}, y.view());
     const Tensor gx = empty(shape), ggamma = empty({16}), gbeta = empty({16});
-    kernels::batch_norm_gradient(stream(), x.view(), gamma.view(), mean.view(), rstd.view(),
-                                 gy.view(), true, gx.view(), ggamma.view(), gbeta.view());
+    kernels::batch_norm_gradient(stream(), x.view(), map, gy.view(), true, gx.view(), ggamma.view(),
+                                 gbeta.view());
     return gx;
   };
   return {.run = run,

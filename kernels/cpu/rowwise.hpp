@@ -32,15 +32,19 @@ void group_norm_gradient(Stream&, View x, int64_t groups, View gamma, View mean,
                          View gx, View ggamma, View gbeta);
 
 // rowwise_batch_norm.cpp: statistics of a channel
-void batch_norm(Stream&, View x, View gamma, View beta, const BatchNormParams&, View y, View mean,
-                View rstd, View running_mean, View running_var);
-void batch_norm_inference(Stream&, View x, View gamma, View beta, View mean, View var,
-                          double epsilon, View y, View rstd);
-void batch_norm_gradient(Stream&, View x, View gamma, View mean, View rstd, View gy,
-                         bool batch_statistics, View gx, View ggamma, View gbeta);
-void batch_norm_gradient_tangent(Stream&, View x, View gamma, View mean, View rstd, View gy,
-                                 View dx, View dgamma, View dgy, View dgx, View dggamma,
-                                 View dgbeta);
+void batch_statistics(Stream&, View x, const BatchNormParams&, View mean, View rstd,
+                      View running_mean, View running_var);
+void batch_norm(Stream&, View x, const BatchNormMap&, View residual, View y);
+void batch_norm_gradient(Stream&, View x, const BatchNormMap&, View gy, bool batch_statistics,
+                         View gx, View ggamma, View gbeta);
+
+// rowwise_batch_norm_tangent.cpp
+void batch_statistics_tangent(Stream&, View x, View mean, View rstd, View dx, View dmean,
+                              View drstd);
+void batch_norm_tangent(Stream&, View x, const BatchNormMap&, View y, View dx,
+                        const BatchNormMap& moves, View dresidual, View dy);
+void batch_norm_gradient_tangent(Stream&, View x, const BatchNormMap&, View gy, View dx,
+                                 View dgamma, View dgy, View dgx, View dggamma, View dgbeta);
 
 // rowwise_loss.cpp
 void cross_entropy(Stream&, View logits, View target, const LossSelection&,

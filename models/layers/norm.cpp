@@ -1,6 +1,5 @@
 #include "tessera/models/layers/norm.hpp"
 
-#include "tessera/autograd/ops/normalization.hpp"
 #include "tessera/models/init.hpp"
 
 namespace tessera::models {
@@ -10,11 +9,13 @@ BatchNorm BatchNorm::make(int64_t channels) {
           constant({channels}, 1.0)};
 }
 
-Var BatchNorm::operator()(const Var& x, const ForwardContext& context) const {
+Var BatchNorm::operator()(const Var& x, const ForwardContext& context,
+                          const autograd::BatchNormTail& tail) const {
   if (!context.training)
-    return autograd::batch_norm_inference(x, weight, bias, running_mean, running_var, epsilon);
+    return autograd::batch_norm_inference(x, weight, bias, running_mean, running_var, epsilon,
+                                          tail);
   return autograd::batch_norm(x, weight, bias, running_mean, running_var,
-                              {.epsilon = epsilon, .momentum = momentum});
+                              {.epsilon = epsilon, .momentum = momentum}, tail);
 }
 
 LayerNorm LayerNorm::make(int64_t width, double epsilon) {

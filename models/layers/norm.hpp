@@ -1,5 +1,6 @@
 #pragma once
 
+#include "tessera/autograd/ops/normalization.hpp"
 #include "tessera/models/module.hpp"
 
 namespace tessera::models {
@@ -13,7 +14,9 @@ struct BatchNorm {
   double momentum = 0.1, epsilon = 1e-5;
 
   static BatchNorm make(int64_t channels);
-  Var operator()(const Var& x, const ForwardContext& context) const;
+  /// `tail`: a residual to add, a relu, in the same pass.
+  Var operator()(const Var& x, const ForwardContext& context,
+                 const autograd::BatchNormTail& tail = {}) const;
 
   static void visit(auto& self, auto&& f) {
     f("weight", self.weight);

@@ -1,7 +1,5 @@
 #include "tessera/models/nets/resnet.hpp"
 
-#include "tessera/autograd/ops/activation.hpp"
-#include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/pool.hpp"
 #include "tessera/autograd/ops/shape.hpp"
 
@@ -47,9 +45,9 @@ BasicBlock BasicBlock::make(int64_t in, int64_t out, int64_t stride, Rng& rng) {
 }
 
 Var BasicBlock::operator()(const Var& x, const ForwardContext& context) const {
-  Var h = autograd::relu(bn1(conv1(x), context));
-  h = bn2(conv2(h), context);
-  return autograd::relu(h + shortcut(x, h.size(1), stride));
+  Var h = bn1(conv1(x), context, {.relu = true});
+  h = conv2(h);
+  return bn2(h, context, {.relu = true, .residual = shortcut(x, h.size(1), stride)});
 }
 
 ResNet ResNet::make(int64_t blocks, const std::vector<int64_t>& widths, int64_t classes, Rng& rng) {
@@ -74,7 +72,7 @@ ResNet ResNet::make(int depth, int64_t classes, Rng& rng) {
 
 Var ResNet::operator()(const Var& x, const ForwardContext& context) const {
   TS_CHECK(x.rank() == 4 && x.size(1) == 3, "ResNet: wants images [batch, 3, h, w], got ", x);
-  Var h = autograd::relu(bn1(conv1(x), context));
+  Var h = bn1(conv1(x), context, {.relu = true});
   for (const auto* blocks : {&layer1, &layer2, &layer3})
     for (const BasicBlock& block : *blocks) h = block(h, context);
   return fc(autograd::global_average_pool(h));

@@ -287,8 +287,9 @@ class Norm : public test::TargetTest {
         rms_norm(s, x.view(), view(gamma), epsilon, r.y.view(), r.rstd.view());
         break;
       case Kind::batch:
-        batch_norm(s, x.view(), view(gamma), view(beta), {.epsilon = epsilon}, r.y.view(),
-                   r.mean.view(), r.rstd.view());
+        batch_statistics(s, x.view(), {.epsilon = epsilon}, r.mean.view(), r.rstd.view());
+        batch_norm(s, x.view(), {r.mean.view(), r.rstd.view(), view(gamma), view(beta)}, {},
+                   r.y.view());
         break;
       case Kind::group:
         group_norm(s, x.view(), c.groups, view(gamma), view(beta), epsilon, r.y.view(),
@@ -309,8 +310,8 @@ class Norm : public test::TargetTest {
                           r.ggamma.view());
         break;
       case Kind::batch:
-        batch_norm_gradient(s, x.view(), view(gamma), r.mean.view(), r.rstd.view(), gy.view(), true,
-                            r.gx.view(), r.ggamma.view(), r.gbeta.view());
+        batch_norm_gradient(s, x.view(), {r.mean.view(), r.rstd.view(), view(gamma)}, gy.view(),
+                            true, r.gx.view(), r.ggamma.view(), r.gbeta.view());
         break;
       case Kind::group:
         group_norm_gradient(s, x.view(), c.groups, view(gamma), r.mean.view(), r.rstd.view(),
@@ -412,8 +413,8 @@ TEST_P(Norm, AbsentOperandsOfTheGradient) {
       group_norm_gradient(s, x.view(), c.groups, {}, m, w, gy.view(), gx.view());
       group_norm_gradient(s, x.view(), c.groups, {}, m, w, gy.view(), {}, {}, gbeta.view());
     } else {
-      batch_norm_gradient(s, x.view(), {}, m, w, gy.view(), true, gx.view());
-      batch_norm_gradient(s, x.view(), {}, m, w, gy.view(), true, {}, {}, gbeta.view());
+      batch_norm_gradient(s, x.view(), {m, w}, gy.view(), true, gx.view());
+      batch_norm_gradient(s, x.view(), {m, w}, gy.view(), true, {}, {}, gbeta.view());
     }
     EXPECT_EQ(to_doubles(gx), to_doubles(all.gx)) << to_string(c);
     EXPECT_EQ(to_doubles(gbeta), to_doubles(all.gbeta)) << to_string(c);
@@ -469,9 +470,9 @@ TEST_P(Norm, InPlace) {
       layer_norm_gradient(stream(), x.view(), {}, r.mean.view(), r.rstd.view(), gx.view(),
                           gx.view());
     } else {
-      batch_norm(stream(), y.view(), {}, {}, {.epsilon = epsilon}, y.view());
-      batch_norm_gradient(stream(), x.view(), {}, r.mean.view(), r.rstd.view(), gx.view(), true,
-                          gx.view());
+      const BatchNormMap map{r.mean.view(), r.rstd.view()};
+      batch_norm(stream(), y.view(), map, {}, y.view());
+      batch_norm_gradient(stream(), x.view(), map, gx.view(), true, gx.view());
     }
     EXPECT_EQ(to_doubles(y), to_doubles(r.y));
     EXPECT_EQ(to_doubles(gx), to_doubles(r.gx));
@@ -481,11 +482,13 @@ TEST_P(Norm, InPlace) {
 TEST_P(Norm, RunningStatistics) {
   for (const Shape& shape : {Shape{6, 3}, Shape{4, 3, 5, 2}}) {
     const NormCase c{Kind::batch, shape};
-    const Tensor x = test::uniform(shape, dtype(), 1), in = on_device(x), y = empty(shape);
+    const Tensor x = test::uniform(shape, dtype(), 1), in = on_device(x);
+    const Tensor batch_mean = empty({3}, compute_dtype(dtype())),
+                 rstd = empty({3}, compute_dtype(dtype()));
     const Tensor running_mean = on_device(from_doubles({1, 2, 3}, {3}, dtype())).clone();
     const Tensor running_var = on_device(from_doubles({1, 0.5, 2}, {3}, dtype())).clone();
-    batch_norm(stream(), in.view(), {}, {}, {.momentum = 0.25}, y.view(), {}, {},
-               running_mean.view(), running_var.view());
+    batch_statistics(stream(), in.view(), {.momentum = 0.25}, batch_mean.view(), rstd.view(),
+                     running_mean.view(), running_var.view());
     const Statistics s = statistics_reference(c, to_doubles(x));
     Values mean = {0.75, 1.5, 2.25}, variance = {0.75, 0.375, 1.5};
     for (size_t i = 0; i < 3; ++i) {
@@ -497,36 +500,52 @@ TEST_P(Norm, RunningStatistics) {
   }
 }
 
-TEST_P(Norm, BatchNormInference) {
-  for (const Shape& shape : {Shape{6, 5}, Shape{4, 5, 7}}) {
-    const Tensor x = test::uniform(shape, dtype(), 1), gy = test::uniform(shape, dtype(), 2);
-    const Tensor gamma = test::uniform({5}, dtype(), 3), beta = test::uniform({5}, dtype(), 4);
-    const Tensor mean = test::uniform({5}, compute_dtype(dtype()), 5);
-    const Tensor var = from_doubles({0.5, 1, 2, 0.25, 3}, {5}, compute_dtype(dtype()));
-    const Tensor y = empty(shape), rstd = empty({5}, compute_dtype(dtype()));
-    const Tensor dx = on_device(x), dgamma = on_device(gamma), dmean = on_device(mean),
-                 dgy = on_device(gy);
-    batch_norm_inference(stream(), dx.view(), dgamma.view(), on_device(beta).view(), dmean.view(),
-                         on_device(var).view(), epsilon, y.view(), rstd.view());
+// Statistics that do not depend on x, a residual, and relu of the result.
+TEST_P(Norm, BatchNormOfGivenStatistics) {
+  const DType wide = compute_dtype(dtype());
+  for (const Shape& shape : {Shape{6, 5}, Shape{4, 5, 7}, Shape{3, 5, 67}, Shape{33, 37}}) {
+    const int64_t channels = shape[1];
+    const auto count = static_cast<size_t>(channels);
+    const Tensor x = test::uniform(shape, dtype(), 1), gy = test::uniform(shape, dtype(), 2),
+                 residual = test::uniform(shape, dtype(), 7);
+    const Tensor gamma = test::uniform({channels}, dtype(), 3),
+                 beta = test::uniform({channels}, dtype(), 4);
+    const Tensor mean = test::uniform({channels}, wide, 5),
+                 rstd = scaled(test::uniform({channels}, wide, 6), 0.5, 1.5);
+    const Tensor dx = on_device(x), dgy = on_device(gy), dgamma = on_device(gamma),
+                 dbeta = on_device(beta), dmean = on_device(mean), drstd = on_device(rstd),
+                 dresidual = on_device(residual);
     const Values vx = to_doubles(x), g = to_doubles(gamma), b = to_doubles(beta),
-                 m = to_doubles(mean), v = to_doubles(var), vgy = to_doubles(gy);
-    Values wanted(vx.size()), wanted_gx(vx.size()), wanted_ggamma(5), wanted_gbeta(5);
+                 m = to_doubles(mean), w = to_doubles(rstd), vgy = to_doubles(gy),
+                 vr = to_doubles(residual);
     const NormCase c{Kind::batch, shape};
-    for (size_t i = 0; i < vx.size(); ++i) {
-      const auto k = static_cast<size_t>(c.channel(static_cast<int64_t>(i)));
-      const double w = 1 / std::sqrt(v[k] + epsilon);
-      wanted[i] = (vx[i] - m[k]) * w * g[k] + b[k];
-      wanted_gx[i] = vgy[i] * w * g[k];
-      wanted_ggamma[k] += vgy[i] * (vx[i] - m[k]) * w;
-      wanted_gbeta[k] += vgy[i];
+    for (const bool relu : {false, true}) {
+      const BatchNormMap map{dmean.view(), drstd.view(), dgamma.view(), dbeta.view(), relu};
+      const Tensor y = empty(shape), sum = empty(shape), gx = empty(shape),
+                   ggamma = empty({channels}), gbeta = empty({channels});
+      batch_norm(stream(), dx.view(), map, {}, y.view());
+      batch_norm(stream(), dx.view(), map, dresidual.view(), sum.view());
+      batch_norm_gradient(stream(), dx.view(), map, dgy.view(), false, gx.view(), ggamma.view(),
+                          gbeta.view());
+      Values wanted(vx.size()), wanted_sum(vx.size()), wanted_gx(vx.size()), wanted_ggamma(count),
+          wanted_gbeta(count);
+      const auto kept = [&](double z) { return relu && z <= 0 ? 0 : z; };
+      for (size_t i = 0; i < vx.size(); ++i) {
+        const auto k = static_cast<size_t>(c.channel(static_cast<int64_t>(i)));
+        const double xhat = (vx[i] - m[k]) * w[k], z = xhat * g[k] + b[k];
+        const double gz = relu && z <= 0 ? 0 : vgy[i];
+        wanted[i] = kept(z);
+        wanted_sum[i] = kept(z + vr[i]);
+        wanted_gx[i] = gz * w[k] * g[k];
+        wanted_ggamma[k] += gz * xhat;
+        wanted_gbeta[k] += gz;
+      }
+      expect_close(y, wanted, tolerance(dtype()).times(4));
+      expect_close(sum, wanted_sum, tolerance(dtype()).times(4));
+      expect_close(gx, wanted_gx, tolerance(dtype()).times(4));
+      expect_close(ggamma, wanted_ggamma, tolerance(dtype()).times(16));
+      expect_close(gbeta, wanted_gbeta, tolerance(dtype()).times(16));
     }
-    expect_close(y, wanted, tolerance(dtype()).times(4));
-    const Tensor gx = empty(shape), ggamma = empty({5}), gbeta = empty({5});
-    batch_norm_gradient(stream(), dx.view(), dgamma.view(), dmean.view(), rstd.view(), dgy.view(),
-                        false, gx.view(), ggamma.view(), gbeta.view());
-    expect_close(gx, wanted_gx, tolerance(dtype()).times(4));
-    expect_close(ggamma, wanted_ggamma, tolerance(dtype()).times(16));
-    expect_close(gbeta, wanted_gbeta, tolerance(dtype()).times(16));
   }
 }
 
@@ -542,7 +561,9 @@ TEST_P(Norm, EmptyInput) {
       expect_close(r.gbeta, Values(static_cast<size_t>(c.channels()), 0), to_string(c));
   }
   const Tensor x = empty({0, 2}), mean = on_device(from_doubles({1, 2}, {2}, dtype())).clone();
-  batch_norm(stream(), x.view(), {}, {}, {}, x.view(), {}, {}, mean.view(), {});
+  const Tensor batch_mean = empty({2}, compute_dtype(dtype())),
+               rstd = empty({2}, compute_dtype(dtype()));
+  batch_statistics(stream(), x.view(), {}, batch_mean.view(), rstd.view(), mean.view(), {});
   expect_close(mean, {1, 2});
 }
 
@@ -563,10 +584,14 @@ TEST_P(Norm, BadInput) {
                Error);
   EXPECT_THROW(group_norm(s, x.view(), 4, {}, {}, epsilon, x.view()), Error);
   EXPECT_THROW(group_norm(s, x.view(), 0, {}, {}, epsilon, x.view()), Error);
-  EXPECT_THROW(batch_norm(s, stat.view(), {}, {}, {}, stat.view()), Error);
-  const Tensor single = empty({1, 6}), running = empty({6});
-  EXPECT_THROW(batch_norm(s, single.view(), {}, {}, {}, single.view(), {}, {}, running.view(),
-                          running.view()),
+  const DType wide = compute_dtype(dtype());
+  const Tensor mean = empty({6}, wide), rstd = empty({6}, wide), running = empty({6});
+  const BatchNormMap map{mean.view(), rstd.view()};
+  EXPECT_THROW(batch_norm(s, stat.view(), map, {}, stat.view()), Error);
+  EXPECT_THROW(batch_norm(s, x.view(), {mean.view(), {}}, {}, x.view()), Error);
+  EXPECT_THROW(batch_norm(s, x.view(), map, empty({6, 4}).view(), x.view()), Error);
+  EXPECT_THROW(batch_statistics(s, empty({1, 6}).view(), {}, mean.view(), rstd.view(),
+                                running.view(), running.view()),
                Error);
   try {
     layer_norm(s, x.view(), gamma.view(), {}, epsilon, x.view());

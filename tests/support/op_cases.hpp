@@ -185,6 +185,8 @@ inline std::vector<OpCase> op_cases() {
   unary_case("sigmoid", sigmoid, -4, 4);
   unary_case("softplus", softplus, -4, 4);
   unary_case("relu", relu);
+  unary_case("relu_gradient",
+             [](const Var& g) { return relu_gradient(g, constant(g, g.shape(), 3)); });
   unary_case("leaky_relu", [](const Var& x) { return leaky_relu(x, 0.1); });
   unary_case("elu", [](const Var& x) { return elu(x, 0.8); });
   unary_case("gelu", gelu, -3, 3);
@@ -452,9 +454,28 @@ inline std::vector<OpCase> op_cases() {
   norm_case("batch_norm/rows", {{{9, 5}, -2, 2}, {{5}}, {{5}}},
             [](Inputs x) { return batch_norm(x[0], x[1], x[2]); });
   norm_case("batch_norm/plain", {{{4, 3, 2, 3}, -2, 2}}, [](Inputs x) { return batch_norm(x[0]); });
+  norm_case("batch_norm/relu", {{{4, 3, 2, 3}, -2, 2}, {{3}}, {{3}}},
+            [](Inputs x) { return batch_norm(x[0], x[1], x[2], {}, {}, {}, {.relu = true}); });
+  const std::vector<OpCase::Input> with_residual{
+      {{4, 3, 2, 3}, -2, 2}, {{3}}, {{3}}, {{4, 3, 2, 3}}};
+  norm_case("batch_norm/residual", with_residual,
+            [](Inputs x) { return batch_norm(x[0], x[1], x[2], {}, {}, {}, {.residual = x[3]}); });
+  norm_case("batch_norm/relu of a sum", with_residual, [](Inputs x) {
+    return batch_norm(x[0], x[1], x[2], {}, {}, {}, {.relu = true, .residual = x[3]});
+  });
+  // What reads a batch norm's result reads one that was computed again.
+  norm_case("batch_norm/squared", with_residual, [](Inputs x) {
+    const Var y = batch_norm(x[0], x[1], x[2], {}, {}, {}, {.relu = true, .residual = x[3]});
+    return y * batch_norm(square(y), {}, x[2], {}, {}, {}, {.relu = true, .residual = y});
+  });
   norm_case("batch_norm_inference", {{{4, 3, 2, 3}, -2, 2}, {{3}}, {{3}}}, [](Inputs x) {
     return batch_norm_inference(x[0], x[1], x[2], constant(x[0], {3}, 1),
                                 constant(x[0], {3}, 2, 0.5, 2));
+  });
+  norm_case("batch_norm_inference/relu of a sum", with_residual, [](Inputs x) {
+    return batch_norm_inference(x[0], x[1], x[2], constant(x[0], {3}, 1),
+                                constant(x[0], {3}, 2, 0.5, 2), 1e-5,
+                                {.relu = true, .residual = x[3]});
   });
   norm_case("group_norm", {{{2, 6, 3, 2}, -2, 2}, {{6}}, {{6}}},
             [](Inputs x) { return group_norm(x[0], 3, x[1], x[2]); });
