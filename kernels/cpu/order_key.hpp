@@ -5,33 +5,12 @@
 #include <limits>
 #include <type_traits>
 
-#include "tessera/runtime/dtype.hpp"
+#include "tessera/kernels/cpu/simd.hpp"
 
 namespace tessera::kernels::cpu {
 
-namespace detail {
-template <int bytes>
-struct unsigned_of_size;
-template <>
-struct unsigned_of_size<1> {
-  using type = uint8_t;
-};
-template <>
-struct unsigned_of_size<2> {
-  using type = uint16_t;
-};
-template <>
-struct unsigned_of_size<4> {
-  using type = uint32_t;
-};
-template <>
-struct unsigned_of_size<8> {
-  using type = uint64_t;
-};
-}  // namespace detail
-
 template <class T>
-using order_key_t = typename detail::unsigned_of_size<sizeof(T)>::type;
+using order_key_t = std::make_unsigned_t<bits_t<T>>;
 
 /// An unsigned number that orders as the values do: -0 and 0 are equal, and every NaN is the same,
 /// largest key. Its complement orders the other way round.
