@@ -68,7 +68,9 @@ Report run_experiment(const Experiment& experiment, Context& context) {
   if (!context.out.empty()) {  // before the work: a folder that cannot be written to must not cost
                                // a training
     create_folder(context.out);
-    write_file(context.file("config.json"), to_string(experiment.config, 2) + "\n");
+    const std::string config = context.file("config.json");
+    if (!context.resume || !std::filesystem::exists(config))  // a run refused must not lose it
+      write_file(config, to_string(experiment.config, 2) + "\n");
   }
   const auto tracking = std::make_shared<TrackingAllocator>(current_allocator(context.device.type));
   const auto start = std::chrono::steady_clock::now();
@@ -78,7 +80,9 @@ Report run_experiment(const Experiment& experiment, Context& context) {
     report = experiment.run(context);
   }
   context.progress->end();
-  if (stop_requested()) throw Error(ErrorKind::cancelled, "interrupted");
+  if (stop_requested())
+    throw Error(ErrorKind::cancelled,
+                context.out.empty() ? "interrupted" : "interrupted; --resume goes on from here");
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.peak_bytes = tracking->peak_bytes();
   report.algorithm = experiment.algorithm;

@@ -4,9 +4,11 @@
 // intact).
 #include <CLI/CLI.hpp>
 
+#include <charconv>
 #include <csignal>
 #include <cstdio>
 #include <iostream>
+#include <new>
 
 #include "tessera/algorithms/registry.hpp"
 #include "tessera/kernels/threads.hpp"
@@ -36,7 +38,7 @@ constexpr const char* run_examples = R"(examples:
 
 `tessera run NAME --help` lists the settings of NAME. With --out, results/ holds report.json (metrics, config,
 versions), config.json (to repeat the run with --config), curves.svg and curves.csv, and checkpoints. Ctrl-C
-stops at the next step and keeps the checkpoint; --resume continues from it.)";
+stops at the next step and keeps the checkpoint, a lost terminal does the same; --resume continues from it.)";
 
 struct RunOptions {
   std::string name, device = "auto";
@@ -46,12 +48,17 @@ struct RunOptions {
 };
 
 /// The first signal asks training to stop at its next step, the second ends the program at once.
+/// Signals that whoever started the program has it ignore (nohup) stay ignored. A pipe without
+/// reader and a file that may not grow are errors of the call that writes.
 void stop_on_signals() {
-  struct sigaction action {};
+  struct sigaction action {
+  }, before{};
   action.sa_handler = [](int) { request_stop(); };
   action.sa_flags = static_cast<int>(SA_RESETHAND);
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  for (const int number : {SIGINT, SIGTERM, SIGHUP})
+    if (sigaction(number, nullptr, &before) == 0 && before.sa_handler != SIG_IGN)
+      sigaction(number, &action, nullptr);
+  for (const int number : {SIGPIPE, SIGXFSZ}) std::signal(number, SIG_IGN);
 }
 
 Status list() {
@@ -108,31 +115,47 @@ Status run(RunOptions& options) {
   return done;
 }
 
-/// CLI11 alone would take -1 for the largest unsigned number.
-std::string natural_number(const std::string& text) {
-  const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-  return digits ? "" : concat("'", text, "' is not a natural number");
+/// A check of whole numbers. CLI11 alone takes -1 for the largest unsigned number, and everything
+/// beyond for it too.
+auto whole_number(uint64_t low, uint64_t high) {
+  return [=](const std::string& text) {
+    uint64_t value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = error == std::errc() && end == text.data() + text.size();
+    if (whole && value >= low && value <= high) return std::string();
+    return concat("expected a whole number from ", low, " to ", high, ", found '", text, "'");
+  };
+}
+
+/// An empty name, mostly an unset variable of a script, would mean that the option was not given.
+std::string named(const std::string& text) {
+  return text.empty() ? "expected a name, found ''" : "";
 }
 
 void define_run(CLI::App& command, RunOptions& options) {
   command.add_option("NAME", options.name, "the algorithm")->required();
   command.add_option("--device", options.device, "auto, cpu, cuda:N or simt")
       ->capture_default_str();
-  command.add_option("--data", options.context.data,
-                     "file or folder; without it synthetic data is used");
-  command.add_option("--config", options.settings.config_file, "JSON file of settings");
+  command
+      .add_option("--data", options.context.data,
+                  "file or folder; without it synthetic data is used")
+      ->check(named);
+  command.add_option("--config", options.settings.config_file, "JSON file of settings")
+      ->check(named);
   command
       .add_option("--set", options.settings.assignments,
                   "KEY=VALUE: one setting, after --config; repeatable")
       ->expected(1)
+      ->allow_extra_args(false)
       ->take_all();
   command.add_option("--seed", options.context.seed, "of everything random")
       ->capture_default_str()
-      ->check(natural_number);
-  command.add_option("--out", options.context.out, "folder for report, curves and checkpoints");
+      ->check(whole_number(0, UINT64_MAX));
+  command.add_option("--out", options.context.out, "folder for report, curves and checkpoints")
+      ->check(named);
   command.add_flag("--resume", options.context.resume, "go on from the checkpoint in --out");
   command.add_option("--threads", options.threads, "CPU threads (default: all)")
-      ->check(CLI::PositiveNumber);
+      ->check(whole_number(1, kernels::most_cpu_threads));
   command.footer([&options] {
     for (const Algorithm& a : registry())
       if (a.name == options.name)
@@ -176,6 +199,8 @@ int main(int argc, char** argv) {
   } catch (const Error& error) {
     std::cerr << "tessera: " << error.what() << "\n";
     if (error.kind() == ErrorKind::cancelled) status = interrupted;
+  } catch (const std::bad_alloc&) {
+    std::cerr << "tessera: the host is out of memory\n";
   } catch (const std::exception& error) {
     std::cerr << "tessera: " << error.what() << "\n";
   }

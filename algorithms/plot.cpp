@@ -141,7 +141,8 @@ std::vector<double> round_ticks(double low, double high, int most) {
     const double first = std::floor(low / step), last = std::ceil(high / step);
     if (last - first > most) continue;
     std::vector<double> ticks;
-    for (double i = first; i <= last; ++i) ticks.push_back(i * step);
+    const int count = static_cast<int>(last - first) + 1;
+    for (int i = 0; i < count; ++i) ticks.push_back((first + i) * step);
     return ticks;
   }
   return {low, high};

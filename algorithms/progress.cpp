@@ -66,7 +66,7 @@ void Progress::draw(std::string_view note, double now) {
     tail += concat("  ETA ", duration_text(left));
   }
   if (columns_ == 0) {
-    out_ << label_ << "  " << count << tail << std::endl;
+    out_ << label_ << "  " << count << tail << "\n" << std::flush;
     return;
   }
   const int room = columns_ - 1 - static_cast<int>(label_.size() + count.size() + tail.size()) - 6;

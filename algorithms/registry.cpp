@@ -16,7 +16,11 @@ std::span<const Algorithm> registry() {
 const Algorithm& find_algorithm(std::string_view name) {
   std::vector<std::string_view> names;
   for (const Algorithm& algorithm : registry()) names.push_back(algorithm.name);
-  return registry()[find_name(name, names)];
+  try {
+    return registry()[find_name(name, names)];
+  } catch (const Error& error) {
+    throw Error(error.kind(), concat("algorithm: ", error.what()));
+  }
 }
 
 }  // namespace tessera::algorithms

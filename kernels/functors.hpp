@@ -146,14 +146,24 @@ TS_HD V softplus(V x) {
   return where(x > V(0), x, V(0)) + log1p(exp(-abs(x)));
 }
 
+/// True for NaN, which alone differs from itself; never for an integer.
+template <class V>
+TS_HD auto is_nan(V x) {
+  return x != x;  // NOLINT(misc-redundant-expression): equal operands are the point
+}
+template <class V>
+TS_HD auto is_finite(V x) {
+  return x - x == V(0);  // NOLINT(misc-redundant-expression): infinity - infinity is NaN
+}
+
 /// NaN in either operand gives NaN.
 template <class V>
 TS_HD V maximum(V a, V b) {
-  return where((a > b) | (a != a), a, b);
+  return where((a > b) | is_nan(a), a, b);
 }
 template <class V>
 TS_HD V minimum(V a, V b) {
-  return where((a < b) | (a != a), a, b);
+  return where((a < b) | is_nan(a), a, b);
 }
 
 // --- the op codes ---
@@ -221,8 +231,8 @@ TS_HD auto unary(V x, V a, V b) {
   if constexpr (op == UnaryOp::leaky_step) return where(x > V(0), V(1), a);
   if constexpr (op == UnaryOp::elu_derivative) return where(x > V(0), V(1), a * exp(x));
   if constexpr (op == UnaryOp::clamp_mask) return where((a <= x) & (x <= b), V(1), V(0));
-  if constexpr (op == UnaryOp::is_finite) return x - x == V(0);
-  if constexpr (op == UnaryOp::is_nan) return x != x;
+  if constexpr (op == UnaryOp::is_finite) return is_finite(x);
+  if constexpr (op == UnaryOp::is_nan) return is_nan(x);
   if constexpr (op == UnaryOp::logical_not) return !x;
 }
 

@@ -10,29 +10,12 @@
 
 namespace tessera::kernels {
 
-namespace detail {
-template <int bytes>
-struct unsigned_of_size;
-template <>
-struct unsigned_of_size<1> {
-  using type = uint8_t;
-};
-template <>
-struct unsigned_of_size<2> {
-  using type = uint16_t;
-};
-template <>
-struct unsigned_of_size<4> {
-  using type = uint32_t;
-};
-template <>
-struct unsigned_of_size<8> {
-  using type = uint64_t;
-};
-}  // namespace detail
-
+/// The unsigned integer of T's size.
 template <class T>
-using order_key_t = typename detail::unsigned_of_size<sizeof(T)>::type;
+using order_key_t =
+    std::conditional_t<sizeof(T) == 1, uint8_t,
+                       std::conditional_t<sizeof(T) == 2, uint16_t,
+                                          std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>>>;
 
 /// An unsigned number that orders as the values do: -0 and 0 are equal, and every NaN is the same,
 /// largest key. Its complement orders the other way round.

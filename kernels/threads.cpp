@@ -8,7 +8,8 @@ namespace tessera::kernels {
 int cpu_threads() { return cpu::max_threads(); }
 
 void set_cpu_threads(int count) {
-  TS_CHECK(count >= 1, "set_cpu_threads: ", count, " threads; at least 1 is needed");
+  TS_CHECK(count >= 1 && count <= most_cpu_threads, "set_cpu_threads: ", count,
+           " threads; expected from 1 to ", most_cpu_threads);
   cpu::set_max_threads(count);
 }
 

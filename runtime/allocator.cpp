@@ -227,7 +227,8 @@ void TrackingAllocator::deallocate(void* data, size_t bytes, Stream& stream) noe
 
 void* LimitAllocator::allocate(size_t bytes, Stream& stream) {
   const auto wanted = static_cast<int64_t>(std::min<size_t>(bytes, INT64_MAX / 2));
-  if ((live_bytes_ += wanted) > limit_) {
+  const int64_t live = live_bytes_ += wanted;
+  if (live > limit_) {
     live_bytes_ -= wanted;
     throw Error(ErrorKind::out_of_memory,
                 concat("memory limit of ", limit_, " bytes on ", stream.device(), ": ",

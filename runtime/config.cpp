@@ -113,13 +113,26 @@ const ConfigField& find_field(std::span<const ConfigField> fields, std::string_v
   if (!members.empty())
     throw Error(ErrorKind::invalid_argument,
                 concat("'", key, "' is a group of settings: ", members));
-  throw Error(ErrorKind::invalid_argument,
-              concat("unknown setting '", key, "'", suggestion(key, keys)));
+  std::string hint = suggestion(key, keys);
+  if (hint.empty()) {
+    hint = "; the settings are ";
+    for (size_t i = 0; i < keys.size(); ++i) hint += concat(i ? ", " : "", keys[i]);
+  }
+  throw Error(ErrorKind::invalid_argument, concat("unknown setting '", key, "'", hint));
+}
+
+void check_bounds(const ConfigField& field, const Json& value) {
+  if (const auto* items = value.get_if<Json::Array>()) {
+    for (const Json& item : *items) check_bounds(field, item);
+  } else if (!field.bounds->holds(detail::number_from_json(value))) {
+    fail_type(concat(name_of(field.kind), ", ", to_string(*field.bounds)), value);
+  }
 }
 
 void set_field(const ConfigField& field, const Json& value) {
   try {
     field.set(value);
+    if (field.bounds) check_bounds(field, value);
   } catch (const Error& error) {
     throw Error(error.kind(), concat(field.key, ": ", error.what()));
   }
@@ -137,6 +150,16 @@ void set_members(std::span<const ConfigField> fields, const std::string& prefix,
 }
 
 }  // namespace
+
+bool Bounds::holds(double value) const {
+  return std::isfinite(value) && value >= low && (with_high ? value <= high : value < high);
+}
+
+std::string to_string(const Bounds& bounds) {
+  if (std::isfinite(bounds.high))
+    return concat("from ", bounds.low, bounds.with_high ? " to " : " to below ", bounds.high);
+  return std::isfinite(bounds.low) ? concat("at least ", bounds.low) : "finite";
+}
 
 std::string_view nearest_name(std::string_view text, std::span<const std::string_view> names) {
   std::string_view best;
@@ -283,8 +306,9 @@ std::string describe_fields(std::span<const ConfigField> fields) {
   for (size_t i = 0; i < fields.size(); ++i) {
     std::string line =
         fields[i].key + std::string(key_width - fields[i].key.size(), ' ') + " = " + values[i];
-    if (!fields[i].help.empty())
-      line += std::string(value_width - values[i].size() + 2, ' ') + fields[i].help;
+    std::string help = fields[i].help;
+    if (fields[i].bounds) help += concat(help.empty() ? "" : "; ", to_string(*fields[i].bounds));
+    if (!help.empty()) line += std::string(value_width - values[i].size() + 2, ' ') + help;
     out += line + "\n";
   }
   return out;

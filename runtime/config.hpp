@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -23,8 +24,8 @@
 ///       Model model = Model::gcn;
 ///       Adam adam;  // a struct with a visit of its own; its members have the keys adam.beta1, ...
 ///       static void visit(auto& self, auto&& f) {
-///         f("lr", self.lr, "learning rate");
-///         f("hidden", self.hidden, "widths of the hidden layers");
+///         f("lr", self.lr, "learning rate", Bounds::at_least(0));
+///         f("hidden", self.hidden, "widths of the hidden layers", Bounds::at_least(1));
 ///         f("model", self.model, "mlp or gcn");
 ///         f("adam", self.adam);
 ///       }
@@ -33,7 +34,8 @@
 /// A member is a bool, an integer, a floating-point number, a std::string, a vector of one of
 /// these, another such struct, or any type with a text form: `to_string(value)` and `parse(text,
 /// value)`, found in the type's namespace; `parse` throws when the text names no value. Enums get
-/// theirs from a list of names through `parse_enum`.
+/// theirs from a list of names through `parse_enum`. A number, or each of a vector, may have
+/// Bounds.
 namespace tessera {
 
 template <class T>
@@ -49,10 +51,27 @@ concept TextValue = requires(T& value, std::string_view text) {
 
 enum class ConfigKind : uint8_t { boolean, integer, number, text };
 
+/// Which numbers a setting may hold. Infinities and NaN lie outside any.
+struct Bounds {
+  double low = -std::numeric_limits<double>::infinity();
+  double high = std::numeric_limits<double>::infinity();
+  bool with_high = true;
+
+  static constexpr Bounds finite() { return {}; }
+  static constexpr Bounds at_least(double low) { return {.low = low}; }
+  static constexpr Bounds between(double low, double high) { return {low, high}; }
+  static constexpr Bounds up_to_below(double low, double high) { return {low, high, false}; }
+
+  bool holds(double value) const;
+};
+/// "at least 1", "from 0 to below 1", "finite".
+std::string to_string(const Bounds& bounds);
+
 /// One setting with its type erased.
 struct ConfigField {
   std::string key;  // dotted
   std::string help;
+  std::optional<Bounds> bounds;
   ConfigKind kind;
   bool list;
   std::function<Json()> get;
@@ -148,10 +167,12 @@ void config_from_json(const Json& json, T& value) {
 }
 
 template <class T>
-ConfigField config_field(std::string key, T& value, std::string_view help) {
+ConfigField config_field(std::string key, T& value, std::string_view help,
+                         const std::optional<Bounds>& bounds) {
   using Element = typename std::conditional_t<is_vector<T>, T, std::vector<T>>::value_type;
   return {std::move(key),
           std::string(help),
+          bounds,
           config_kind<Element>(),
           is_vector<T>,
           [&value] { return config_to_json(value); },
@@ -160,12 +181,13 @@ ConfigField config_field(std::string key, T& value, std::string_view help) {
 
 template <ConfigStruct C>
 void append_fields(const std::string& prefix, C& config, std::vector<ConfigField>& out) {
-  C::visit(config, [&]<class T>(std::string_view name, T& member, std::string_view help = {}) {
+  C::visit(config, [&]<class T>(std::string_view name, T& member, std::string_view help = {},
+                                const std::optional<Bounds>& bounds = {}) {
     const std::string key = prefix + std::string(name);
     if constexpr (ConfigStruct<T>)
       append_fields(key + ".", member, out);
     else
-      out.push_back(config_field(key, member, help));
+      out.push_back(config_field(key, member, help, bounds));
   });
 }
 
@@ -224,7 +246,7 @@ Json config_json(const C& config) {
                              [](const auto& fields) { return detail::fields_to_json(fields); });
 }
 
-/// One line per setting: key, value, help.
+/// One line per setting: key, value, help and bounds.
 template <ConfigStruct C>
 std::string describe_config(const C& config) {
   return detail::read_config(config,

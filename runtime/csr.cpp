@@ -94,8 +94,8 @@ void check_values(const Tensor& values, int64_t nnz, Device device) {
 
 }  // namespace
 
-CsrMatrix CsrMatrix::from_parts(int64_t rows, int64_t cols, Tensor row_ptr, Tensor col,
-                                Tensor values) {
+CsrMatrix CsrMatrix::from_parts(int64_t rows, int64_t cols, const Tensor& row_ptr,
+                                const Tensor& col, const Tensor& values) {
   check_extents("csr", rows, cols);
   TS_CHECK(row_ptr.defined() && row_ptr.dtype() == DType::i32 && row_ptr.shape() == Shape{rows + 1},
            "csr: row_ptr must be i32 [", rows + 1, "], got ", to_string(row_ptr));
@@ -194,7 +194,7 @@ CsrMatrix CsrMatrix::to(Device device) const {
   return moved;
 }
 
-CsrMatrix CsrMatrix::with_values(Tensor new_values) const {
+CsrMatrix CsrMatrix::with_values(const Tensor& new_values) const {
   if (new_values.defined()) check_values(new_values, nnz(), device());
   CsrMatrix changed = *this;
   changed.values =

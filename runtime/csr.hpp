@@ -33,8 +33,8 @@ struct CsrMatrix {
 
   /// Takes tensors as they are. Throws, naming the row, entry and value at fault, unless all of the
   /// above holds; tensors on another device are fetched to the host for the check.
-  static CsrMatrix from_parts(int64_t rows, int64_t cols, Tensor row_ptr, Tensor col,
-                              Tensor values = {});
+  static CsrMatrix from_parts(int64_t rows, int64_t cols, const Tensor& row_ptr, const Tensor& col,
+                              const Tensor& values = {});
 
   /// From `row.size()` edges in any order, on the host: edge k is the entry (row[k], col[k]) with
   /// value values[k] (f32; or no values at all). Rows come out sorted by column, equal ones in the
@@ -51,7 +51,7 @@ struct CsrMatrix {
   int64_t nnz() const { return col.numel(); }
   Device device() const { return col.device(); }
   CsrMatrix to(Device device) const;
-  CsrMatrix with_values(Tensor new_values) const;  // same pattern; clears `symmetric`
+  CsrMatrix with_values(const Tensor& new_values) const;  // same pattern; clears `symmetric`
   /// Rows of the result are sorted by column. Works on the host.
   CsrTranspose transpose() const;
 };

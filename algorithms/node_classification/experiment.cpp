@@ -1,7 +1,8 @@
 #include "tessera/algorithms/node_classification/experiment.hpp"
 
 #include <chrono>
-#include <filesystem>
+#include <numeric>
+#include <utility>
 
 #include "tessera/models/checkpoint.hpp"
 
@@ -14,6 +15,7 @@ constexpr const char* checkpoint_name = "checkpoint.safetensors";
 struct Results {
   std::vector<double> train, validation, test, seconds;
   History curves;
+  double current_seconds = 0;  // spent on the run after them
 
   static void visit(auto& self, auto&& f) {
     f("train", self.train);
@@ -21,6 +23,7 @@ struct Results {
     f("test", self.test);
     f("seconds", self.seconds);
     f("curves", self.curves);
+    f("current_seconds", self.current_seconds);
   }
 };
 
@@ -28,7 +31,6 @@ struct Results {
 struct State {
   std::string graph;
   Results results;
-  double seconds = 0;  // spent on the current run
   Training training;
 };
 
@@ -49,13 +51,12 @@ void finish_run(State& state, Selection selection) {
   results.train.push_back(accuracies.train);
   results.validation.push_back(accuracies.validation);
   results.test.push_back(accuracies.test);
-  results.seconds.push_back(state.seconds);
+  results.seconds.push_back(std::exchange(results.current_seconds, 0));
   add(history.loss, results.curves.loss);
   add(history.train, results.curves.train);
   add(history.validation, results.curves.validation);
   add(history.test, results.curves.test);
   results.curves.epoch = history.epoch;
-  state.seconds = 0;
 }
 
 /// Enough to notice that a checkpoint belongs to other data.
@@ -70,10 +71,21 @@ void save(const State& state, const Config& config, uint64_t seed, const std::st
   checkpoint.metadata = {{"config", to_string(config_json(config))},
                          {"seed", std::to_string(seed)},
                          {"graph", state.graph},
-                         {"seconds", to_string(Json(state.seconds))},
                          {"history", to_string(config_json(state.training.history))},
                          {"results", to_string(config_json(state.results))}};
   checkpoint.save(path);
+}
+
+bool fits(const History& history, int64_t epochs) {
+  const size_t evaluations = history.epoch.size();
+  return static_cast<int64_t>(history.loss.size()) == epochs &&
+         history.train.size() == evaluations && history.validation.size() == evaluations &&
+         history.test.size() == evaluations;
+}
+bool fits(const Results& results) {
+  const size_t runs = results.test.size();
+  return results.train.size() == runs && results.validation.size() == runs &&
+         results.seconds.size() == runs;
 }
 
 /// The number of the run that the checkpoint was written in is that of finished runs.
@@ -94,9 +106,12 @@ void load(State& state, const std::string& path, const Config& config, uint64_t 
   same("seed", std::to_string(seed));
   same("config", to_string(config_json(config)));
   parse_config(state.results, text("results"), path);
-  state.seconds = *parse_json(text("seconds"), path).get_if<double>();
   state.training = fresh(static_cast<int64_t>(state.results.test.size()));
   parse_config(state.training.history, text("history"), path);
+  if (!fits(state.training.history, checkpoint.steps_done) || !fits(state.results))
+    throw Error(ErrorKind::io,
+                concat(path, ": its history does not fit its ", checkpoint.steps_done,
+                       " epochs: damaged or not from this experiment"));
   models::restore(checkpoint, state.training.model, state.training.optimizer);
   state.training.epochs_done = checkpoint.steps_done;
 }
@@ -109,9 +124,8 @@ Report report_of(const Results& results) {
   for (const double value : results.seconds) report.add("training_seconds", value);
 
   const auto count = static_cast<double>(results.test.size());
-  std::vector<double> epochs;
-  for (size_t i = 0; i < results.curves.loss.size(); ++i)
-    epochs.push_back(static_cast<double>(i + 1));
+  std::vector<double> epochs(results.curves.loss.size());
+  std::iota(epochs.begin(), epochs.end(), 1.0);
   report.plots.push_back({"loss",
                           "epoch",
                           "training loss, mean of runs",
@@ -129,8 +143,9 @@ Report report_of(const Results& results) {
 }  // namespace
 
 Report run(const Config& config, Context& context) {
-  TS_CHECK(config.runs >= 1 && config.epochs >= 1, "node_classification: ", config.runs,
-           " runs of ", config.epochs, " epochs; at least one of each is needed");
+  TS_CHECK(config.runs >= 1 && config.epochs >= 1 && config.runs <= INT64_MAX / config.epochs,
+           "node_classification: ", config.runs, " runs of ", config.epochs,
+           " epochs; at least one of each is needed, and no more than i64 counts");
   const Rng rng(context.seed);
   const Rng split_rng = rng.split(0), training_rng = rng.split(1);
   const models::GraphData graph = context.data.empty()
@@ -153,10 +168,10 @@ Report run(const Config& config, Context& context) {
     const auto number = static_cast<int64_t>(results.test.size());
     const models::Split split = models::choose_split(graph, config.split, number, split_rng);
 
-    const double seconds_before = state.seconds;
+    const double seconds_before = results.current_seconds;
     const auto begin = std::chrono::steady_clock::now();
     const auto clock = [&] {
-      state.seconds =
+      results.current_seconds =
           seconds_before +
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     };

@@ -16,10 +16,11 @@ struct Config : Options {
 
   static void visit(auto& self, auto&& f) {
     Options::visit(self, f);
-    f("runs", self.runs, "trainings with different seeds");
+    f("runs", self.runs, "trainings with different seeds", Bounds::at_least(1));
     f("split", self.split, "public, fixed (number run % splits) or random (60/20/20 per class)");
     f("normalize_features", self.normalize_features, "divide the rows by their sums");
-    f("checkpoint_every", self.checkpoint_every, "epochs, with --out");
+    f("checkpoint_every", self.checkpoint_every, "epochs, with --out; 0: only the last",
+      Bounds::at_least(0));
     f("graph", self.graph);
   }
 };

@@ -5,7 +5,6 @@
 
 #include "tessera/autograd/ops/loss.hpp"
 #include "tessera/models/metrics.hpp"
-#include "tessera/runtime/config.hpp"
 
 namespace tessera::algorithms::node_classification {
 namespace {
@@ -39,7 +38,9 @@ void parse(std::string_view text, Selection& selection) {
 }
 
 Problem prepare(models::GraphData graph, Network model, bool normalize_features, Device device) {
-  TS_CHECK(graph.has_features(), graph.name, ": the graph has no node features");
+  TS_CHECK(
+      graph.has_features(), "graph ", graph.name,
+      " has no node features: expected an array 'x', or 'x_shape', 'x_indptr' and 'x_indices'");
   if (normalize_features) models::normalize_feature_rows(graph);
   const CsrMatrix neighbours =
       model == Network::gcn ? models::symmetric_normalized(graph.adjacency) : identity(graph.nodes);

@@ -9,6 +9,7 @@
 #include "tessera/models/nets/gnn/gcn.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/train.hpp"
+#include "tessera/runtime/config.hpp"
 
 /// Semi-supervised classification of the nodes of a graph (Kipf and Welling 2017): a graph network
 /// is trained on the whole graph with the loss of a few labelled nodes.
@@ -43,13 +44,14 @@ struct Options {
 
   static void visit(auto& self, auto&& f) {
     f("model", self.model, "mlp or gcn");
-    f("layers", self.layers);
-    f("hidden", self.hidden, "width of the hidden layers");
-    f("dropout", self.dropout, "on the input of every layer");
-    f("epochs", self.epochs, "full-batch Adam steps");
-    f("lr", self.learning_rate, "learning rate");
-    f("weight_decay", self.weight_decay, "L2 penalty of the first layer");
-    f("evaluate_every", self.evaluate_every, "epochs between evaluations");
+    f("layers", self.layers, "", Bounds::at_least(1));
+    f("hidden", self.hidden, "width of the hidden layers", Bounds::at_least(1));
+    f("dropout", self.dropout, "on the input of every layer", Bounds::up_to_below(0, 1));
+    f("epochs", self.epochs, "full-batch Adam steps", Bounds::at_least(1));
+    f("lr", self.learning_rate, "learning rate", Bounds::at_least(0));
+    f("weight_decay", self.weight_decay, "L2 penalty of the first layer", Bounds::at_least(0));
+    f("evaluate_every", self.evaluate_every, "epochs between evaluations, 0: only the last",
+      Bounds::at_least(0));
     f("select", self.select, "report the epoch that is last, or best on validation");
   }
 };

@@ -15,8 +15,8 @@
 namespace tessera::autograd {
 namespace {
 
-Var mT(const Var& x) { return transpose(x, -1, -2); }
-Var symmetric_part(const Var& x) { return 0.5 * (x + mT(x)); }
+Var transposed(const Var& x) { return transpose(x, -1, -2); }
+Var symmetric_part(const Var& x) { return 0.5 * (x + transposed(x)); }
 
 void check_matrix(std::string_view name, const Tensor& a, bool square) {
   TS_CHECK(a.dtype() == DType::f32 || a.dtype() == DType::f64, name, ": only f32 and f64, not ", a);
@@ -96,7 +96,7 @@ struct TriangularSolve final : Op {
     Var change = d[1];
     if (d[0].defined()) {
       const Var dt = part(d[0]);
-      const Var product = matmul(params.transposed ? mT(dt) : dt, x[0]);
+      const Var product = matmul(params.transposed ? transposed(dt) : dt, x[0]);
       change = change.defined() ? change - product : -product;
     }
     dx[0] = triangular_solve(in[0], change, params);
@@ -105,7 +105,9 @@ struct TriangularSolve final : Op {
     TriangularSolveParams adjoint = params;
     adjoint.transposed = !params.transposed;
     const Var gb = triangular_solve(in[0], gx[0], adjoint);
-    if (wanted[0]) g[0] = part(-(params.transposed ? matmul(x[0], mT(gb)) : matmul(gb, mT(x[0]))));
+    if (wanted[0])
+      g[0] =
+          part(-(params.transposed ? matmul(x[0], transposed(gb)) : matmul(gb, transposed(x[0]))));
     if (wanted[1]) g[1] = gb;
   }
   Saved saves() const override { return {0b01, 0b1}; }
@@ -114,7 +116,7 @@ struct TriangularSolve final : Op {
 // x T^-1 for the triangle T that `params` describes.
 Var right_solve(const Var& x, const Var& t, TriangularSolveParams params) {
   params.transposed = !params.transposed;
-  return mT(triangular_solve(t, mT(x), params));
+  return transposed(triangular_solve(t, transposed(x), params));
 }
 
 constexpr TriangularSolveParams lower{}, lower_transposed{.transposed = true};
@@ -139,7 +141,7 @@ struct Cholesky final : Op {
     dl[0] = matmul(l[0], phi(inner));
   }
   void vjp(Inputs, Inputs l, Inputs gl, std::span<const bool>, Outputs ga) const override {
-    const Var inner = phi(matmul(mT(l[0]), gl[0]));
+    const Var inner = phi(matmul(transposed(l[0]), gl[0]));
     ga[0] = right_solve(triangular_solve(l[0], inner, lower_transposed), l[0], lower);
   }
   Saved saves() const override { return Saved::only_outputs(); }
@@ -163,8 +165,8 @@ struct Solve final : Op {
     dx[0] = solve(in[0], change);
   }
   void vjp(Inputs in, Inputs x, Inputs gx, std::span<const bool> wanted, Outputs g) const override {
-    const Var gb = solve(mT(in[0]), gx[0]);
-    if (wanted[0]) g[0] = -matmul(gb, mT(x[0]));
+    const Var gb = solve(transposed(in[0]), gx[0]);
+    if (wanted[0]) g[0] = -matmul(gb, transposed(x[0]));
     if (wanted[1]) g[1] = gb;
   }
   Saved saves() const override { return {0b01, 0b1}; }
@@ -185,18 +187,18 @@ struct Qr final : Op {
   void jvp(Inputs, Inputs y, Inputs da, Outputs dy) const override {
     const Var &q = y[0], &r = y[1];
     const Var d = right_solve(da[0], r, upper);
-    const Var c = matmul(mT(q), d);
+    const Var c = matmul(transposed(q), d);
     const Var below = c * triangle(c, 1.0, 0.0, 0.0);
-    const Var rest = c - below + mT(below);
+    const Var rest = c - below + transposed(below);
     dy[0] = d - matmul(q, rest);
     dy[1] = matmul(rest, r);
   }
   void vjp(Inputs, Inputs y, Inputs gy, std::span<const bool>, Outputs ga) const override {
     const Var &q = y[0], &r = y[1];
     Var n;
-    if (gy[1].defined()) n = matmul(gy[1], mT(r));
-    if (gy[0].defined()) n = add_or_empty(n, -matmul(mT(q), gy[0]));
-    const Var gc = n * triangle(n, 0.0, 1.0, 1.0) + mT(n) * triangle(n, 1.0, 0.0, 0.0);
+    if (gy[1].defined()) n = matmul(gy[1], transposed(r));
+    if (gy[0].defined()) n = add_or_empty(n, -matmul(transposed(q), gy[0]));
+    const Var gc = n * triangle(n, 0.0, 1.0, 1.0) + transposed(n) * triangle(n, 1.0, 0.0, 0.0);
     ga[0] = right_solve(add_or_empty(gy[0], matmul(q, gc)), r, upper_transposed);
   }
   Saved saves() const override { return Saved::only_outputs(); }
@@ -214,7 +216,7 @@ struct Eigh final : Op {
     out[1] = v;
   }
   void jvp(Inputs, Inputs y, Inputs da, Outputs dy) const override {
-    const Var &w = y[0], &v = y[1], m = matmul(mT(v), matmul(da[0], v));
+    const Var &w = y[0], &v = y[1], m = matmul(transposed(v), matmul(da[0], v));
     dy[0] = diagonal(m);
     dy[1] = matmul(v, inverse_gaps(w) * m);
   }
@@ -223,8 +225,8 @@ struct Eigh final : Op {
     Var inner;  // to the left of V'
     if (gy[0].defined()) inner = v * row(gy[0]);
     if (gy[1].defined())
-      inner = add_or_empty(inner, matmul(v, inverse_gaps(w) * matmul(mT(v), gy[1])));
-    ga[0] = matmul(inner, mT(v));
+      inner = add_or_empty(inner, matmul(v, inverse_gaps(w) * matmul(transposed(v), gy[1])));
+    ga[0] = matmul(inner, transposed(v));
   }
   Saved saves() const override { return Saved::only_outputs(); }
 };
@@ -250,33 +252,34 @@ struct Svd final : Op {
     return reciprocal(maximum(s, unary(kernels::UnaryOp::affine, largest, {gap_floor, 1e-30})));
   }
   // (1 - Q Q') x
-  static Var beside(const Var& q, const Var& x) { return x - matmul(q, matmul(mT(q), x)); }
+  static Var beside(const Var& q, const Var& x) { return x - matmul(q, matmul(transposed(q), x)); }
 
   void jvp(Inputs, Inputs y, Inputs da, Outputs dy) const override {
     const Var &u = y[0], &s = y[1], &v = y[2];
-    const Var av = matmul(da[0], v), au = matmul(mT(da[0]), u), p = matmul(mT(u), av);
+    const Var av = matmul(da[0], v), au = matmul(transposed(da[0]), u),
+              p = matmul(transposed(u), av);
     const Var f = inverse_gaps(square(s)), inverse = row(inverse_values(s));
     const Var ps = p * row(s), sp = p * column(s);
-    dy[0] = matmul(u, f * (ps + mT(ps))) + beside(u, av * inverse);
+    dy[0] = matmul(u, f * (ps + transposed(ps))) + beside(u, av * inverse);
     dy[1] = diagonal(p);
-    dy[2] = matmul(v, f * (sp + mT(sp))) + beside(v, au * inverse);
+    dy[2] = matmul(v, f * (sp + transposed(sp))) + beside(v, au * inverse);
   }
   void vjp(Inputs, Inputs y, Inputs gy, std::span<const bool>, Outputs ga) const override {
     const Var &u = y[0], &s = y[1], &v = y[2];
     Var gp, sides;  // of p, and what does not pass through it
     if (gy[0].defined()) {
-      const Var j = inverse_gaps(square(s)) * matmul(mT(u), gy[0]);
-      gp = (j + mT(j)) * row(s);
-      sides = matmul(beside(u, gy[0] * row(inverse_values(s))), mT(v));
+      const Var j = inverse_gaps(square(s)) * matmul(transposed(u), gy[0]);
+      gp = (j + transposed(j)) * row(s);
+      sides = matmul(beside(u, gy[0] * row(inverse_values(s))), transposed(v));
     }
     if (gy[2].defined()) {
-      const Var k = inverse_gaps(square(s)) * matmul(mT(v), gy[2]);
-      gp = add_or_empty(gp, (k + mT(k)) * column(s));
-      sides = add_or_empty(sides, matmul(u, mT(beside(v, gy[2] * row(inverse_values(s))))));
+      const Var k = inverse_gaps(square(s)) * matmul(transposed(v), gy[2]);
+      gp = add_or_empty(gp, (k + transposed(k)) * column(s));
+      sides = add_or_empty(sides, matmul(u, transposed(beside(v, gy[2] * row(inverse_values(s))))));
     }
     Var inner = gp.defined() ? matmul(u, gp) : Var();
     if (gy[1].defined()) inner = add_or_empty(inner, u * row(gy[1]));
-    ga[0] = add_or_empty(matmul(inner, mT(v)), sides);
+    ga[0] = add_or_empty(matmul(inner, transposed(v)), sides);
   }
   Saved saves() const override { return Saved::only_outputs(); }
 };
@@ -319,7 +322,7 @@ Var logdet(const Var& a) {
 Var gram(const Var& x) {
   check_floating("gram", x.value());
   TS_CHECK(x.rank() >= 2, "gram: ", x, " is not a matrix");
-  return matmul(mT(x), x);
+  return matmul(transposed(x), x);
 }
 
 QrResult qr(const Var& a) {

@@ -1,6 +1,8 @@
 // Largest and smallest of the dense rows that a sparse matrix or segments select, and the two
 // linear maps that go with a choice once made. Columns are worked on in chunks that stay in the
 // first-level cache.
+#include <cmath>
+
 #include "tessera/kernels/cpu/spmm.hpp"
 
 namespace tessera::kernels::cpu {
@@ -25,7 +27,8 @@ void extreme_rows(const CsrView& a, const View& x, const View& y, int64_t width,
           const T* row = x.as<T>() + (a.col ? a.col[e] : e) * x.stride[0] + j0;
           for (int64_t j = 0; j < n; ++j) {
             const C v = static_cast<C>(row[j]), b = best[j];
-            const bool better = (maximum ? v > b : v < b) | ((v != v) & (b == b)) | (e == begin);
+            const bool better =
+                (maximum ? v > b : v < b) | (std::isnan(v) & !std::isnan(b)) | (e == begin);
             best[j] = better ? v : b;
             from[j] = better ? e : from[j];
           }

@@ -168,7 +168,7 @@ int32_t lu_panel(Matrix<T> a, int64_t k, int64_t w, int32_t* pivot) {
     int64_t row = j;
     for (int64_t i = j; i < n; ++i) {
       const T magnitude = std::abs(a[i][j]);
-      if (magnitude > best || magnitude != magnitude) best = magnitude, row = i;
+      if (magnitude > best || std::isnan(magnitude)) best = magnitude, row = i;
     }
     if (best == 0) return static_cast<int32_t>(j + 1);
     if (!positive_and_finite(best)) return -1;

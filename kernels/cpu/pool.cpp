@@ -48,7 +48,7 @@ void max_pool_plane(const E* x, E* y, int64_t* index, const PoolExtents& e, cons
         for (int64_t j = q.begin; j < q.end; ++j, at += p.stride[1]) {
           const T value = static_cast<T>(x[at]), best = static_cast<T>(y[j]);
           // Not (value <= best) where either is NaN; a NaN that is there already stays.
-          if (index[j] < 0 || (!(value <= best) && best == best)) {
+          if (index[j] < 0 || (!(value <= best) && !std::isnan(best))) {
             y[j] = x[at];
             index[j] = at;
           }

@@ -1,6 +1,7 @@
 #include "tessera/kernels/quantize.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <vector>
 
 #include "tessera/kernels/cpu/backend.hpp"
@@ -290,13 +291,10 @@ void check_range_outputs(std::string_view operation, const View& x, const View& 
 struct Extremes {
   float low = std::numeric_limits<float>::infinity(),
         high = -std::numeric_limits<float>::infinity();
-  void add(float v) {
-    low = v < low || v != v ? v : low;  // once NaN, no comparison replaces it but another NaN
-    high = v > high || v != v ? v : high;
-  }
-  void add(const Extremes& other) {
-    if (low == low) low = other.low < low || other.low != other.low ? other.low : low;
-    if (high == high) high = other.high > high || other.high != other.high ? other.high : high;
+  void add(float v) { add(Extremes{v, v}); }
+  void add(const Extremes& other) {  // once NaN, no comparison replaces it
+    low = other.low < low || std::isnan(other.low) ? other.low : low;
+    high = other.high > high || std::isnan(other.high) ? other.high : high;
   }
 };
 
@@ -304,7 +302,7 @@ template <class T>
 Extremes extremes(const T* x, int64_t n) {
   using C = compute_t<T>;
   Vec<C> low(std::numeric_limits<C>::infinity()), high(-std::numeric_limits<C>::infinity());
-  Mask<C> nan = low != low;
+  Mask<C> nan = is_nan(low);
   int64_t i = 0;
   for (; i + Vec<C>::width <= n; i += Vec<C>::width) {
     const Vec<C> v = load(x + i);
@@ -381,7 +379,7 @@ void quantile_range(Stream&, View x, double fraction, View low, View high) {
       blocks.for_runs_of(entry, [&](int64_t at, int64_t count) {
         for (int64_t i = 0; i < count; ++i) {
           const auto v = static_cast<float>(static_cast<compute_t<T>>(x.as<T>()[at + i]));
-          nan = nan || v != v;
+          nan = nan || std::isnan(v);
           values.push_back(v);
         }
       });

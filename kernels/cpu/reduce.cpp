@@ -1,11 +1,11 @@
-#include "tessera/kernels/reduce.hpp"
+#include "tessera/kernels/cpu/reduce.hpp"
 
 #include <algorithm>
 #include <limits>
 #include <type_traits>
 
 #include "tessera/kernels/cpu/backend.hpp"
-#include "tessera/kernels/cpu/parallel.hpp"
+#include "tessera/kernels/cpu/reduce_space.hpp"
 #include "tessera/kernels/cpu/simd_math.hpp"
 #include "tessera/kernels/functors.hpp"
 
@@ -16,13 +16,8 @@
 namespace tessera::kernels::cpu {
 namespace {
 
-constexpr int64_t run_elements = 4096, run_rows = 256, tile_columns = 1024;
+constexpr int64_t run_rows = 256, tile_columns = 1024;
 constexpr int64_t chunk_elements = 65536;
-constexpr int64_t thread_grain = 32768;
-
-/// The type in which runs are put together.
-template <class S>
-using Wide = std::conditional_t<std::is_floating_point_v<compute_t<S>>, double, int64_t>;
 
 /// What enters of an element, how two partial results become one, and what changes nothing.
 template <ReduceOp op>
@@ -52,73 +47,6 @@ struct Reducer {
     if constexpr (op == ReduceOp::minimum)
       return Limits::has_infinity ? Limits::infinity() : Limits::max();
     return 0;
-  }
-};
-
-// --- the space: kept axes, reduced axes, and the innermost axis of memory, which is one or the
-// other ---
-
-struct Axis {
-  int64_t extent, x, y;  // strides in x and y
-  bool reduced;
-};
-
-struct Space {
-  Axis kept[max_rank], reduced[max_rank];
-  int kept_rank = 0, reduced_rank = 0;
-  Axis inner{1, 1, 1, true};
-  int64_t outputs = 1, runs = 1;  // products of the extents in `kept` and in `reduced`
-
-  Space(const View& x, const View& y) {
-    Axis axes[max_rank];
-    int rank = 0;
-    for (int d = 0; d < x.rank; ++d) {
-      if (x.shape[d] == 1) continue;
-      const Axis axis{x.shape[d], x.stride[d], y.stride[d], y.shape[d] != x.shape[d]};
-      int at = rank++;  // nearest elements last; what repeats the same memory comes first
-      for (; at > 0 && distance(axes[at - 1]) < distance(axis); --at) axes[at] = axes[at - 1];
-      axes[at] = axis;
-    }
-    int merged = 0;
-    for (int d = 1; d < rank; ++d) {
-      Axis& outer = axes[merged];
-      const Axis& axis = axes[d];
-      if (outer.reduced == axis.reduced && outer.x == axis.x * axis.extent &&
-          (axis.reduced || outer.y == axis.y * axis.extent))
-        outer = {outer.extent * axis.extent, axis.x, axis.y, axis.reduced};
-      else
-        axes[++merged] = axis;
-    }
-    rank = std::min(rank, merged + 1);
-    if (rank > 0) inner = axes[--rank];
-    for (int d = 0; d < rank; ++d) {
-      if (axes[d].reduced) {
-        runs *= axes[d].extent;
-        reduced[reduced_rank++] = axes[d];
-      } else {
-        outputs *= axes[d].extent;
-        kept[kept_rank++] = axes[d];
-      }
-    }
-  }
-
-  /// Offsets in x and y of element `index` of the kept axes, in x of element `index` of the reduced
-  /// ones.
-  int64_t kept_x(int64_t index) const { return offset(kept, kept_rank, index, &Axis::x); }
-  int64_t kept_y(int64_t index) const { return offset(kept, kept_rank, index, &Axis::y); }
-  int64_t reduced_x(int64_t index) const { return offset(reduced, reduced_rank, index, &Axis::x); }
-
- private:
-  static int64_t distance(const Axis& a) {
-    return a.x == 0 ? std::numeric_limits<int64_t>::max() : std::abs(a.x);
-  }
-  static int64_t offset(const Axis* axes, int rank, int64_t index, int64_t Axis::*stride) {
-    int64_t at = 0;
-    for (int d = rank - 1; d > 0; --d) {
-      at += index % axes[d].extent * (axes[d].*stride);
-      index /= axes[d].extent;
-    }
-    return rank > 0 ? at + index * (axes[0].*stride) : 0;
   }
 };
 
@@ -217,7 +145,7 @@ struct Steps {
   /// *result joined with n elements `stride` apart: one run.
   void (*run)(const void* x, int64_t n, int64_t stride, W* result);
   /// result[c] joined with column c of the rows [begin, end) of the reduced axes.
-  void (*rows)(const void* x, const Space& space, int64_t begin, int64_t end, int64_t cols,
+  void (*rows)(const void* x, const ReduceSpace& space, int64_t begin, int64_t end, int64_t cols,
                W* result);
   /// result[i] joined with other[i].
   void (*join)(const W* other, int64_t n, W* result);
@@ -237,7 +165,7 @@ void join_run(const void* x, int64_t n, int64_t stride, Wide<S>* result) {
 }
 
 template <class R, class S>
-void join_rows(const void* x, const Space& space, int64_t begin, int64_t end, int64_t cols,
+void join_rows(const void* x, const ReduceSpace& space, int64_t begin, int64_t end, int64_t cols,
                Wide<S>* result) {
   using T = std::conditional_t<std::is_same_v<Wide<S>, double>, compute_t<S>, int64_t>;
   const S* base = static_cast<const S*>(x);
@@ -282,20 +210,9 @@ constexpr Steps<Wide<S>> steps{sizeof(S),
 
 // --- the drivers ---
 
-int64_t divide_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-/// Calls body(task) for every task, of about `elements` elements each, on all threads.
-template <class Body>
-void for_tasks(int64_t tasks, int64_t elements, Body&& body) {
-  parallel_for(tasks, std::max<int64_t>(1, thread_grain / std::max<int64_t>(elements, 1)),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t t = begin; t < end; ++t) body(t);
-               });
-}
-
 /// The innermost axis is reduced: runs lie along it.
 template <class W>
-void reduce_rows(Stream& stream, const Steps<W>& steps, const char* x, const Space& space,
+void reduce_rows(Stream& stream, const Steps<W>& steps, const char* x, const ReduceSpace& space,
                  double divisor, void* y) {
   const int64_t n = space.inner.extent, pieces = divide_up(n, run_elements);
   const int64_t runs = space.runs * pieces, run_size = std::min(n, run_elements);
@@ -334,7 +251,7 @@ void reduce_rows(Stream& stream, const Steps<W>& steps, const char* x, const Spa
 
 /// The innermost axis is kept: rows of columns are added up.
 template <class W>
-void reduce_columns(Stream& stream, const Steps<W>& steps, const char* x, const Space& space,
+void reduce_columns(Stream& stream, const Steps<W>& steps, const char* x, const ReduceSpace& space,
                     double divisor, void* y) {
   const int64_t columns = space.inner.extent, width = std::min(columns, tile_columns);
   const int64_t tiles = divide_up(columns, width), lines = space.outputs * tiles;
@@ -381,7 +298,7 @@ void reduce_by(Stream& stream, const Steps<W>& steps, const View& x, const View&
     for (int64_t i = 0; i < y.numel(); ++i) steps.finish(&steps.identity, 1, divisor, y.data, i, 0);
     return;
   }
-  const Space space(x, y);
+  const ReduceSpace space(x, y);
   (space.inner.reduced ? reduce_rows<W> : reduce_columns<W>)(stream, steps, x.as<const char>(),
                                                              space, divisor, y.data);
 }
@@ -434,138 +351,6 @@ void reduce(Stream& stream, ReduceOp op, View x, View y) {
     }
   });
 }
-
-// --- along one axis ---
-
-/// Calls body(offsets in x of the first elements of `count` lines, offset in y of the first line,
-/// count) for groups of lines along `axis`; the lines of a group are neighbours in y, which is
-/// contiguous with extent `y_extent` along the axis.
-constexpr int64_t line_group = 64;
-template <class Body>
-void for_lines(const View& x, int axis, int64_t y_extent, Body&& body) {
-  int64_t outer = 1, inner = 1;
-  for (int d = 0; d < axis; ++d) outer *= x.shape[d];
-  for (int d = axis + 1; d < x.rank; ++d) inner *= x.shape[d];
-  const int64_t groups = divide_up(inner, line_group);
-  for_tasks(outer * groups, x.shape[axis] * std::min(inner, line_group), [&](int64_t t) {
-    int64_t base = 0;
-    for (int64_t d = axis - 1, rest = t / groups; d >= 0; rest /= x.shape[d--])
-      base += rest % x.shape[d] * x.stride[d];
-    const int64_t first = t % groups * line_group, count = std::min(line_group, inner - first);
-    int64_t offsets[line_group];
-    for (int64_t i = 0; i < count; ++i) {
-      offsets[i] = base;
-      for (int64_t d = x.rank - 1, rest = first + i; d > axis; rest /= x.shape[d--])
-        offsets[i] += rest % x.shape[d] * x.stride[d];
-    }
-    body(offsets, t / groups * y_extent * inner + first, count);
-  });
-}
-
-template <class Better>
-void arg_extreme(const char* operation, const View& x, int axis, const View& y, Better better) {
-  TS_CHECK(axis >= 0 && axis < x.rank, operation, ": axis ", axis, " of shape ", x.dims());
-  Shape expected = x.dims();
-  expected[axis] = 1;
-  TS_CHECK(y.dims() == expected && y.contiguous() && y.dtype == DType::i64, operation, " of shape ",
-           x.dims(), " along axis ", axis, ": output ", y.dtype, " ", y.dims(),
-           ", expected contiguous i64 ", expected);
-  if (y.numel() == 0) return;
-  TS_CHECK(x.shape[axis] > 0, operation, ": no elements along axis ", axis, " of shape ", x.dims());
-  const int64_t n = x.shape[axis], stride = x.stride[axis];
-  for_any(x.dtype, [&]<class S>() {
-    using T = compute_t<S>;
-    for_lines(x, axis, 1, [&](const int64_t* offsets, int64_t at, int64_t count) {
-      T best[line_group];
-      int64_t* index = y.as<int64_t>() + at;
-      const S* from = x.as<const S>();
-      for (int64_t l = 0; l < count; ++l) best[l] = from[offsets[l]], index[l] = 0;
-      for (int64_t i = 1; i < n; ++i)
-        for (int64_t l = 0; l < count; ++l) {
-          const T value = from[offsets[l] + i * stride];
-          if (better(value, best[l]) || (value != value && best[l] == best[l]))
-            best[l] = value, index[l] = i;
-        }
-    });
-  });
-}
-
-void argmax(Stream&, View x, int axis, View y) {
-  arg_extreme("argmax", x, axis, y, [](auto a, auto b) { return a > b; });
-}
-void argmin(Stream&, View x, int axis, View y) {
-  arg_extreme("argmin", x, axis, y, [](auto a, auto b) { return a < b; });
-}
-
-void cumulative_sum(Stream&, View x, int axis, View y) {
-  TS_CHECK(axis >= 0 && axis < x.rank, "cumulative_sum: axis ", axis, " of shape ", x.dims());
-  TS_CHECK(x.dims() == y.dims() && x.dtype == y.dtype && y.contiguous(), "cumulative_sum: from ",
-           x.dtype, " ", x.dims(), " to ", y.dtype, " ", y.dims(),
-           ", which must be equal, and contiguous");
-  if (x.dtype == DType::bool_) unsupported_dtype("cumulative_sum", x.dtype);
-  if (x.numel() == 0) return;
-  int64_t inner = 1;
-  for (int d = axis + 1; d < x.rank; ++d) inner *= x.shape[d];
-  const int64_t n = x.shape[axis], stride = x.stride[axis];
-  for_any(x.dtype, [&]<class S>() {
-    using W = Wide<S>;
-    for_lines(x, axis, n, [&](const int64_t* offsets, int64_t at, int64_t count) {
-      W sum[line_group] = {};
-      const S* from = x.as<const S>();
-      S* to = y.as<S>() + at;
-      for (int64_t i = 0; i < n; ++i)
-        for (int64_t l = 0; l < count; ++l) {
-          sum[l] = functors::add(sum[l], static_cast<W>(from[offsets[l] + i * stride]));
-          to[i * inner + l] = static_cast<S>(static_cast<compute_t<S>>(sum[l]));
-        }
-    });
-  });
-}
-
-// --- dot ---
-
-template <class S>
-double dot_run(const S* p, const S* q, int64_t n) {
-  using V = Vec<compute_t<S>>;
-  V a = 0, b = 0, c = 0, d = 0;
-  int64_t i = 0;
-  for (; i + 4 * V::width <= n; i += 4 * V::width) {
-    a = fma(load(p + i), load(q + i), a);
-    b = fma(load(p + i + V::width), load(q + i + V::width), b);
-    c = fma(load(p + i + 2 * V::width), load(q + i + 2 * V::width), c);
-    d = fma(load(p + i + 3 * V::width), load(q + i + 3 * V::width), d);
-  }
-  for (; i + V::width <= n; i += V::width) a = fma(load(p + i), load(q + i), a);
-  if (i < n) b = fma(load(p + i, n - i), load(q + i, n - i), b);
-  return horizontal_sum((a + b) + (c + d));
-}
-
-void dot(Stream& stream, View x0, View x1, View y) {
-  TS_CHECK(x0.dims() == x1.dims() && x0.dtype == x1.dtype, "dot: operands ", x0.dtype, " ",
-           x0.dims(), " and ", x1.dtype, " ", x1.dims());
-  TS_CHECK(x0.contiguous() && x1.contiguous(), "dot: operands must be contiguous");
-  TS_CHECK(y.dtype == DType::f64 && y.numel() == 1, "dot: the result must be one f64, is ", y.dtype,
-           " ", y.dims());
-  const int64_t n = x0.numel(), runs = divide_up(n, run_elements);
-  for_float(x0.dtype, "dot", [&]<class S>() {
-    const auto run = [&](int64_t at) {
-      const int64_t start = at * run_elements;
-      return dot_run(x0.as<const S>() + start, x1.as<const S>() + start,
-                     std::min(run_elements, n - start));
-    };
-    double sum = 0;
-    if (n <= thread_grain) {
-      for (int64_t r = 0; r < runs; ++r) sum += run(r);
-    } else {
-      const Scratch scratch = stream.scratch(static_cast<size_t>(runs) * sizeof(double));
-      double* partial = scratch.as<double>();
-      for_tasks(runs, run_elements, [&](int64_t r) { partial[r] = run(r); });
-      for (int64_t r = 0; r < runs; ++r) sum += partial[r];
-    }
-    *y.as<double>() = sum;
-  });
-}
-
 }  // namespace
 
 const ReduceKernels reduce_kernels{

@@ -205,7 +205,7 @@ void scan(Stream& stream, View x, View y, const ScanParams& p) {
       if (rows < 2 * max_threads())
         body(0, rows);
       else
-        parallel_for(rows, 1 + (1 << 14) / n, body);
+        parallel_for(rows, 1 + (1 << 14) / std::max<int64_t>(n, 1), body);
     } else {
       unsupported_dtype("scan", x.dtype);
     }

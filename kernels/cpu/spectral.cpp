@@ -26,7 +26,7 @@ T largest_magnitude(Matrix<T> a) {
     for (int64_t j = 0; j < a.cols; ++j) {
       const T magnitude = std::abs(a[i][j]);
       if (!(magnitude <= largest)) largest = magnitude;  // NaN stays
-      if (largest != largest) return largest;
+      if (std::isnan(largest)) return largest;
     }
   return largest;
 }

@@ -25,8 +25,9 @@ class Members {
     const auto it = arrays_.find(name);
     if (it == arrays_.end()) {
       std::string names;
-      for (const auto& [there, tensor] : arrays_) names += (names.empty() ? "" : ", ") + there;
-      throw Error(ErrorKind::io, concat(file_, ": has no array '", name, "', only ", names));
+      for (const auto& [there, tensor] : arrays_) names += (names.empty() ? "only " : ", ") + there;
+      throw Error(ErrorKind::io, concat(file_, ": has no array '", name, "', ",
+                                        names.empty() ? "nor any other" : names));
     }
     if (it->second.rank() != rank)
       fail(name, "expected ", rank, " dimensions, found shape ", it->second.shape());
@@ -114,8 +115,8 @@ void read_dense_features(const Members& members, GraphData& graph) {
       to[i] = static_cast<float>(from[i]);
       if (!std::isfinite(to[i]))
         members.fail("x", "feature ", static_cast<int64_t>(i) % x.size(1), " of node ",
-                     static_cast<int64_t>(i) / x.size(1), " is ", to[i],
-                     "; expected a finite number");
+                     static_cast<int64_t>(i) / x.size(1), " is ", static_cast<double>(from[i]),
+                     "; expected a finite number that f32 can hold");
     }
   });
   graph.dense_features = out;

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tessera/models/data/dataset.hpp"
+#include "tessera/runtime/config.hpp"
 #include "tessera/runtime/rng.hpp"
 #include "tessera/runtime/tensor.hpp"
 
@@ -42,7 +43,8 @@ struct Augmentation {
       0;              // zero-pad by this much on each side, then cut the old size out at random
   bool flip = false;  // mirror left and right with probability 1/2
   static void visit(auto& self, auto&& f) {
-    f("crop_padding", self.crop_padding, "pixels of zero padding before a random crop");
+    f("crop_padding", self.crop_padding, "pixels of zero padding before a random crop",
+      Bounds::at_least(0));
     f("flip", self.flip, "mirror left and right at random");
   }
 };

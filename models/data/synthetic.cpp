@@ -62,6 +62,7 @@ CsrMatrix random_edges(const SyntheticGraphOptions& o, const std::vector<int32_t
 
 Tensor random_features(const SyntheticGraphOptions& o, const std::vector<int32_t>& labels,
                        Rng rng) {
+  Tensor x = Tensor::empty({o.nodes, o.features}, DType::f32, Device::cpu());
   std::vector<double> means;
   for (int64_t c = 0; c < o.classes; ++c) {
     std::vector<double> mean(static_cast<size_t>(o.features));
@@ -72,7 +73,6 @@ Tensor random_features(const SyntheticGraphOptions& o, const std::vector<int32_t
     }
     for (const double m : mean) means.push_back(o.feature_signal * m / std::sqrt(norm));
   }
-  Tensor x = Tensor::empty({o.nodes, o.features}, DType::f32, Device::cpu());
   const auto values = x.host_mutable<float>();
   for (int64_t i = 0; i < x.numel(); ++i) {
     const int64_t mean = labels[static_cast<size_t>(i / o.features)] * o.features + i % o.features;

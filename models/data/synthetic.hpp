@@ -4,6 +4,7 @@
 
 #include "tessera/models/data/graph.hpp"
 #include "tessera/models/data/image.hpp"
+#include "tessera/runtime/config.hpp"
 #include "tessera/runtime/rng.hpp"
 
 /// Data sets made from a seed, for tests, demonstrations and experiments that need no download.
@@ -20,13 +21,14 @@ struct SyntheticGraphOptions {
   double feature_signal = 0.5;  // distance of a class mean from the origin, in standard deviations
   int64_t splits = 10;
   static void visit(auto& self, auto&& f) {
-    f("nodes", self.nodes);
-    f("classes", self.classes);
-    f("features", self.features);
-    f("degree", self.degree, "mean number of neighbours");
-    f("homophily", self.homophily, "share of edges within a class");
-    f("feature_signal", self.feature_signal, "distance of class means from the origin");
-    f("splits", self.splits);
+    f("nodes", self.nodes, "", Bounds::between(1, INT32_MAX));
+    f("classes", self.classes, "at most one for each node", Bounds::at_least(1));
+    f("features", self.features, "of a node", Bounds::at_least(1));
+    f("degree", self.degree, "mean number of neighbours", Bounds::at_least(0));
+    f("homophily", self.homophily, "share of edges within a class", Bounds::between(0, 1));
+    f("feature_signal", self.feature_signal, "distance of class means from the origin",
+      Bounds::finite());
+    f("splits", self.splits, "fixed ones, 60/20/20 per class", Bounds::at_least(0));
   }
 };
 
@@ -44,12 +46,12 @@ struct SyntheticImageOptions {
   int64_t channels = 3, height = 32, width = 32;
   double noise = 0.15;  // standard deviation, of a full range of 1
   static void visit(auto& self, auto&& f) {
-    f("images", self.images);
-    f("classes", self.classes);
-    f("channels", self.channels);
-    f("height", self.height);
-    f("width", self.width);
-    f("noise", self.noise, "standard deviation, of a full range of 1");
+    f("images", self.images, "", Bounds::at_least(1));
+    f("classes", self.classes, "", Bounds::at_least(1));
+    f("channels", self.channels, "", Bounds::at_least(1));
+    f("height", self.height, "", Bounds::at_least(1));
+    f("width", self.width, "", Bounds::at_least(1));
+    f("noise", self.noise, "standard deviation, of a full range of 1", Bounds::at_least(0));
   }
 };
 

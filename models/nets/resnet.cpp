@@ -27,6 +27,7 @@ Var shortcut(const Var& x, int64_t channels, int64_t stride) {
 
 std::vector<BasicBlock> stage(int64_t blocks, int64_t in, int64_t out, int64_t stride, Rng& rng) {
   std::vector<BasicBlock> out_blocks;
+  out_blocks.reserve(static_cast<size_t>(blocks));
   for (int64_t i = 0; i < blocks; ++i)
     out_blocks.push_back(BasicBlock::make(i ? out : in, out, i ? 1 : stride, rng));
   return out_blocks;

@@ -80,7 +80,8 @@ void append_string(std::string& out, const std::string& text) {
 }
 
 void append_line(std::string& out, int indent, int level) {
-  if (indent > 0) out.append("\n").append(static_cast<size_t>(indent * level), ' ');
+  if (indent > 0)
+    out.append("\n").append(static_cast<size_t>(indent) * static_cast<size_t>(level), ' ');
 }
 
 void append_json(std::string& out, const Json& json, int indent, int level) {

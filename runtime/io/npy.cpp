@@ -177,7 +177,8 @@ Header read_header(ByteSource& source) {
   source.read(start, sizeof start, "the .npy magic");
   if (std::string_view(start, magic.size()) != magic)
     source.fail("this is not a .npy array: it does not start with \\x93NUMPY");
-  const int major = start[6], minor = start[7];
+  const int major = static_cast<unsigned char>(start[6]),
+            minor = static_cast<unsigned char>(start[7]);
   if (major < 1 || major > 3 || minor != 0)
     source.fail("version ", major, ".", minor,
                 " of the .npy format is not supported; expected 1.0, 2.0 or 3.0");
@@ -269,10 +270,11 @@ struct Npz::State {
 Npz::Npz(const std::string& path) {
   auto file = MappedFile::open(path);
   const auto bytes = file->bytes();
-  state_.reset(new State{std::move(file), path, ZipReader(bytes, path)});
+  state_ = std::make_unique<State>(std::move(file), path, ZipReader(bytes, path));
 }
 Npz::Npz(std::span<const std::byte> bytes, std::string_view name)
-    : state_(new State{nullptr, std::string(name), ZipReader(bytes, std::string(name))}) {}
+    : state_(std::make_unique<State>(nullptr, std::string(name),
+                                     ZipReader(bytes, std::string(name)))) {}
 Npz::~Npz() = default;
 Npz::Npz(Npz&&) noexcept = default;
 Npz& Npz::operator=(Npz&&) noexcept = default;

@@ -93,7 +93,10 @@ void ZipReader::read_directory() {
            position + end_size + comment == archive_.size();
   };
   while (!is_end(end)) {
-    if (end == lowest) fail("no end-of-directory record; is the file truncated?");
+    if (end == lowest) {
+      if (std::memcmp(archive_.data(), "PK", 2) != 0) fail("it does not begin with 'PK'");
+      fail("no end-of-directory record; is the file truncated?");
+    }
     --end;
   }
 
@@ -196,6 +199,7 @@ void ZipReader::locate_data(Member& m, uint64_t directory) const {
 void ZipReader::check_overlaps() const {
   // Members that share bytes are how small archives expand without bound.
   std::vector<const Member*> order;
+  order.reserve(members_.size());
   for (const Member& m : members_) order.push_back(&m);
   std::sort(order.begin(), order.end(), [](auto* a, auto* b) { return a->begin < b->begin; });
   for (size_t i = 1; i < order.size(); ++i)

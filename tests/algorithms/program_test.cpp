@@ -29,7 +29,9 @@ struct Ended {
 /// Starts the program with both streams in a pipe.
 class Running {
  public:
-  explicit Running(std::vector<std::string> arguments) {
+  explicit Running(std::vector<std::string> arguments)
+      : Running(TESSERA_PROGRAM_FILE, std::move(arguments)) {}
+  Running(std::string program, std::vector<std::string> arguments) {
     int ends[2];
     if (pipe(ends) != 0) throw Error(ErrorKind::io, "pipe");
     process_ = fork();
@@ -38,7 +40,6 @@ class Running {
       dup2(ends[1], STDERR_FILENO);
       close(ends[0]);
       close(ends[1]);
-      std::string program = TESSERA_PROGRAM_FILE;
       std::vector<char*> argv{program.data()};
       for (std::string& argument : arguments) argv.push_back(argument.data());
       argv.push_back(nullptr);
@@ -75,6 +76,8 @@ class Running {
 Ended run_program(std::vector<std::string> arguments) {
   return Running(std::move(arguments)).wait();
 }
+
+Ended run_shell(const std::string& command) { return Running("/bin/bash", {"-c", command}).wait(); }
 
 std::string content(const fs::path& path) {
   std::ifstream in(path);
@@ -150,8 +153,19 @@ TEST_F(Program, ExplainsWrongUsage) {
   expect_usage_error(quick({"--set", "epochs=many"}), "epochs");
   expect_usage_error(quick({"--set", "model=gnc"}), "gcn");
   expect_usage_error(quick({"--device", "gpu"}), "gpu");
-  expect_usage_error(quick({"--threads", "0"}), "threads");
+  expect_usage_error(quick({"--set", "nothing=3"}), "checkpoint_every");  // none near: all names
+  expect_usage_error(quick({"--set", "epochs=-3"}), "epochs: expected an integer, at least 1");
+  expect_usage_error(quick({"--set", "runs=0"}), "runs: expected an integer, at least 1");
+  expect_usage_error(quick({"--set", "dropout=1"}), "from 0 to below 1, found 1");
+  expect_usage_error(quick({"--set", "lr=nan"}), "lr: expected a number, at least 0");
+  expect_usage_error(quick({"--set", "graph.degree=inf"}), "graph.degree: expected a number");
+  expect_usage_error(quick({"--set", "epochs=5", "extra"}), "extra");  // no value of --set
+  expect_usage_error(quick({"--threads", "0"}), "expected a whole number from 1 to 1024");
+  expect_usage_error(quick({"--threads", "1000000"}), "from 1 to 1024, found '1000000'");
   expect_usage_error(quick({"--seed", "-1"}), "seed");
+  expect_usage_error(quick({"--seed", "18446744073709551616"}), "18446744073709551616");
+  for (const char* option : {"--data", "--config", "--out"})  // an unset variable of a script
+    expect_usage_error(quick({option, ""}), option);
   expect_usage_error(quick({"--resume"}), "--out");
 }
 
@@ -163,6 +177,48 @@ TEST_F(Program, ExplainsFailures) {
   expect_failure(quick({"--out", "/proc/nothing"}), "/proc/nothing");
   std::ofstream(folder / "broken.npz") << "PK but nothing more";
   expect_failure(quick({"--data", (folder / "broken.npz").string()}), "broken.npz");
+  expect_failure(quick({"--data", folder.string()}), "Is a directory");
+  expect_failure(quick({"--set", "hidden=1000000000000"}), "cannot allocate");
+  expect_failure(quick({"--set", "graph.features=1000000000000"}), "cannot allocate");
+  expect_failure(quick({"--set", "graph.features=9000000000000000000"}), "more elements");
+  expect_failure(quick({"--set", "runs=9000000000000000000"}), "runs of 5 epochs");
+}
+
+TEST_F(Program, TellsWhenTheHostIsOutOfMemory) {
+  // Enough address space to start in, not enough for the edges of so many nodes.
+  const std::string command = std::string("ulimit -v 2000000; exec '") + TESSERA_PROGRAM_FILE +
+                              "' run node_classification --set graph.nodes=2000000000 2>&1";
+  const Ended ended = run_shell(command);
+  EXPECT_EQ(ended.status, 1) << ended.text;
+  EXPECT_NE(ended.text.find("memory"), std::string::npos) << ended.text;
+}
+
+TEST_F(Program, AFullDiskLeavesWholeFilesOnly) {
+  // Files may grow to 4 KiB: the settings fit, the checkpoint does not.
+  const fs::path out = folder / "out";
+  const std::string command = std::string("ulimit -f 4; exec '") + TESSERA_PROGRAM_FILE +
+                              "' run node_classification --set graph.nodes=60 --set runs=1 --set "
+                              "epochs=3 --out '" +
+                              out.string() + "' 2>&1";
+  const Ended ended = run_shell(command);
+  EXPECT_EQ(ended.status, 1) << ended.text;
+  EXPECT_NE(ended.text.find("checkpoint.safetensors: cannot write"), std::string::npos)
+      << ended.text;
+  for (const auto& entry : fs::directory_iterator(out))
+    EXPECT_EQ(entry.path().filename(), "config.json");
+  EXPECT_TRUE(parse_json(content(out / "config.json"), "config.json").find("epochs"));
+}
+
+TEST_F(Program, AReaderThatLeavesDoesNotCostTheReport) {
+  const fs::path out = folder / "out";
+  const std::string command = std::string("{ '") + TESSERA_PROGRAM_FILE +
+                              "' run node_classification --set graph.nodes=60 --set runs=1 --set "
+                              "epochs=3 --out '" +
+                              out.string() + "' 2>&1; echo status $? >'" +
+                              (folder / "status").string() + "'; } | true";
+  run_shell(command);
+  EXPECT_TRUE(fs::exists(out / "report.json"));
+  EXPECT_EQ(content(folder / "status"), "status 1\n");
 }
 
 TEST_F(Program, RefusesAReadOnlyFolderBeforeTraining) {
@@ -261,8 +317,46 @@ TEST_F(Program, ResumeRefusesOtherSettings) {
                                                 {"--set", "graph.nodes=61"}}) {
     auto arguments = quick({"--out", folder.string(), "--resume"});
     arguments.insert(arguments.end(), other.begin(), other.end());
+    const std::string config = content(folder / "config.json");
     expect_failure(arguments, "cannot be resumed");
+    EXPECT_EQ(content(folder / "config.json"), config);
   }
+}
+
+TEST_F(Program, ResumeRefusesDamagedCheckpoints) {
+  ASSERT_EQ(run_program(quick({"--out", folder.string()})).status, 0);
+  const fs::path checkpoint = folder / "checkpoint.safetensors";
+  const std::string whole = content(checkpoint);
+  const auto refuses = [&](const std::string& bytes, const std::string& part) {
+    std::ofstream(checkpoint, std::ios::binary) << bytes;
+    expect_failure(quick({"--out", folder.string(), "--resume"}), part);
+  };
+  for (const size_t size : {size_t{0}, size_t{7}, size_t{100}, whole.size() - 1})
+    refuses(whole.substr(0, size), "checkpoint.safetensors");
+  const auto replaced = [&](const std::string& from, const std::string& to) {
+    std::string bytes = whole;
+    const size_t at = bytes.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    EXPECT_EQ(from.size(), to.size());
+    return bytes.replace(at, from.size(), to);
+  };
+  refuses(replaced("steps_done", "steps_gone"), "steps_done");
+  refuses(replaced("\\\"current_seconds\\\":0", "\\\"current_seconds\\\":x"), "JSON");
+  refuses(replaced("\"steps_done\":\"5\"", "\"steps_done\":\"4\""), "does not fit its 4 epochs");
+  std::ofstream(checkpoint, std::ios::binary) << whole;
+  EXPECT_EQ(run_program(quick({"--out", folder.string(), "--resume"})).status, 0);
+}
+
+TEST_F(Program, ALostTerminalStopsLikeCtrlC) {
+  Running run({"run", "node_classification", "--set", "graph.nodes=60", "--set", "epochs=1000000",
+               "--set", "checkpoint_every=10", "--out", folder.string()});
+  const fs::path checkpoint = folder / "checkpoint.safetensors";
+  for (int i = 0; i < 2000 && !fs::exists(checkpoint); ++i)
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  run.signal(SIGHUP);
+  const Ended ended = run.wait();
+  EXPECT_EQ(ended.status, 130) << ended.text;
+  EXPECT_NE(ended.text.find("--resume"), std::string::npos) << ended.text;
 }
 
 }  // namespace

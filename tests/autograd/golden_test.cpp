@@ -34,7 +34,7 @@ Tensor stored(const std::string& name, const std::string& key) {
 
 std::vector<GoldenCase> golden_cases() {
   std::vector<GoldenCase> list;
-  const auto on_x = [&](std::string name, std::function<Var(const Var&)> fn) {
+  const auto on_x = [&](const std::string& name, const std::function<Var(const Var&)>& fn) {
     list.push_back({name, {"x"}, [fn](Inputs in) { return fn(in[0]); }});
   };
   const std::vector<std::string> xwb{"x", "w", "b"};
@@ -59,7 +59,7 @@ std::vector<GoldenCase> golden_cases() {
                                                 stored("batch_norm_eval", "running_var"));
                   }});
 
-  const auto entropy = [&](std::string name, CrossEntropyOptions options) {
+  const auto entropy = [&](const std::string& name, const CrossEntropyOptions& options) {
     on_x(name, [=](const Var& x) { return cross_entropy(x, stored(name, "labels"), options); });
   };
   entropy("cross_entropy", {});
@@ -69,7 +69,7 @@ std::vector<GoldenCase> golden_cases() {
   entropy("cross_entropy_ignore", {});
   entropy("cross_entropy_smooth_ignore", {.label_smoothing = 0.1});
 
-  const auto conv = [&](std::string name, Conv2dParams p) {
+  const auto conv = [&](const std::string& name, const Conv2dParams& p) {
     list.push_back(
         {"conv2d_" + name, xwb, [p](Inputs in) { return conv2d(in[0], in[1], in[2], p); }});
   };
@@ -102,7 +102,7 @@ std::vector<GoldenCase> golden_cases() {
   on_x("avg_pool_3x3_stride2_exclude_pad", [=](const Var& x) { return average_pool2d(x, inside); });
   on_x("global_avg_pool", global_average_pool);
 
-  const auto attention = [&](std::string name, AttentionOptions options) {
+  const auto attention = [&](const std::string& name, const AttentionOptions& options) {
     list.push_back({name, {"q", "k", "v"}, [=](Inputs in) {
                       return scaled_dot_product_attention(in[0], in[1], in[2], Var(), options);
                     }});

@@ -15,16 +15,15 @@
 namespace tessera::kernels {
 namespace {
 
+using test::at;
+using test::compute_dtype;
 using test::expect_close;
 using test::from_doubles;
+using test::infinity;
 using test::Threads;
 using test::to_doubles;
 using test::tolerance;
-using Values = std::vector<double>;
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
+using test::Values;
 
 // One call. Undefined tensors are left out; bias and mask broadcast to [..., queries, keys].
 struct Case {
@@ -64,7 +63,6 @@ std::map<std::string, Values> reference(const Case& c, const Inputs& in) {
   r["lse"].resize(static_cast<size_t>(heads * n));
   r["gq"].resize(q.size()), r["gk"].resize(k.size()), r["gv"].resize(v.size());
   r["gbias"].resize(static_cast<size_t>(heads * n * m));
-  const auto at = [](int64_t i) { return static_cast<size_t>(i); };
   for (int64_t h = 0; h < heads; ++h)
     for (int64_t i = 0; i < n; ++i) {
       Values s(at(m)), kept(at(m), 1), dp(at(m));

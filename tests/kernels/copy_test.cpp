@@ -15,8 +15,8 @@ namespace {
 
 using test::expect_close;
 using test::from_doubles;
+using test::infinity;
 using test::to_doubles;
-constexpr double infinity = std::numeric_limits<double>::infinity();
 
 class Copy : public test::TargetTest {};
 INSTANTIATE_TEST_SUITE_P(Targets, Copy, test::targets(test::all_dtypes, &Backend::copy),

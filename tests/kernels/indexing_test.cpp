@@ -13,14 +13,12 @@
 namespace tessera::kernels {
 namespace {
 
+using test::at;
 using test::expect_close;
 using test::from_doubles;
 using test::integers;
 using test::to_doubles;
-
-using Doubles = std::vector<double>;
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
+using test::Values;
 
 class IndexingBase : public test::TargetTest {
  protected:
@@ -30,7 +28,7 @@ class IndexingBase : public test::TargetTest {
       GTEST_SKIP() << "no indexing kernels on " << to_string(device());
   }
   Tensor indices(const std::vector<int64_t>& values, const Shape& shape, DType dtype) {
-    return on_device(from_doubles(Doubles(values.begin(), values.end()), shape, dtype));
+    return on_device(from_doubles(Values(values.begin(), values.end()), shape, dtype));
   }
   // The rows of x on the device, `gap` elements apart.
   Tensor wide(const Tensor& x, int64_t gap) {
@@ -72,8 +70,8 @@ TEST_P(MoveTest, GatherRows) {
         const Tensor from = wide(x, 2),
                      y = wide(Tensor::zeros({count, width}, dtype(), Device::cpu()), 3);
         gather(stream(), from.view(), indices(rows, {count}, index_dtype).view(), y.view());
-        const Doubles xs = to_doubles(x);
-        Doubles wanted;
+        const Values xs = to_doubles(x);
+        Values wanted;
         for (const int64_t r : rows)
           wanted.insert(wanted.end(), xs.begin() + r * width, xs.begin() + (r + 1) * width);
         EXPECT_EQ(to_doubles(y), wanted);
@@ -108,9 +106,9 @@ TEST_P(MoveTest, TakeAndPutAlongAnAxis) {
       shape[c.axis] = c.chosen;
       std::vector<int64_t> index = random_indices(shape.numel(), c.full[c.axis], 3);
       const Tensor x = integers(c.full, dtype(), 4), u = integers(shape, dtype(), 5);
-      const Doubles xs = to_doubles(x), us = to_doubles(u);
+      const Values xs = to_doubles(x), us = to_doubles(u);
 
-      Doubles put = xs;
+      Values put = xs;
       each_along(c, index, [&](int64_t p, int64_t f) { put[at(f)] = us[at(p)]; });
       const Tensor y = on_device(x).clone();
       put_along(stream(), on_device(u).view(), c.axis, indices(index, shape, index_dtype).view(),
@@ -118,7 +116,7 @@ TEST_P(MoveTest, TakeAndPutAlongAnAxis) {
       EXPECT_EQ(to_doubles(y), put);
 
       if (!index.empty()) index[index.size() / 2] = -1;
-      Doubles taken(at(shape.numel()));
+      Values taken(at(shape.numel()));
       each_along(c, index, [&](int64_t p, int64_t f) { taken[at(p)] = f < 0 ? 0 : xs[at(f)]; });
       const Tensor z = empty(shape);
       take_along(stream(), on_device(x).view(), c.axis, indices(index, shape, index_dtype).view(),
@@ -131,7 +129,7 @@ TEST_P(MoveTest, OneHot) {
   const std::vector<int64_t> labels{3, 0, 3, 4, 1, 2};
   const Tensor y = empty({2, 3, 5});
   one_hot(stream(), indices(labels, {2, 3}, DType::i64).view(), y.view());
-  Doubles wanted(30);
+  Values wanted(30);
   for (size_t k = 0; k < labels.size(); ++k) wanted[k * 5 + at(labels[k])] = 1;
   EXPECT_EQ(to_doubles(y), wanted);
   one_hot(stream(), indices({2}, {}, DType::i32).view(), empty({4}).view());
@@ -143,14 +141,14 @@ TEST_P(MoveTest, TopKAgreesWithASort) {
          {int64_t{0}, int64_t{1}, std::min<int64_t>(n, 9), std::min<int64_t>(n, 200), n})
       for (const bool largest : {true, false}) {
         const int64_t rows = 5;
-        Doubles xs = to_doubles(integers({rows, n}, dtype(), 6, 50));
+        Values xs = to_doubles(integers({rows, n}, dtype(), 6, 50));
         if (is_float(dtype()) && n > 5)
           xs[3] = NAN, xs[5] = NAN, xs[1] = INFINITY, xs[2] = -INFINITY, xs[4] = -0.0;
         const Tensor x = from_doubles(xs, {rows, n}, dtype());
         const Tensor values = empty({rows, k}), index = empty({rows, k}, DType::i64);
         top_k(stream(), on_device(x).view(), largest, values.view(), index.view());
         xs = to_doubles(x);
-        Doubles wanted_values, wanted_index;
+        Values wanted_values, wanted_index;
         for (int64_t r = 0; r < rows; ++r) {
           std::vector<int64_t> order(at(n));
           std::iota(order.begin(), order.end(), 0);
@@ -185,8 +183,8 @@ TEST_P(FloatIndexTest, ScatterAddIsTheTransposeOfGather) {
           const Tensor y = wide(y0, 1);
           scatter_add(stream(), on_device(x).view(), indices(rows, {count}, index_dtype).view(),
                       y.view());
-          Doubles wanted = to_doubles(y0);
-          const Doubles xs = to_doubles(x);
+          Values wanted = to_doubles(y0);
+          const Values xs = to_doubles(x);
           for (int64_t k = 0; k < count; ++k)
             for (int64_t j = 0; j < width; ++j)
               wanted[at(rows[at(k)] * width + j)] += xs[at(k * width + j)];
@@ -201,8 +199,8 @@ TEST_P(FloatIndexTest, AddAlongAnAxis) {
     std::vector<int64_t> index = random_indices(shape.numel(), c.full[c.axis], 3);
     if (!index.empty()) index[0] = -1;
     const Tensor x = integers(shape, dtype(), 4), y0 = integers(c.full, dtype(), 5);
-    Doubles wanted = to_doubles(y0);
-    const Doubles xs = to_doubles(x);
+    Values wanted = to_doubles(y0);
+    const Values xs = to_doubles(x);
     each_along(c, index, [&](int64_t p, int64_t f) {
       if (f >= 0) wanted[at(f)] += xs[at(p)];
     });
@@ -219,7 +217,7 @@ TEST_P(FloatIndexTest, SameBitsForAnyThreadCount) {
                along = indices(rows, {200, 100}, DType::i64);
   const Tensor x = on_device(test::uniform({20000, 24}, dtype(), 2)),
                z = on_device(test::uniform({200, 100}, dtype(), 3));
-  Doubles sums, lines;
+  Values sums, lines;
   for (const int threads : {1, 2, 3}) {
     test::Threads scope(threads);
     const Tensor y = Tensor::zeros({300, 24}, dtype(), device()),
@@ -245,7 +243,7 @@ TEST_P(FloatIndexTest, IndicesOutOfRangeAreNamed) {
         gather(stream(), x.view(), three({0, 4, -1}).view(), y.view());
       },
       "index 2 is -1");
-  const Doubles before = to_doubles(y);
+  const Values before = to_doubles(y);
   expect_error(
       [&] {
         scatter_add(stream(), y.view(), three({0, 1, 99}).view(), x.view());
@@ -299,7 +297,7 @@ TEST_P(NonzeroTest, PositionsInOrder) {
   for (const int64_t n : {0, 1, 100, 70001})
     for (const uint32_t one_in : {1u, 3u, 1000u}) {
       test::Numbers next(n + one_in);
-      Doubles set(at(n)), wanted;
+      Values set(at(n)), wanted;
       for (int64_t i = 0; i < n; ++i)
         if (next() % one_in == 0) set[at(i)] = 1, wanted.push_back(static_cast<double>(i));
       const Tensor index = empty({n}, DType::i64), count = empty({1}, DType::i64);

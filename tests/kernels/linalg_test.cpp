@@ -11,22 +11,20 @@
 namespace tessera::kernels {
 namespace {
 
+using test::at;
 using test::expect_close;
 using test::from_doubles;
 using test::to_doubles;
 using test::uniform;
-
-using Doubles = std::vector<double>;
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
+using test::Values;
 
 // --- plain matrices of doubles, row by row ---
 
 struct Plain {
   int64_t rows, cols;
-  Doubles v;
+  Values v;
   Plain(int64_t m, int64_t n) : rows(m), cols(n), v(at(m * n)) {}
-  Plain(int64_t m, int64_t n, Doubles values) : rows(m), cols(n), v(std::move(values)) {}
+  Plain(int64_t m, int64_t n, Values values) : rows(m), cols(n), v(std::move(values)) {}
   double& operator()(int64_t i, int64_t j) { return v[at(i * cols + j)]; }
   double operator()(int64_t i, int64_t j) const { return v[at(i * cols + j)]; }
 };
@@ -49,7 +47,7 @@ Plain identity(int64_t n) {
   for (int64_t i = 0; i < n; ++i) e(i, i) = 1;
   return e;
 }
-Plain scaled_columns(Plain a, const Doubles& s) {
+Plain scaled_columns(Plain a, const Values& s) {
   for (int64_t i = 0; i < a.rows; ++i)
     for (int64_t j = 0; j < a.cols; ++j) a(i, j) *= s[at(j)];
   return a;
@@ -85,8 +83,8 @@ Plain orthonormal(int64_t m, int64_t n, uint64_t seed) {
   return transpose(q);
 }
 /// n numbers from 1 down to 1 / condition, geometrically.
-Doubles spectrum(int64_t n, double condition) {
-  Doubles s;
+Values spectrum(int64_t n, double condition) {
+  Values s;
   for (int64_t i = 0; i < n; ++i)
     s.push_back(std::pow(
         condition, -static_cast<double>(i) / static_cast<double>(std::max<int64_t>(n - 1, 1))));
@@ -140,7 +138,7 @@ class LinalgTest : public testing::TestWithParam<Case> {
     return 16 * test::roundoff(dtype()) * std::max(4.0, std::sqrt(static_cast<double>(n)) * 4);
   }
   static std::vector<double> conditions() {
-    return dtype() == DType::f64 ? Doubles{1, 1e4, 1e10} : Doubles{1, 1e4};
+    return dtype() == DType::f64 ? Values{1, 1e4, 1e10} : Values{1, 1e4};
   }
   static void expect_orthonormal_columns(const Plain& q, const std::string& what) {
     EXPECT_LE(distance(transpose(q) * q, identity(q.cols)), allowed(q.rows)) << what;
@@ -246,7 +244,7 @@ TEST_P(LinalgTest, SolveLeavesASmallResidual) {
   const Tensor x = empty({3, 1});
   solve(stream(), on_device(Plain(3, 3, {0, 2, 0, 0, 0, 4, 8, 0, 0})).view(),
         on_device(Plain(3, 1, {2, 8, 16})).view(), x.view(), params());
-  EXPECT_EQ(to_doubles(x), (Doubles{2, 1, 2}));
+  EXPECT_EQ(to_doubles(x), (Values{2, 1, 2}));
 }
 
 TEST_P(LinalgTest, QrThinAndFull) {
@@ -279,7 +277,7 @@ TEST_P(LinalgTest, QrThinAndFull) {
 TEST_P(LinalgTest, EighFindsAKnownSpectrum) {
   for (const int64_t n : orders)
     for (int kind = 0; kind < 4; ++kind) {
-      Doubles w;  // distinct; clustered; of both signs; of low rank
+      Values w;  // distinct; clustered; of both signs; of low rank
       for (int64_t i = 0; i < n; ++i) {
         const double x = static_cast<double>(i + 1) / static_cast<double>(n);
         w.push_back(kind == 0   ? x
@@ -296,7 +294,7 @@ TEST_P(LinalgTest, EighFindsAKnownSpectrum) {
       const Tensor values = empty({n}), vectors = empty({n, n});
       eigh(stream(), on_device(spoilt).view(), values.view(), vectors.view(), params());
       const std::string what = concat("n ", n, ", kind ", kind);
-      const Doubles found = to_doubles(values);
+      const Values found = to_doubles(values);
       for (int64_t i = 0; i < n; ++i) EXPECT_NEAR(found[at(i)], w[at(i)], allowed(n) * 3) << what;
       EXPECT_TRUE(std::is_sorted(found.begin(), found.end())) << what;
       const Plain v = plain(vectors);
@@ -308,8 +306,8 @@ TEST_P(LinalgTest, EighFindsAKnownSpectrum) {
 
 TEST_P(LinalgTest, EighOfMatricesThatSplit) {
   // diagonal, zero, and two blocks with equal eigenvalues
-  for (const Doubles& a : {Doubles{3, 0, 0, 0, 0, -1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0.5}, Doubles(16),
-                           Doubles{1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1}}) {
+  for (const Values& a : {Values{3, 0, 0, 0, 0, -1, 0, 0, 0, 0, 2, 0, 0, 0, 0, 0.5}, Values(16),
+                          Values{1, 1, 0, 0, 1, 1, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1}}) {
     const Tensor w = empty({4}), v = empty({4, 4});
     eigh(stream(), on_device(Plain(4, 4, a)).view(), w.view(), v.view(), params());
     expect_orthonormal_columns(plain(v), "split");
@@ -319,17 +317,17 @@ TEST_P(LinalgTest, EighOfMatricesThatSplit) {
 }
 
 TEST_P(LinalgTest, ScalesFarFromOne) {
-  for (const double scale : dtype() == DType::f64 ? Doubles{1e-200, 1e200} : Doubles{1e-25, 1e25}) {
+  for (const double scale : dtype() == DType::f64 ? Values{1e-200, 1e200} : Values{1e-25, 1e25}) {
     const int64_t n = 20;
     const Plain q = orthonormal(n, n, 8);
-    Doubles w = spectrum(n, 10);
+    Values w = spectrum(n, 10);
     for (double& x : w) x *= scale;
     const Plain a = scaled_columns(q, w) * transpose(q);
     const Tensor values = empty({n}), vectors = empty({n, n}), u = empty({n, n}), s = empty({n}),
                  vt = empty({n, n});
     eigh(stream(), on_device(a).view(), values.view(), vectors.view(), params());
     svd(stream(), on_device(a).view(), u.view(), s.view(), vt.view(), params());
-    const Doubles rising = to_doubles(values), falling = to_doubles(s);
+    const Values rising = to_doubles(values), falling = to_doubles(s);
     for (int64_t i = 0; i < n; ++i) {
       EXPECT_NEAR(rising[at(n - 1 - i)] / scale, w[at(i)] / scale, allowed(n));
       EXPECT_NEAR(falling[at(i)] / scale, w[at(i)] / scale, allowed(n));
@@ -345,7 +343,7 @@ TEST_P(LinalgTest, SvdFindsKnownSingularValues) {
   for (const Shape& shape : shapes)
     for (int kind = 0; kind < 4; ++kind) {
       const int64_t m = shape[0], n = shape[1], p = std::min(m, n);
-      Doubles s = kind == 0 ? spectrum(p, 10) : spectrum(p, dtype() == DType::f64 ? 1e10 : 1e4);
+      Values s = kind == 0 ? spectrum(p, 10) : spectrum(p, dtype() == DType::f64 ? 1e10 : 1e4);
       if (kind == 2)
         for (int64_t i = p / 2; i < p; ++i) s[at(i)] = 0;
       if (kind == 3) s.assign(at(p), 1);
@@ -354,7 +352,7 @@ TEST_P(LinalgTest, SvdFindsKnownSingularValues) {
       const Tensor u = empty({m, p}), sigma = empty({p}), vt = empty({p, n});
       svd(stream(), on_device(a).view(), u.view(), sigma.view(), vt.view(), params());
       const std::string what = concat(to_string(shape), " kind ", kind);
-      const Doubles found = to_doubles(sigma);
+      const Values found = to_doubles(sigma);
       for (int64_t i = 0; i < p; ++i) EXPECT_NEAR(found[at(i)], s[at(i)], allowed(m + n)) << what;
       EXPECT_TRUE(std::is_sorted(found.rbegin(), found.rend())) << what;
       expect_orthonormal_columns(plain(u), what + " u");
@@ -367,7 +365,7 @@ TEST_P(LinalgTest, SvdFindsKnownSingularValues) {
 TEST_P(LinalgTest, SvdOfTheZeroMatrix) {
   const Tensor u = empty({5, 3}), s = empty({3}), vt = empty({3, 3});
   svd(stream(), on_device(Plain(5, 3)).view(), u.view(), s.view(), vt.view(), params());
-  EXPECT_EQ(to_doubles(s), Doubles(3));
+  EXPECT_EQ(to_doubles(s), Values(3));
   expect_orthonormal_columns(plain(u), "u");
   expect_orthonormal_columns(plain(vt), "v");
 }
@@ -396,12 +394,12 @@ TEST_P(LinalgTest, SameBitsForAnyThreadCount) {
   for (const int64_t n : {9, 150}) {
     const int64_t batch = n < 100 ? 40 : 1;
     const Tensor x = uniform({batch, n + 20, n}, dtype(), 12).to(device());
-    Doubles first;
+    Values first;
     for (const int threads : {1, 2, 3}) {
       test::Threads scope(threads);
-      Doubles all;
+      Values all;
       const auto keep = [&](const Tensor& t) {
-        const Doubles v = to_doubles(t);
+        const Values v = to_doubles(t);
         all.insert(all.end(), v.begin(), v.end());
       };
       const Tensor q = empty({batch, n + 20, n}), r = empty({batch, n, n}), s = empty({batch, n}),
@@ -438,8 +436,8 @@ TEST_P(LinalgTest, FailuresNameTheMatrix) {
   with_status.status = status.view();
   cholesky(stream(), a.view(), l.view(), with_status);
   EXPECT_EQ(status.values<int32_t>(), (std::vector<int32_t>{0, 2, 0}));
-  EXPECT_EQ(to_doubles(l.select(0, 0)), (Doubles{2, 0, 0, 3}));
-  EXPECT_EQ(to_doubles(l.select(0, 2)), (Doubles{1, 0, 0, 1}));
+  EXPECT_EQ(to_doubles(l.select(0, 0)), (Values{2, 0, 0, 3}));
+  EXPECT_EQ(to_doubles(l.select(0, 2)), (Values{1, 0, 0, 1}));
 
   const Tensor singular = from_doubles({1, 0, 0, 1, 1, 2, 0, 0}, {2, 2, 2}, dtype()).to(device()),
                x = empty({2, 2, 1});
@@ -473,7 +471,7 @@ TEST_P(LinalgTest, EmptyMatricesAndBatches) {
   EXPECT_EQ(to_doubles(full), identity(3).v);
   const Tensor tall = empty({0, 2}), g = empty({2, 2});
   gram(stream(), tall.view(), {}, g.view());
-  EXPECT_EQ(to_doubles(g), Doubles(4));
+  EXPECT_EQ(to_doubles(g), Values(4));
 }
 
 TEST_P(LinalgTest, RejectsWhatDoesNotFit) {
@@ -506,11 +504,11 @@ TEST(Gram, SumsInDoubleAndSubtractsTheShift) {
   for (const DType dtype : {DType::f32, DType::f64})
     for (const Shape& shape : {Shape{1, 1}, Shape{5, 9}, Shape{10000, 7}, Shape{300, 130}}) {
       const int64_t m = shape[0], n = shape[1];
-      Doubles values = to_doubles(uniform(shape, dtype, 1));
+      Values values = to_doubles(uniform(shape, dtype, 1));
       for (double& x : values)
         x += 1000;  // without the shift nothing of the variance would survive in f32
       const Tensor x = from_doubles(values, shape, dtype),
-                   shift = from_doubles(Doubles(at(n), 1000), {n}, dtype);
+                   shift = from_doubles(Values(at(n), 1000), {n}, dtype);
       const Tensor g = Tensor::empty({n, n}, DType::f64, Device::cpu());
       gram(s, x.view(), shift.view(), g.view());
       Plain centred(m, n, to_doubles(x));

@@ -12,7 +12,7 @@
 namespace tessera::kernels {
 namespace {
 
-using Values = std::vector<double>;
+using test::Values;
 
 class PoolTest : public test::TargetTest {
  protected:

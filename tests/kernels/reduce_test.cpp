@@ -15,8 +15,8 @@ namespace {
 
 using test::expect_close;
 using test::from_doubles;
+using test::infinity;
 using test::to_doubles;
-constexpr double infinity = std::numeric_limits<double>::infinity();
 
 constexpr ReduceOp number_ops[] = {
     ReduceOp::sum,     ReduceOp::product,        ReduceOp::maximum,

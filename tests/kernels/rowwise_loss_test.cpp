@@ -12,18 +12,16 @@
 namespace tessera::kernels {
 namespace {
 
+using test::compute_dtype;
 using test::expect_close;
 using test::from_doubles;
+using test::infinity;
+using test::numeric_gradient;
 using test::Threads;
 using test::to_doubles;
 using test::tolerance;
-using Values = std::vector<double>;
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
-View view_of(const Tensor& t) { return t.defined() ? t.view() : View{}; }
+using test::Values;
+using test::view_or_none;
 
 // One call: everything but logits and dtype, as plain numbers. An empty vector leaves an operand
 // out.
@@ -85,23 +83,6 @@ Values reference(const LossCase& c, const Values& logits) {
   return {};
 }
 
-// d/dx of sum(gloss * reference) by central differences.
-Values reference_gradient(const LossCase& c, Values x, const Values& gloss) {
-  constexpr double h = 1e-5;
-  Values gradient(x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double at = x[i];
-    x[i] = at + h;
-    const Values above = reference(c, x);
-    x[i] = at - h;
-    const Values below = reference(c, x);
-    x[i] = at;
-    for (size_t j = 0; j < gloss.size(); ++j)
-      gradient[i] += gloss[j] * (above[j] - below[j]) / (2 * h);
-  }
-  return gradient;
-}
-
 class CrossEntropy : public test::TargetTest {
  protected:
   struct Result {
@@ -124,7 +105,7 @@ class CrossEntropy : public test::TargetTest {
             ? Tensor()
             : on_device(from_doubles(c.class_weights, {c.classes}, logits.dtype()));
     const Tensor rows = c.mask.empty() ? ints(c.list, index) : ints(c.mask, DType::bool_);
-    const LossSelection selection{view_of(weights), view_of(rows)};
+    const LossSelection selection{view_or_none(weights), view_or_none(rows)};
     const DType wide = compute_dtype(logits.dtype());
     Result r{empty(gloss.shape(), wide), empty({c.rows}, wide),
              empty(logits.shape(), logits.dtype())};
@@ -183,7 +164,9 @@ TEST_P(CrossEntropy, LossAndGradientMatchTheDefinition) {
       expect_close(r.loss, reference(c, to_doubles(x)), tolerance(compute_dtype(dtype())).times(4),
                    what);
       expect_close(
-          r.gx, reference_gradient(c, to_doubles(x), to_doubles(gloss)),
+          r.gx,
+          numeric_gradient([&](const Values& v) { return reference(c, v); }, to_doubles(x),
+                           to_doubles(gloss)),
           dtype() == DType::f64 ? test::Tolerance{1e-8, 1e-8} : tolerance(dtype()).times(2), what);
     }
   }
@@ -370,7 +353,7 @@ class BinaryCrossEntropy : public test::TargetTest {
     const Tensor x = moved(x_), t = moved(t_), weights = moved(weights_), rows = moved(rows_),
                  g = moved(gloss_);
     Result r{empty(g.shape(), x.dtype()), empty(x.shape(), x.dtype())};
-    const LossSelection selection{view_of(weights), view_of(rows)};
+    const LossSelection selection{view_or_none(weights), view_or_none(rows)};
     binary_cross_entropy(stream(), x.view(), t.view(), selection, reduction, r.loss.view());
     binary_cross_entropy_gradient(stream(), x.view(), t.view(), selection, reduction, g.view(),
                                   r.gx.view());

@@ -13,33 +13,17 @@
 namespace tessera::kernels {
 namespace {
 
+using test::compute_dtype;
 using test::expect_close;
 using test::from_doubles;
+using test::infinity;
+using test::nan;
+using test::numeric_gradient;
 using test::Threads;
 using test::to_doubles;
 using test::tolerance;
-using Values = std::vector<double>;
-
-constexpr double infinity = std::numeric_limits<double>::infinity();
-constexpr double nan = std::numeric_limits<double>::quiet_NaN();
-
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
-// d/dx sum(gy * f(x)) by central differences, good to about 1e-9.
-Values numeric_gradient(const std::function<Values(const Values&)>& f, Values x, const Values& gy) {
-  constexpr double h = 1e-5;
-  Values gradient(x.size());
-  for (size_t i = 0; i < x.size(); ++i) {
-    const double at = x[i];
-    x[i] = at + h;
-    const Values above = f(x);
-    x[i] = at - h;
-    const Values below = f(x);
-    x[i] = at;
-    for (size_t j = 0; j < gy.size(); ++j) gradient[i] += gy[j] * (above[j] - below[j]) / (2 * h);
-  }
-  return gradient;
-}
+using test::Values;
+using test::view_or_none;
 
 Tensor scaled(const Tensor& t, double factor, double offset = 0) {
   Values v = to_doubles(t);
@@ -269,7 +253,6 @@ class Norm : public test::TargetTest {
   // Forward and, with a defined gy, gradient. Undefined gamma and beta are left out.
   static Result run(const NormCase& c, const Tensor& x_, const Tensor& gamma_, const Tensor& beta_,
                     const Tensor& gy_) {
-    const auto view = [](const Tensor& t) { return t.defined() ? t.view() : View{}; };
     const auto moved = [](const Tensor& t) { return t.defined() ? on_device(t) : t; };
     const Tensor x = moved(x_), gamma = moved(gamma_), beta = moved(beta_), gy = moved(gy_);
     const DType wide_dtype = compute_dtype(x.dtype());
@@ -280,20 +263,21 @@ class Norm : public test::TargetTest {
     Stream& s = stream();
     switch (c.kind) {
       case Kind::layer:
-        layer_norm(s, x.view(), view(gamma), view(beta), epsilon, r.y.view(), r.mean.view(),
-                   r.rstd.view());
+        layer_norm(s, x.view(), view_or_none(gamma), view_or_none(beta), epsilon, r.y.view(),
+                   r.mean.view(), r.rstd.view());
         break;
       case Kind::rms:
-        rms_norm(s, x.view(), view(gamma), epsilon, r.y.view(), r.rstd.view());
+        rms_norm(s, x.view(), view_or_none(gamma), epsilon, r.y.view(), r.rstd.view());
         break;
       case Kind::batch:
         batch_statistics(s, x.view(), {.epsilon = epsilon}, r.mean.view(), r.rstd.view());
-        batch_norm(s, x.view(), {r.mean.view(), r.rstd.view(), view(gamma), view(beta)}, {},
+        batch_norm(s, x.view(),
+                   {r.mean.view(), r.rstd.view(), view_or_none(gamma), view_or_none(beta)}, {},
                    r.y.view());
         break;
       case Kind::group:
-        group_norm(s, x.view(), c.groups, view(gamma), view(beta), epsilon, r.y.view(),
-                   r.mean.view(), r.rstd.view());
+        group_norm(s, x.view(), c.groups, view_or_none(gamma), view_or_none(beta), epsilon,
+                   r.y.view(), r.mean.view(), r.rstd.view());
         break;
     }
     if (!gy.defined()) return r;
@@ -302,20 +286,20 @@ class Norm : public test::TargetTest {
     r.gbeta = empty({c.channels()}, x.dtype());
     switch (c.kind) {
       case Kind::layer:
-        layer_norm_gradient(s, x.view(), view(gamma), r.mean.view(), r.rstd.view(), gy.view(),
-                            r.gx.view(), r.ggamma.view(), r.gbeta.view());
+        layer_norm_gradient(s, x.view(), view_or_none(gamma), r.mean.view(), r.rstd.view(),
+                            gy.view(), r.gx.view(), r.ggamma.view(), r.gbeta.view());
         break;
       case Kind::rms:
-        rms_norm_gradient(s, x.view(), view(gamma), r.rstd.view(), gy.view(), r.gx.view(),
+        rms_norm_gradient(s, x.view(), view_or_none(gamma), r.rstd.view(), gy.view(), r.gx.view(),
                           r.ggamma.view());
         break;
       case Kind::batch:
-        batch_norm_gradient(s, x.view(), {r.mean.view(), r.rstd.view(), view(gamma)}, gy.view(),
-                            true, r.gx.view(), r.ggamma.view(), r.gbeta.view());
+        batch_norm_gradient(s, x.view(), {r.mean.view(), r.rstd.view(), view_or_none(gamma)},
+                            gy.view(), true, r.gx.view(), r.ggamma.view(), r.gbeta.view());
         break;
       case Kind::group:
-        group_norm_gradient(s, x.view(), c.groups, view(gamma), r.mean.view(), r.rstd.view(),
-                            gy.view(), r.gx.view(), r.ggamma.view(), r.gbeta.view());
+        group_norm_gradient(s, x.view(), c.groups, view_or_none(gamma), r.mean.view(),
+                            r.rstd.view(), gy.view(), r.gx.view(), r.ggamma.view(), r.gbeta.view());
         break;
     }
     return r;

@@ -13,16 +13,14 @@
 namespace tessera::kernels {
 namespace {
 
+using test::at;
 using test::expect_close;
 using test::from_doubles;
 using test::integers;
 using test::to_doubles;
-
-using Doubles = std::vector<double>;
+using test::Values;
 
 constexpr test::Tolerance exact{0, 0};
-
-size_t at(int64_t i) { return static_cast<size_t>(i); }
 
 /// NaN is larger than everything; -0 equals 0.
 bool less(double a, double b) { return !std::isnan(a) && (std::isnan(b) || a < b); }
@@ -34,7 +32,7 @@ class SortBase : public test::TargetTest {
     if (!IsSkipped() && !backend(device()).sort)
       GTEST_SKIP() << "no sort kernels on " << to_string(device());
   }
-  Tensor vector(const Doubles& values, DType type) {
+  Tensor vector(const Values& values, DType type) {
     return on_device(from_doubles(values, {static_cast<int64_t>(values.size())}, type));
   }
 };
@@ -43,14 +41,14 @@ class SortTest : public SortBase {  // every dtype
  protected:
   // Many equal elements; with special values in floating dtypes.
   Tensor sample(const Shape& shape, uint64_t seed, int limit = 60) {
-    Doubles x = to_doubles(integers(shape, dtype(), seed, limit));
+    Values x = to_doubles(integers(shape, dtype(), seed, limit));
     const double special[] = {NAN, -0.0, INFINITY, 0.0, -INFINITY, -NAN, 1e-7};
     for (size_t i = 0; is_float(dtype()) && i < x.size(); i += 13) x[i] = special[i / 13 % 7];
     return from_doubles(x, shape, dtype());
   }
 };
 
-std::vector<int64_t> stable_order(const Doubles& x, int64_t begin, int64_t end, bool descending) {
+std::vector<int64_t> stable_order(const Values& x, int64_t begin, int64_t end, bool descending) {
   std::vector<int64_t> order(at(end - begin));
   std::iota(order.begin(), order.end(), begin);
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
@@ -67,8 +65,8 @@ TEST_P(SortTest, StableAlongTheLastAxis) {
         const Tensor x = sample(shape, 1), there = on_device(x);
         const Tensor y = empty(shape), index = empty(shape, index_dtype);
         sort(stream(), there.view(), y.view(), index.view(), {.descending = descending});
-        const Doubles xs = to_doubles(x);
-        Doubles values, positions;
+        const Values xs = to_doubles(x);
+        Values values, positions;
         const int64_t n = shape.back();
         for (int64_t begin = 0; begin < x.numel(); begin += n)
           for (const int64_t i : stable_order(xs, begin, begin + n, descending)) {
@@ -86,7 +84,7 @@ TEST_P(SortTest, StableAlongTheLastAxis) {
 }
 
 TEST_P(SortTest, FullRangeOfTheDtype) {
-  Doubles x;
+  Values x;
   for_any(dtype(), [&]<class T>() {
     if constexpr (is_float(dtype_of<T>)) {
       test::Numbers next(5);
@@ -105,21 +103,21 @@ TEST_P(SortTest, FullRangeOfTheDtype) {
   });
   const Tensor there = vector(x, dtype()), y = empty(there.shape());
   sort(stream(), there.view(), y.view(), {});
-  Doubles wanted = to_doubles(there);
+  Values wanted = to_doubles(there);
   std::sort(wanted.begin(), wanted.end());
   EXPECT_EQ(to_doubles(y), wanted);
 }
 
 TEST_P(SortTest, Segments) {
-  const Doubles cuts{0, 0, 5, 700, 701, 701, 4000, 4100, 4100};
+  const Values cuts{0, 0, 5, 700, 701, 701, 4000, 4100, 4100};
   const Tensor x = sample({4100}, 2), there = on_device(x);
   for (const DType offset_dtype : {DType::i32, DType::i64})
     for (const bool descending : {false, true}) {
       const Tensor y = empty({4100}), index = empty({4100}, DType::i32);
       segmented_sort(stream(), there.view(), vector(cuts, offset_dtype).view(), y.view(),
                      index.view(), {.descending = descending});
-      const Doubles xs = to_doubles(x);
-      Doubles values, positions;
+      const Values xs = to_doubles(x);
+      Values values, positions;
       for (size_t s = 0; s + 1 < cuts.size(); ++s)
         for (const int64_t i :
              stable_order(xs, int64_t(cuts[s]), int64_t(cuts[s + 1]), descending)) {
@@ -130,8 +128,8 @@ TEST_P(SortTest, Segments) {
       EXPECT_EQ(to_doubles(index), positions);
     }
   const Tensor y = empty({4100});
-  for (const Doubles& bad :
-       {Doubles{0, 10}, Doubles{1, 4100}, Doubles{0, 20, 10, 4100}, Doubles{0, 5000, 4100}})
+  for (const Values& bad :
+       {Values{0, 10}, Values{1, 4100}, Values{0, 20, 10, 4100}, Values{0, 5000, 4100}})
     EXPECT_THROW(
         segmented_sort(stream(), there.view(), vector(bad, DType::i64).view(), y.view(), {}),
         Error);
@@ -144,8 +142,8 @@ TEST_P(SortTest, UniqueWithInverseAndCounts) {
                  counts = empty({n}, DType::i64), count = empty({1}, DType::i64),
                  count_alone = empty({1}, DType::i64);
     unique(stream(), there.view(), values.view(), inverse.view(), counts.view(), count.view());
-    const Doubles xs = to_doubles(x);
-    Doubles distinct, sizes;
+    const Values xs = to_doubles(x);
+    Values distinct, sizes;
     for (const int64_t i : stable_order(xs, 0, n, false)) {
       if (distinct.empty() || less(distinct.back(), xs[at(i)]))
         distinct.push_back(xs[at(i)]), sizes.push_back(0);
@@ -155,7 +153,7 @@ TEST_P(SortTest, UniqueWithInverseAndCounts) {
     ASSERT_EQ(count.item(), static_cast<double>(found));
     expect_close(values.narrow(0, 0, found), distinct, exact);
     EXPECT_EQ(to_doubles(counts.narrow(0, 0, found)), sizes);
-    const Doubles back = to_doubles(inverse);
+    const Values back = to_doubles(inverse);
     for (size_t i = 0; i < back.size(); ++i) {
       const double v = distinct[static_cast<size_t>(back[i])];
       EXPECT_FALSE(less(v, xs[i]) || less(xs[i], v)) << i;
@@ -167,13 +165,13 @@ TEST_P(SortTest, UniqueWithInverseAndCounts) {
 
 TEST_P(SortTest, Searchsorted) {
   for (const int64_t m : {0, 1, 500}) {
-    Doubles sorted = to_doubles(sample({m}, 4));
+    Values sorted = to_doubles(sample({m}, 4));
     std::stable_sort(sorted.begin(), sorted.end(), less);
     const Tensor keys = sample({20, 30}, 5, 70), there = on_device(keys),
                  index = empty({20, 30}, DType::i64);
     for (const bool right : {false, true}) {
       searchsorted(stream(), vector(sorted, dtype()).view(), there.view(), right, index.view());
-      Doubles wanted;
+      Values wanted;
       for (const double x : to_doubles(keys))
         wanted.push_back(
             static_cast<double>(std::count_if(sorted.begin(), sorted.end(), [&](double v) {
@@ -207,8 +205,8 @@ TEST_P(ScanTest, InclusiveAndExclusive) {
     for (const bool exclusive : {false, true}) {
       const Tensor x = integers(shape, dtype(), 1, 1), y = empty(shape);
       scan(stream(), on_device(x).view(), y.view(), {.exclusive = exclusive});
-      const Doubles xs = to_doubles(x);
-      Doubles wanted;
+      const Values xs = to_doubles(x);
+      Values wanted;
       double sum = 0;
       for (size_t i = 0; i < xs.size(); ++i) {
         if (i % at(shape.back()) == 0) sum = 0;
@@ -223,7 +221,7 @@ TEST_P(ScanTest, InclusiveAndExclusive) {
 TEST_P(ScanTest, SameBitsForAnyThreadCount) {
   if (!is_float(dtype())) GTEST_SKIP() << "integers sum exactly in any order";
   const Tensor x = on_device(test::uniform({200000}, dtype(), 1));
-  Doubles first;
+  Values first;
   for (const int threads : {1, 2, 3}) {
     test::Threads scope(threads);
     const Tensor y = empty({200000});
@@ -244,9 +242,9 @@ TEST_P(CountTest, Bincount) {
   for (const int64_t n : {0, 10, 100000})
     for (const int64_t bins : {1, 7, 3000}) {
       test::Numbers next(n + bins);
-      Doubles x(at(n)), counts(at(bins)), sums(at(bins));
+      Values x(at(n)), counts(at(bins)), sums(at(bins));
       const Tensor weights = integers({n}, dtype(), 3);
-      const Doubles w = to_doubles(weights);
+      const Values w = to_doubles(weights);
       for (size_t i = 0; i < x.size(); ++i) {
         x[i] = next() % static_cast<uint32_t>(bins);
         ++counts[static_cast<size_t>(x[i])];
@@ -260,7 +258,7 @@ TEST_P(CountTest, Bincount) {
         EXPECT_EQ(to_doubles(z), sums);
       }
     }
-  const auto message = [&](const Doubles& x) -> std::string {
+  const auto message = [&](const Values& x) -> std::string {
     try {
       bincount(stream(), vector(x, DType::i64).view(), {}, empty({4}, DType::i64).view());
     } catch (const Error& error) {
@@ -275,12 +273,12 @@ TEST_P(CountTest, Bincount) {
 TEST_P(CountTest, HistogramBinsHaveTheirLeftEdge) {
   // multiples of 1/8 are exact in every dtype; with 16 bins of 1/4 from -2 every other one is an
   // edge
-  Doubles x;
+  Values x;
   for (int i = -20; i <= 20; ++i) x.push_back(i / 8.0);
   x.insert(x.end(), {NAN, INFINITY, -INFINITY, 100, 2, 2});
   const Tensor counts = empty({16}, DType::i64);
   histogram(stream(), vector(x, dtype()).view(), -2, 2, counts.view());
-  Doubles wanted(16, 2);
+  Values wanted(16, 2);
   wanted[15] = 2 + 1 + 2;  // the upper edge, and twice more
   EXPECT_EQ(to_doubles(counts), wanted);
   EXPECT_THROW(histogram(stream(), vector(x, dtype()).view(), 2, 2, counts.view()), Error);
@@ -289,14 +287,14 @@ TEST_P(CountTest, HistogramBinsHaveTheirLeftEdge) {
 
 TEST_P(CountTest, HistogramEdgesThatAreNotExact) {
   if (dtype() != DType::f64) GTEST_SKIP() << "edges are f64";
-  Doubles x;
+  Values x;
   for (int b = 0; b <= 10; ++b) {
     const double edge = b == 10 ? 0.7 : std::fma(0.7 - 0.1, b / 10.0, 0.1);
     x.insert(x.end(), {std::nextafter(edge, 0), edge, std::nextafter(edge, 1)});
   }
   const Tensor counts = empty({10}, DType::i64);
   histogram(stream(), vector(x, DType::f64).view(), 0.1, 0.7, counts.view());
-  EXPECT_EQ(to_doubles(counts), (Doubles{3, 3, 3, 3, 3, 3, 3, 3, 3, 4}));
+  EXPECT_EQ(to_doubles(counts), (Values{3, 3, 3, 3, 3, 3, 3, 3, 3, 4}));
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, CountTest, test::targets(test::float_dtypes, &Backend::sort),
@@ -314,11 +312,11 @@ TEST_P(NeighborTest, AgreesWithAllPairs) {
           const Tensor distance = empty({21, k}), index = empty({21, k}, DType::i64);
           nearest_neighbors(stream(), on_device(queries).view(), on_device(points).view(),
                             distance.view(), index.view(), {.metric = metric});
-          const Doubles q = to_doubles(queries), p = to_doubles(points);
-          Doubles wanted;
-          const Doubles found = to_doubles(index);
+          const Values q = to_doubles(queries), p = to_doubles(points);
+          Values wanted;
+          const Values found = to_doubles(index);
           for (int64_t i = 0; i < 21; ++i) {
-            Doubles all;
+            Values all;
             for (int64_t j = 0; j < n; ++j) {
               double l2 = 0, dot = 0, qq = 0, pp = 0;
               for (int64_t c = 0; c < d; ++c) {

@@ -112,6 +112,7 @@ TEST(GraphData, NamesWhatIsWrong) {
     expect_error([&] { graph_from_arrays(arrays, "g.npz"); }, all);
   };
   constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  expect_error([] { graph_from_arrays({}, "g.npz"); }, {"g.npz", "'labels'", "nor any other"});
   refuses("labels", {}, {"no array", "edges"});
   refuses("edges", {}, {"no array"});
   refuses("labels", Tensor::from<int32_t>({0, 1, 0, -1, 1, 0}, {6}, cpu), {"node 3", "-1"});
@@ -126,7 +127,7 @@ TEST(GraphData, NamesWhatIsWrong) {
   refuses("x", Tensor::from<float>({1, 1, 1, 1, 1, nan, 1, 1, 1, 1, 1, 1}, {6, 2}, cpu),
           {"feature 1 of node 2", "nan"});
   refuses("x", Tensor::from<double>({1, 1, 1, 1, 1, 1e300, 1, 1, 1, 1, 1, 1}, {6, 2}, cpu),
-          {"node 2", "inf"});
+          {"node 2", "1e+300", "f32"});
   refuses("x", Tensor::zeros({5, 2}, DType::f32, cpu), {"6 rows", "[5, 2]"});
   refuses("train_masks", {}, {"no array"});
   refuses("val_masks", bools({0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0}, {2, 6}), {"split 0 is empty"});

@@ -22,7 +22,7 @@ struct Adam {
   double beta1 = 0.9;
   bool decoupled = false;
   static void visit(auto& self, auto&& f) {
-    f("lr", self.lr, "learning rate");
+    f("lr", self.lr, "learning rate", Bounds::finite());
     f("beta1", self.beta1);
     f("decoupled", self.decoupled);
   }
@@ -51,13 +51,13 @@ struct Settings {
   Device device;
   Inner training;
   static void visit(auto& self, auto&& f) {
-    f("epochs", self.epochs, "passes over the data");
+    f("epochs", self.epochs, "passes over the data", Bounds::at_least(1));
     f("seed", self.seed);
     f("bits", self.bits);
-    f("dropout", self.dropout);
+    f("dropout", self.dropout, "", Bounds::up_to_below(0, 1));
     f("name", self.name);
     f("model", self.model, "mlp, gcn or gat");
-    f("hidden", self.hidden);
+    f("hidden", self.hidden, "", Bounds::between(1, 4096));
     f("models", self.models);
     f("flags", self.flags);
     f("dtype", self.dtype);
@@ -136,9 +136,11 @@ TEST(Config, HashTellsSettingsApart) {
 
 TEST(Config, DescribesEverySetting) {
   const std::string text = describe_config(Settings{});
-  EXPECT_NE(text.find("training.adam.lr        = 0.1    learning rate\n"), std::string::npos)
+  EXPECT_NE(text.find("training.adam.lr        = 0.1    learning rate; finite\n"),
+            std::string::npos)
       << text;
-  EXPECT_NE(text.find("epochs                  = 200    passes over the data\n"), std::string::npos)
+  EXPECT_NE(text.find("epochs                  = 200    passes over the data; at least 1\n"),
+            std::string::npos)
       << text;
   EXPECT_NE(text.find("models                  = []\n"), std::string::npos) << text;
 }
@@ -158,6 +160,14 @@ TEST(Config, ErrorsNameKeyAndExpectation) {
   refuses("epochs=x", {"epochs", "integer", "'x'"});
   refuses("epochs=", {"epochs", "integer"});
   refuses("epochs=3.5", {"epochs", "integer", "3.5"});
+  refuses("epochs=0", {"epochs", "expected an integer, at least 1, found 0"});
+  refuses("epochs=-3", {"epochs", "at least 1", "-3"});
+  refuses("dropout=1", {"dropout", "expected a number, from 0 to below 1, found 1"});
+  refuses("dropout=nan", {"dropout", "from 0 to below 1", "nan"});
+  refuses("hidden=64,0,64", {"hidden", "an integer, from 1 to 4096, found 0"});
+  refuses("hidden=[64,5000]", {"hidden", "from 1 to 4096", "5000"});
+  refuses("training.adam.lr=inf", {"training.adam.lr", "a number, finite", "inf"});
+  refuses("nothing.like.it=1", {"unknown setting", "the settings are epochs, seed, bits,"});
   refuses("epochs=3000000000", {"epochs", "from -2147483648 to 2147483647"});
   refuses("bits=128", {"bits", "from -128 to 127"});
   refuses("seed=-1", {"seed", "from 0 to 18446744073709551615"});
@@ -180,6 +190,8 @@ TEST(Config, ErrorsNameKeyAndExpectation) {
   refuses_file(R"({"epochs": 1, "epochs": 2})", ErrorKind::io, {"c.json", "epochs", "repeated"});
   refuses_file(R"({"epochs": "3"})", ErrorKind::invalid_argument,
                {"c.json", "epochs", "integer", "\"3\""});
+  refuses_file(R"({"dropout": -0.5})", ErrorKind::invalid_argument,
+               {"c.json", "dropout", "from 0 to below 1", "-0.5"});
   refuses_file(R"({"name": 3})", ErrorKind::invalid_argument, {"name", "text"});
   refuses_file(R"({"training": {"adam": {"beta_1": 3}}})", ErrorKind::invalid_argument,
                {"c.json", "'training.adam.beta_1'", "did you mean 'training.adam.beta1'"});

@@ -22,7 +22,7 @@ inline kernels::CsrView view(const CsrMatrix& m) {
           m.nnz(),
           static_cast<const int32_t*>(m.row_ptr.data()),
           static_cast<const int32_t*>(m.col.data()),
-          m.values.defined() ? m.values.view() : View{}};
+          view_or_none(m.values)};
 }
 
 /// `entries` entries whose columns are uniform; rows uniform, or with skew > 1 towards the first

@@ -5,12 +5,27 @@
 
 #include <cmath>
 #include <cstdint>
+#include <functional>
+#include <limits>
 #include <vector>
 
 #include "tessera/runtime/tensor.hpp"
 
 /// Tensors of any dtype as plain doubles, and what tests compare them with.
 namespace tessera::test {
+
+using Values = std::vector<double>;
+
+inline constexpr double infinity = std::numeric_limits<double>::infinity();
+inline constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+
+/// A vector's index from an extent or an offset.
+constexpr size_t at(int64_t i) { return static_cast<size_t>(i); }
+
+/// What results of `dtype` are computed in.
+constexpr DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
+
+inline View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View{}; }
 
 inline std::vector<double> to_doubles(const Tensor& t) {
   return for_any(t.dtype(), [&]<class T>() {
@@ -84,6 +99,23 @@ inline void expect_close(const std::vector<double>& got, const std::vector<doubl
     ADD_FAILURE() << what << ": element " << at << " of " << got.size() << " is " << got[at]
                   << ", expected " << wanted[at] << " (error " << worst << ", allowed " << tolerance
                   << ")";
+}
+
+/// d/dx sum(gy * f(x)) by central differences, good to about 1e-9.
+inline Values numeric_gradient(const std::function<Values(const Values&)>& f, Values x,
+                               const Values& gy) {
+  constexpr double h = 1e-5;
+  Values gradient(x.size());
+  for (size_t i = 0; i < x.size(); ++i) {
+    const double middle = x[i];
+    x[i] = middle + h;
+    const Values above = f(x);
+    x[i] = middle - h;
+    const Values below = f(x);
+    x[i] = middle;
+    for (size_t j = 0; j < gy.size(); ++j) gradient[i] += gy[j] * (above[j] - below[j]) / (2 * h);
+  }
+  return gradient;
 }
 
 /// Unit roundoff of a dtype: the error of one rounding.

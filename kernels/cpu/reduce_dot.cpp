@@ -1,0 +1,32 @@
+#include "tessera/kernels/cpu/reduce.hpp"
+#include "tessera/kernels/cpu/vector.hpp"
+
+namespace tessera::kernels::cpu {
+
+void dot(Stream& stream, View x0, View x1, View y) {
+  TS_CHECK(x0.dims() == x1.dims() && x0.dtype == x1.dtype, "dot: operands ", x0.dtype, " ",
+           x0.dims(), " and ", x1.dtype, " ", x1.dims());
+  TS_CHECK(x0.contiguous() && x1.contiguous(), "dot: operands must be contiguous");
+  TS_CHECK(y.dtype == DType::f64 && y.numel() == 1, "dot: the result must be one f64, is ", y.dtype,
+           " ", y.dims());
+  const int64_t n = x0.numel(), runs = divide_up(n, run_elements);
+  for_float(x0.dtype, "dot", [&]<class S>() {
+    const auto run = [&](int64_t at) {
+      const int64_t start = at * run_elements;
+      return dot(x0.as<const S>() + start, x1.as<const S>() + start,
+                 std::min(run_elements, n - start));
+    };
+    double sum = 0;
+    if (n <= reduce_grain) {
+      for (int64_t r = 0; r < runs; ++r) sum += run(r);
+    } else {
+      const Scratch scratch = stream.scratch(static_cast<size_t>(runs) * sizeof(double));
+      double* partial = scratch.as<double>();
+      for_tasks(runs, run_elements, [&](int64_t r) { partial[r] = run(r); });
+      for (int64_t r = 0; r < runs; ++r) sum += partial[r];
+    }
+    *y.as<double>() = sum;
+  });
+}
+
+}  // namespace tessera::kernels::cpu
