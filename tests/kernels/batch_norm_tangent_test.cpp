@@ -95,7 +95,8 @@ class BatchNormTangent : public test::TargetTest {
   uint64_t seed_ = 0;
 };
 INSTANTIATE_TEST_SUITE_P(Targets, BatchNormTangent,
-                         test::targets(test::float_dtypes, &Backend::rowwise), test::target_name);
+                         test::targets(test::float_dtypes, &kernels::Backend::rowwise),
+                         test::target_name);
 
 TEST_P(BatchNormTangent, EqualsTheDifferenceQuotientOfTheResult) {
   for (const Shape& shape : shapes) {

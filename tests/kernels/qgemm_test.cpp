@@ -107,8 +107,8 @@ constexpr kernels::Activation activations[] = {
 
 class QuantizedProduct : public test::TargetTest {};
 constexpr DType outputs[] = {DType::f32, DType::f16, DType::bf16};
-INSTANTIATE_TEST_SUITE_P(Targets, QuantizedProduct, test::targets(outputs, &Backend::qgemm),
-                         test::target_name);
+INSTANTIATE_TEST_SUITE_P(Targets, QuantizedProduct,
+                         test::targets(outputs, &kernels::Backend::qgemm), test::target_name);
 
 TEST_P(QuantizedProduct, ScaledEqualsTheFormula) {
   uint64_t seed = 10;

@@ -16,7 +16,7 @@ using kernels::CodeRange;
 constexpr DType float_types[] = {DType::f32, DType::f64, DType::f16, DType::bf16};
 
 class Quantize : public test::TargetTest {};
-INSTANTIATE_TEST_SUITE_P(Targets, Quantize, test::targets(float_types, &Backend::quantize),
+INSTANTIATE_TEST_SUITE_P(Targets, Quantize, test::targets(float_types, &kernels::Backend::quantize),
                          test::target_name);
 
 // Which entry of a scale of shape `cuts` serves element `i` of `shape`.
