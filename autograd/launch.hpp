@@ -15,6 +15,18 @@ void check_same(std::string_view operation, const Tensor& a, const Tensor& b);
 void check_floating(std::string_view operation, const Tensor& x);
 void check_rank(std::string_view operation, std::string_view what, const Tensor& x, int rank);
 
+/// Runs `work`; an Error of a kernel or a tensor, which know of no op, gets `operation` in front.
+template <class Work>
+void named(std::string_view operation, Work&& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    const std::string_view text = error.what();
+    if (text.find(operation) != text.npos) throw;
+    throw Error(error.kind(), tessera::concat(operation, ": ", text), error.where());
+  }
+}
+
 Tensor empty_like(const Tensor& x);  // contiguous, uninitialised
 Tensor unary(kernels::UnaryOp op, const Tensor& x, const kernels::UnaryParams& params = {});
 /// Broadcasts; comparisons and logical operations give bool. Errors name `operation`.

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <memory>
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/kernels/elementwise.hpp"
 #include "tessera/runtime/stream.hpp"
@@ -49,7 +50,7 @@ bool any_differentiable(Inputs y) { return std::any_of(y.begin(), y.end(), diffe
 void evaluate(const Op& op, Inputs x, Outputs y) {
   for (const Var& v : x)
     TS_CHECK(is_float(v.dtype()), op.name(), ": operands must be floating, have ", v.value());
-  op.eval(Values(x), y);
+  named(op.name(), [&] { op.eval(Values(x), y); });
 }
 
 }  // namespace

@@ -151,14 +151,20 @@ Var conv2d_transposed(const Var& x, const Var& weight, const Var& bias, const Co
     image[2 + i] = (x.shape()[2 + i] - 1) * params.stride[i] - 2 * params.padding[i] +
                    params.dilation[i] * (weight.shape()[2 + i] - 1) + 1 + output_padding[i];
   }
-  if (bias.defined()) check_same("conv2d_transposed", x.value(), bias.value());
+  if (bias.defined()) {
+    check_same("conv2d_transposed", x.value(), bias.value());
+    TS_CHECK(bias.shape() == Shape{image[1]}, "conv2d_transposed: bias ", bias, " with weight ",
+             weight, " in ", params.groups, " groups");
+  }
   const Var y = data_gradient(x, weight, image, params);
   return bias.defined() ? y + reshape(bias, {bias.numel(), 1, 1}) : y;
 }
 
 Var patch_embed(const Var& x, const Var& weight, const Var& bias) {
-  TS_CHECK(x.rank() == 4 && weight.rank() == 4 && x.size(2) % weight.size(2) == 0 &&
-               x.size(3) % weight.size(3) == 0,
+  const auto tiles = [&](int axis) {
+    return weight.size(axis) > 0 && x.size(axis) % weight.size(axis) == 0;
+  };
+  TS_CHECK(x.rank() == 4 && weight.rank() == 4 && tiles(2) && tiles(3),
            "patch_embed: patches of weight ", weight, " do not tile ", x);
   const Var patches = conv2d(x, weight, bias, {.stride = {weight.size(2), weight.size(3)}});
   return transpose(flatten(patches, 2), 1, 2);

@@ -62,6 +62,7 @@ Var diagonal(const Var& x) {
 // 1 / (w_j - w_i) with small gaps widened, 0 on the diagonal.
 Var inverse_gaps(const Var& w) {
   const Var gap = row(w) - column(w);
+  if (gap.numel() == 0) return gap;
   const Tensor floor =
       unary(kernels::UnaryOp::affine, max(abs(Var(w.value())), -1, true).value(), {gap_floor, 0.0});
   const Var signs = where(equal(gap, 0.0), triangle(gap, -1.0, 1.0, 1.0),
@@ -248,6 +249,7 @@ struct Svd final : Op {
     out[2] = vt.transpose(-1, -2);
   }
   static Var inverse_values(const Var& s) {
+    if (s.numel() == 0) return s;
     const Tensor largest = max(Var(s.value()), -1, true).value();
     return reciprocal(maximum(s, unary(kernels::UnaryOp::affine, largest, {gap_floor, 1e-30})));
   }

@@ -163,7 +163,8 @@ Tensor argmin(const Var& x, int axis, bool keep_axis) {
 }
 
 Var norm(const Var& x, const Axes& axes, bool keep_axes) {
-  const Var squares = sum(square(x), axes, keep_axes);
+  const Reduced to("norm", x.shape(), axes);
+  const Var squares = reshape(sum_to(square(x), to.kept), keep_axes ? to.kept : to.dropped);
   const Tensor zero = equal(squares, 0.0);
   const Var one = full({}, 1.0, x.dtype(), x.device());
   return masked_fill(sqrt(where(zero, one, squares)), zero, 0.0);

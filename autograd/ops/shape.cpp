@@ -152,6 +152,7 @@ Var squeeze(const Var& x, int axis) {
 }
 
 Var unsqueeze(const Var& x, int axis) {
+  TS_CHECK(x.rank() < max_rank, "unsqueeze: ", x, " has as many dimensions as there may be");
   axis = normalize_axis("unsqueeze", axis, x.rank() + 1);
   Shape shape;
   for (int i = 0; i <= x.rank(); ++i) {
@@ -190,6 +191,7 @@ Var select(const Var& x, int axis, int64_t index) {
 }
 
 Vars split(const Var& x, int axis, std::span<const int64_t> sizes) {
+  axis = normalize_axis("split", axis, x.rank());
   Vars parts;
   int64_t at = 0;
   for (int64_t size : sizes) {
@@ -202,6 +204,7 @@ Vars split(const Var& x, int axis, std::span<const int64_t> sizes) {
 }
 
 Vars split(const Var& x, int axis, int64_t parts) {
+  axis = normalize_axis("split", axis, x.rank());
   TS_CHECK(parts > 0 && x.size(axis) % parts == 0, "split: dimension ", axis, " of ", x, " in ",
            parts, " equal parts");
   const std::vector<int64_t> sizes(static_cast<size_t>(parts), x.size(axis) / parts);
@@ -221,7 +224,8 @@ Var stack(Inputs x, int axis) {
   Vars parts;
   for (const Var& v : x) {
     check_floating("stack", v.value());
-    parts.push_back(unsqueeze(v, axis));
+    TS_CHECK(v.rank() < max_rank, "stack: ", v, " has as many dimensions as there may be");
+    parts.push_back(unsqueeze(v, normalize_axis("stack", axis, v.rank() + 1)));
   }
   return concat(parts, axis);
 }

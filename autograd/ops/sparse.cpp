@@ -422,6 +422,7 @@ Var segment_expand(const Var& x, const Tensor& offsets, int64_t rows) {
 
 Var segment_mean(const Var& x, const Tensor& offsets) {
   check_offsets("segment_mean", offsets);
+  check_floating("segment_mean", x.value());
   const int64_t segments = offsets.size(0) - 1;
   const Tensor sizes = binary("segment_mean", kernels::BinaryOp::subtract,
                               offsets.narrow(0, 1, segments), offsets.narrow(0, 0, segments));
@@ -436,9 +437,11 @@ Var segment_max(const Var& x, const Tensor& offsets) {
   check_same_device("segment_max", x.value(), offsets);
   const Tensor y = with_rows(x.value(), offsets.size(0) - 1);
   const Tensor index = Tensor::empty(y.shape(), DType::i64, y.device());
-  kernels::segment_reduce(current_stream(y.device()), kernels::SegmentOp::maximum,
-                          dense(x.value()).view(), contiguous(offsets).view(), View(), y.view(),
-                          index.view());
+  named("segment_max", [&] {
+    kernels::segment_reduce(current_stream(y.device()), kernels::SegmentOp::maximum,
+                            dense(x.value()).view(), contiguous(offsets).view(), View(), y.view(),
+                            index.view());
+  });
   return x.traced() ? take_along(x, index, 0) : Var(y);  // index -1, of an empty segment, reads 0
 }
 

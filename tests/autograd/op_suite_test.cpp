@@ -237,15 +237,18 @@ TEST_P(OpSuite, HalvesFollowSinglePrecision) {
 // ---- errors
 // --------------------------------------------------------------------------------------
 
+void expect_named(const OpCase& op, const std::string& text, const std::string& what) {
+  const bool named = text.find(op.function()) != std::string::npos ||
+                     (!op.label.empty() && text.find(op.label) != std::string::npos);
+  EXPECT_TRUE(named) << what << ": the error does not name the op: " << text;
+}
+
 void expect_error(const OpCase& op, const Vars& x, const std::string& what) {
   try {
     op.fn(x);
     ADD_FAILURE() << what << " is accepted";
   } catch (const Error& error) {
-    const std::string text = error.what();
-    const bool named = text.find(op.function()) != std::string::npos ||
-                       (!op.label.empty() && text.find(op.label) != std::string::npos);
-    EXPECT_TRUE(named) << what << ": the error does not name the op: " << text;
+    expect_named(op, error.what(), what);
   }
 }
 
@@ -269,6 +272,67 @@ TEST_P(OpSuite, WrongShapesNameTheOp) {
   for (int64_t& extent : longer) extent += 2;
   x[1] = Tensor::zeros(longer, DType::f64, Device::cpu());
   expect_error(op(), x, "a second input of shape " + to_string(longer));
+}
+
+// Shapes near the right one: scalar, one element, none, other ranks, each extent one more, 1 and 0.
+std::vector<Shape> near(const Shape& shape) {
+  std::vector<Shape> list{{}, {1}, {0}, {3}, {2, 1}, {1, 1, 1, 1, 1, 1}};
+  Shape longer{2}, shorter;
+  for (int d = 0; d < shape.rank(); ++d) {
+    if (shape.rank() < max_rank) longer.push_back(shape[d]);
+    if (d > 0) shorter.push_back(shape[d]);
+    for (const int64_t extent : {shape[d] + 1, int64_t{1}, int64_t{0}}) {
+      list.push_back(shape);
+      list.back()[d] = extent;
+    }
+  }
+  list.push_back(longer);
+  list.push_back(shorter);
+  return list;
+}
+
+// Each input in turn: the op either takes it, with its gradient, or says no by name.
+TEST_P(OpSuite, OtherShapesWorkOrNameTheOp) {
+  for (size_t i = 0; i < op().inputs.size(); ++i)
+    for (const Shape& shape : near(op().inputs[i].shape)) {
+      Vars x = inputs();
+      x[i] = full(shape, 0.75, DType::f64, Device::cpu());
+      const std::string what = concat("input ", i, " of shape ", shape);
+      try {
+        const Vars y = op().fn(x);
+        for (const Var& t : y) to_doubles(t.value());
+        const Vars g = value_and_grad(loss(), x).gradients;
+        for (size_t k = 0; k < x.size(); ++k) EXPECT_EQ(g[k].shape(), x[k].shape()) << what;
+        hvp(loss(), x, random_like(x, 5));
+      } catch (const Error& error) {
+        expect_named(op(), error.what(), what);
+      }
+    }
+}
+
+TEST_P(OpSuite, OtherDtypesWorkOrNameTheOp) {
+  for (size_t i = 0; i < op().inputs.size(); ++i)
+    for (int d = 0; d < dtype_count; ++d) {
+      Vars x = inputs();
+      x[i] = convert(x[i].value(), static_cast<DType>(d));
+      try {
+        for (const Var& t : op().fn(x)) to_doubles(t.value());
+      } catch (const Error& error) {
+        expect_named(op(), error.what(), concat("input ", i, " in ", static_cast<DType>(d)));
+      }
+    }
+}
+
+TEST_P(OpSuite, MissingInputsNameTheOp) {
+  for (size_t i = 0; i < op().inputs.size(); ++i) {
+    Vars x = inputs();
+    x[i] = Var();
+    try {
+      op().fn(x);  // parameters that may be left out
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::invalid_argument) << error.what();
+    }
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Ops, OpSuite, testing::ValuesIn(op_cases()), case_name);
