@@ -101,6 +101,7 @@ void AsyncUnit::begin() {
   flights_.clear();
   threads_.clear();
   unfenced_.clear();
+  warpgroups_.clear();
   random_ = interpreter_.schedule().seed * 0x9e3779b97f4a7c15u + 1;
 }
 
@@ -111,6 +112,9 @@ void AsyncUnit::end() const {
   };
   if (!flights_.empty())
     refuse(concat(flights_.size(), " asynchronous copies that nobody waited for are in flight"));
+  for (const auto& [key, group] : warpgroups_)
+    if (has_unfinished_products(*group))
+      refuse("a product of a warp group that nobody waited for is unfinished");
   for (const auto& [barrier, m] : barriers_)
     if (m.bytes != 0) refuse(concat("an mbarrier still expects ", m.bytes, " bytes"));
 }

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "tessera/runtime/simt/interpreter.hpp"
@@ -77,6 +79,9 @@ void tensor_store(const void* map, const int32_t* start, const void* shared, Bul
 
 // ---- the state behind
 
+struct Warpgroup;  // warpgroup.cpp
+bool has_unfinished_products(const Warpgroup& group);
+
 struct Mbarrier {
   uint32_t expected = 0, missing = 0;  // arrivals per phase and still to come
   int64_t bytes = 0;                   // still to come
@@ -132,6 +137,8 @@ class AsyncUnit {
   void arrive(void* barrier, uint32_t count, const char* name, const void* site);
   void expect(void* barrier, uint32_t bytes, const char* name, const void* site);
   void receive(void* barrier, uint32_t bytes);
+  /// Threads 128 `number` and up of a block.
+  Warpgroup& warpgroup(const Block& block, uint32_t number);
   Interpreter& interpreter() { return interpreter_; }
 
  private:
@@ -142,6 +149,7 @@ class AsyncUnit {
   std::vector<Flight> flights_;
   std::deque<ThreadState> threads_;
   std::vector<const void*> unfenced_;
+  std::map<std::pair<const Block*, uint32_t>, std::shared_ptr<Warpgroup>> warpgroups_;
   uint64_t random_ = 1;
 };
 

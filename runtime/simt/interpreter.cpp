@@ -87,6 +87,8 @@ const char* text(Wait wait) {
       return "in a warp collective";
     case Wait::phase:
       return "for a phase of an mbarrier";
+    case Wait::product:
+      return "for a product of a warp group";
     case Wait::nothing:
       return "for nothing";
   }

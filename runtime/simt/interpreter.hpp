@@ -59,7 +59,15 @@ struct WaitList {
   Thread* last = nullptr;
 };
 
-enum class Wait : uint8_t { nothing, barrier, cluster_barrier, grid_barrier, collective, phase };
+enum class Wait : uint8_t {
+  nothing,
+  barrier,
+  cluster_barrier,
+  grid_barrier,
+  collective,
+  phase,
+  product
+};
 
 struct Thread {
   enum class State : uint8_t { fresh, ready, running, waiting, exited };
