@@ -30,6 +30,7 @@ static_assert(__cplusplus >= 202002L, "device code is C++20");
 #define TS_DEVICE inline __attribute__((always_inline))
 #define __global__
 #define __device__
+#define __grid_constant__
 #define __launch_bounds__(...)
 #endif
 

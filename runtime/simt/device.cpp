@@ -182,4 +182,19 @@ int32_t reduce_i32(uint32_t mask, int32_t value, WarpReduce operation) {
 
 std::byte* dynamic_shared() { return current().block->shared; }
 
+void* map_shared(void* own, uint32_t rank) {
+  const Block& block = *current().block;
+  const auto offset = static_cast<std::byte*>(own) - block.shared;
+  if (offset < 0 || static_cast<size_t>(offset) >= block.shared_bytes)
+    fault("map_shared: an address that is not in the block's shared memory",
+          __builtin_return_address(0));
+  if (rank >= block.cluster_blocks)
+    fault(concat("map_shared: block ", rank, " of a cluster of ", block.cluster_blocks),
+          __builtin_return_address(0));
+  for (const auto& other : block.interpreter->blocks())
+    if (other->cluster_first == block.cluster_first && other->cluster_rank == rank)
+      return other->shared + offset;
+  return own;
+}
+
 }  // namespace tessera::simt

@@ -39,5 +39,7 @@ int32_t reduce_i32(uint32_t mask, int32_t value, WarpReduce operation);
 
 /// The block's dynamic shared memory, 1024-byte aligned.
 [[gnu::const]] std::byte* dynamic_shared();
+/// The same place in the shared memory of block `rank` of the cluster.
+void* map_shared(void* own, uint32_t rank);
 
 }  // namespace tessera::simt

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "tessera/runtime/error.hpp"
+#include "tessera/runtime/simt/async.hpp"
 #include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
@@ -86,6 +87,8 @@ const char* text(Wait wait) {
       return "in a warp collective";
     case Wait::phase:
       return "for a phase of an mbarrier";
+    case Wait::product:
+      return "for a product of a warp group";
     case Wait::nothing:
       return "for nothing";
   }
@@ -135,7 +138,7 @@ void Interpreter::strand_main(void* argument) {
     } catch (...) {
       self.failure_ = std::current_exception();
     }
-    Thread* const next = self.failure_ ? nullptr : pop_front(self.ready_);
+    Thread* const next = self.failure_ ? nullptr : self.next_ready();
     if (next && next->state == Thread::State::fresh) {
       strand->assigned = next;
       next->strand = strand;
@@ -151,6 +154,19 @@ void Interpreter::strand_main(void* argument) {
       switch_context(strand->fiber.context, self.main_);
     }
   }
+}
+
+AsyncUnit& Interpreter::async() {
+  if (!async_) async_ = std::make_unique<AsyncUnit>(*this);
+  return *async_;
+}
+
+/// The thread to run next, null where none can go on. Copies end at the latest when nothing else
+/// is left to do.
+Thread* Interpreter::next_ready() {
+  while (!ready_.first && live_ > 0 && async_ && async_->progress()) {
+  }
+  return pop_front(ready_);
 }
 
 void Interpreter::abandon(std::exception_ptr failure) {
@@ -189,7 +205,7 @@ void Interpreter::switch_to(Context& from, Thread* thread) {
 }
 
 void Interpreter::suspend(Thread& thread) {
-  Thread* const next = pop_front(ready_);
+  Thread* const next = next_ready();
   if (!next) abandon(std::make_exception_ptr(Error(ErrorKind::device, deadlock())));
   if (next != &thread)
     switch_to(thread.strand->fiber.context, next);
@@ -219,6 +235,7 @@ void Interpreter::prepare(const Launch& launch, uint64_t first, uint32_t count) 
   ready_ = {};
   live_ = 0;
   grid_ = {};
+  if (async_) async_->begin();
   const uint32_t cluster = static_cast<uint32_t>(launch.cluster.count());
   for (uint32_t b = 0; b < count; ++b) {
     Block& block = *blocks_[b];
@@ -296,6 +313,7 @@ void Interpreter::run(const Launch& launch, uint64_t first, uint32_t count,
     used_strands_ = 0;
     std::rethrow_exception(std::exchange(failure_, nullptr));
   }
+  if (async_) async_->end();
 }
 
 void Interpreter::finish(Thread& thread) {
@@ -310,6 +328,7 @@ void Interpreter::finish(Thread& thread) {
     if (barrier.arrived > 0 && barrier.expected == 0)
       fault("a thread exits while threads of its block wait for it at a block barrier",
             barrier.site);
+  if (async_) async_->finish(thread);
   warp.exited |= bit;
   thread.state = Thread::State::exited;
   --block.live;
@@ -501,6 +520,7 @@ std::string Interpreter::deadlock() const {
     if (const std::string line = source_line(p.site); !line.empty())
       message += concat(", at ", line);
   }
+  if (async_) message += async_->describe();
   return message;
 }
 

@@ -50,6 +50,7 @@ struct Thread;
 struct Warp;
 struct Block;
 struct Strand;
+class AsyncUnit;
 class Interpreter;
 
 /// Threads that wait for one thing, in order of arrival.
@@ -58,7 +59,15 @@ struct WaitList {
   Thread* last = nullptr;
 };
 
-enum class Wait : uint8_t { nothing, barrier, cluster_barrier, grid_barrier, collective, phase };
+enum class Wait : uint8_t {
+  nothing,
+  barrier,
+  cluster_barrier,
+  grid_barrier,
+  collective,
+  phase,
+  product
+};
 
 struct Thread {
   enum class State : uint8_t { fresh, ready, running, waiting, exited };
@@ -76,7 +85,7 @@ struct Thread {
   void* slot = nullptr;        // its part of a collective
   uint64_t cluster_phase = 0;  // of the cluster barrier it arrived at last
   Thread* next = nullptr;      // in the ready queue or a wait list
-  void* extension = nullptr;   // of the asynchronous unit (runtime/simt/async.cpp)
+  void* extension = nullptr;   // of the asynchronous unit (async.hpp)
 };
 
 /// A whole-warp operation that waits for lanes: the last one to arrive does the work for all.
@@ -121,7 +130,6 @@ struct Block {
     size_t offset;
   };
   std::vector<Static> statics;
-  void* extension = nullptr;  // of the asynchronous unit
 };
 
 /// Interprets blocks on one OS thread; one object per OS thread, made on first use.
@@ -150,6 +158,9 @@ class Interpreter {
   /// Gives the launch up: what the threads were doing is left as it is.
   [[noreturn]] void abandon(std::exception_ptr failure);
 
+  /// The copies and mbarriers of the blocks that run, made on first use.
+  AsyncUnit& async();
+
   const Schedule& schedule() const { return schedule_; }
   std::vector<std::unique_ptr<Block>>& blocks() { return blocks_; }
   uint32_t block_count() const { return block_count_; }
@@ -157,6 +168,7 @@ class Interpreter {
  private:
   friend void collective(uint32_t, const char*, void*, void (*)(void**, uint32_t), const void*);
   static void strand_main(void* strand);
+  Thread* next_ready();
   std::string deadlock() const;
   void prepare(const Launch& launch, uint64_t first, uint32_t count);
   void switch_to(Context& from, Thread* thread);
@@ -182,6 +194,7 @@ class Interpreter {
   std::exception_ptr failure_;
   std::byte* shared_ = nullptr;
   size_t shared_capacity_ = 0;
+  std::unique_ptr<AsyncUnit> async_;
 };
 
 /// The thread that runs now on this OS thread. Only for code that a kernel calls.

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstring>
+#include <deque>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -30,6 +31,7 @@ struct Seen {
   uint16_t thread = 0;  // among the threads that run side by side
   uint8_t bytes = 0;    // of the word, one bit each
   bool write = false, atomic = false;
+  bool proxy = false;  // by the asynchronous proxy
 };
 struct Word {
   Seen seen[slots_per_word];
@@ -75,6 +77,13 @@ struct Knowledge {
   std::vector<std::pair<uint64_t, Clock>> groups;  // and of earlier groups of the launch
 };
 
+/// A thread's fence between proxies, and what the thread knew then.
+struct Fence {
+  uint32_t clock;
+  Clock known;
+};
+constexpr size_t fences_kept = 16;
+
 /// One warp's accesses at one place in the code: the k-th of each lane make up request k.
 struct Requests {
   struct Request {
@@ -113,6 +122,7 @@ class Tracer {
     clocks_.assign(threads, Clock(threads, 0));
     for (size_t t = 0; t < threads; ++t) clocks_[t][t] = 1;
     acquired_.assign(threads, {});
+    fences_.assign(threads, {});
   }
   void end_group() {
     KernelCounters& c = counters_[launch_->name];
@@ -176,6 +186,39 @@ class Tracer {
       check_race(thread, shadow_.word(word), mask, shared, write, atomic, site);
       at = stop;
     }
+  }
+
+  /// An access of a copy or product that the calling thread starts.
+  void access(uintptr_t address, size_t bytes, Access kind, const void* site) {
+    Thread& thread = current_thread();
+    const bool write = kind != Access::read && kind != Access::proxy_read;
+    const bool atomic = kind == Access::atomic || kind == Access::atomic_write;
+    const bool proxy = kind == Access::proxy_read || kind == Access::proxy_write;
+    const bool shared = in_shared(thread, address, bytes, site);
+    if (!shared && !in_global(thread, address, bytes, write, site)) return;
+    if (kind != Access::atomic && kind != Access::write_again) {
+      if (bytes <= 16)
+        note_request(thread, address, bytes, shared, site);
+      else
+        count_bulk(address, bytes, shared);
+    }
+    for (uintptr_t word = address / word_bytes * word_bytes; word < address + bytes;
+         word += word_bytes) {
+      const uintptr_t begin = std::max(address, word),
+                      end = std::min(address + bytes, word + word_bytes);
+      const auto mask = static_cast<uint8_t>(((1u << (end - begin)) - 1) << (begin - word));
+      Word& seen = shadow_.word(word);
+      if (kind == Access::proxy_read && shared) check_fenced(thread, seen, mask, site);
+      check_race(thread, seen, mask, shared, write, atomic, site, proxy);
+    }
+  }
+
+  void fence_proxy() {
+    const uint32_t me = rank(current_thread());
+    std::deque<Fence>& fences = fences_[me];
+    if (fences.size() == fences_kept) fences.pop_front();
+    fences.push_back({clocks_[me][me], clocks_[me]});
+    ++clocks_[me][me];
   }
 
   std::vector<KernelCounters> take() {
@@ -276,8 +319,44 @@ class Tracer {
     return false;
   }
 
+  /// Whether the calling thread knows of a fence, by whomever, that came after the write.
+  bool fenced(const Seen& s, uint32_t me) const {
+    for (uint32_t t = 0; t < fences_.size(); ++t)
+      for (const Fence& f : fences_[t])
+        if (f.clock <= clocks_[me][t] && s.clock <= f.known[s.thread]) return true;
+    return false;
+  }
+
+  void check_fenced(const Thread& thread, const Word& word, uint8_t mask, const void* site) const {
+    const uint32_t me = rank(thread);
+    for (const Seen& s : word.seen) {
+      if (s.launch != launch_number_ || s.block != group_ || !s.write || s.proxy ||
+          (s.bytes & mask) == 0 || fenced(s, me))
+        continue;
+      const std::string other = source_line(s.site);
+      fault(
+          concat("missing fence_async_proxy: an asynchronous read of shared memory that thread ",
+                 s.thread % threads_per_block_, " has written", other.empty() ? "" : " at ", other),
+          site);
+    }
+  }
+
+  void count_bulk(uintptr_t address, size_t bytes, bool shared) {
+    KernelCounters& c = counters_[launch_->name];
+    if (shared) {
+      ++c.shared_requests;
+      c.shared_wavefronts += (bytes + 127) / 128;
+      c.ideal_wavefronts += (bytes + 127) / 128;
+    } else {
+      ++c.global_requests;
+      c.global_sectors += (address + bytes - 1) / 32 - address / 32 + 1;
+      c.ideal_sectors += (bytes + 31) / 32;
+      c.global_bytes += bytes;
+    }
+  }
+
   void check_race(const Thread& thread, Word& word, uint8_t mask, bool shared, bool write,
-                  bool atomic, const void* site) {
+                  bool atomic, const void* site, bool proxy = false) {
     const uint32_t me = rank(thread);
     Seen* place = nullptr;
     for (Seen& s : word.seen) {
@@ -302,8 +381,8 @@ class Tracer {
             site);
     }
     if (!place) place = &word.seen[turn_++ % slots_per_word];
-    *place = {site, launch_number_, group_, clocks_[me][me], static_cast<uint16_t>(me),
-              mask, write,          atomic};
+    *place = {site,  launch_number_, group_, clocks_[me][me], static_cast<uint16_t>(me), mask,
+              write, atomic,         proxy};
   }
 
   void note_request(const Thread& thread, uintptr_t address, size_t bytes, bool shared,
@@ -359,6 +438,7 @@ class Tracer {
   uint32_t count_ = 0, threads_per_block_ = 1;
   std::vector<Clock> clocks_;
   std::vector<std::vector<std::pair<uint64_t, Clock>>> acquired_;
+  std::vector<std::deque<Fence>> fences_;  // of each thread, the latest last
   std::unordered_map<const void*, Knowledge> objects_;
   Shadow shadow_;
   uint32_t turn_ = 0;
@@ -382,6 +462,11 @@ const bool registered = [] {
       .acquire = [](const void* object) { tracer().acquire(object); },
       .forget = [](const void* object) { tracer().forget(object); },
       .meet = [](Thread* const* threads, uint32_t count) { tracer().meet(threads, count); },
+      .access =
+          [](const void* address, size_t bytes, Access access, const void* site) {
+            tracer().access(reinterpret_cast<uintptr_t>(address), bytes, access, site);
+          },
+      .fence_proxy = [] { tracer().fence_proxy(); },
   };
   return true;
 }();

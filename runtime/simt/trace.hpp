@@ -36,6 +36,17 @@ std::vector<KernelCounters> take_counters();
 void add_device_memory(const void* data, size_t bytes);
 void remove_device_memory(const void* data);
 
+/// An access that is not the load or store of a thread, but of a copy or product that it started.
+enum class Access : uint8_t {
+  read,
+  write,
+  write_again,   // of a copy that counted as a write when it began, and ends now
+  atomic,        // of an mbarrier
+  atomic_write,  // of a reduction
+  proxy_read,    // by the asynchronous proxy: what threads wrote must be fenced
+  proxy_write,   // by the asynchronous proxy
+};
+
 /// What the interpreter tells while kernels run; all null where nothing is traced.
 struct Tracing {
   void (*begin_launch)(const Launch&) = nullptr;
@@ -50,6 +61,10 @@ struct Tracing {
   void (*forget)(const void* object) = nullptr;
   /// These threads have all come to one place: each knows what any of them knows.
   void (*meet)(Thread* const* threads, uint32_t count) = nullptr;
+  /// The calling thread starts an access.
+  void (*access)(const void* address, size_t bytes, Access access, const void* site) = nullptr;
+  /// What the calling thread knows of is visible to proxy_read from now on.
+  void (*fence_proxy)() = nullptr;
 };
 Tracing& tracing();
 
