@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string_view>
 
@@ -51,6 +52,10 @@ class Op : public std::enable_shared_from_this<Op> {
   /// one dx is not empty. The default differentiates `decompose`.
   virtual void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const;
 
+  /// The outputs and their tangents at once: forward mode calls this. By default it applies the op
+  /// and then its `jvp`; an op overrides it whose value and tangent share work.
+  virtual void value_and_jvp(Inputs x, Inputs dx, Outputs y, Outputs dy) const;
+
   /// Reverse rule: gx[i] = J_i' gy for every i with wanted[i]; others may be left empty. An empty
   /// gy[k] is a zero; at least one is not empty. The default differentiates `decompose`.
   virtual void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const;
@@ -94,10 +99,18 @@ class LinearOp : public Op {
   Saved saves() const final { return Saved::nothing(); }
 };
 
+/// A plain tensor and a tangent of it.
+struct Dual {
+  Tensor value, tangent;
+};
+
 /// Two inputs, one output, linear in each.
 class BilinearOp : public Op {
  public:
   virtual Tensor eval(const Tensor& a, const Tensor& b) const = 0;
+  /// a b and da b + a db. Override where a kernel computes both in fewer passes than three products
+  /// and a sum, which is the default.
+  virtual Dual eval(const Dual& a, const Dual& b) const;
   /// Gradient with respect to a, given b; and with respect to b, given a. The other argument has
   /// shape, dtype and device only.
   virtual Var transpose_left(const Var& gy, const Var& a, const Var& b) const = 0;
@@ -105,9 +118,14 @@ class BilinearOp : public Op {
 
   void eval(Values x, Outputs y) const final { y[0] = eval(x[0], x[1]); }
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const final;
+  void value_and_jvp(Inputs x, Inputs dx, Outputs y, Outputs dy) const final;
   void vjp(Inputs x, Inputs y, Inputs gy, std::span<const bool> wanted, Outputs gx) const final;
   Saved saves() const final { return Saved::only_inputs(); }
 };
+
+/// Ops may give integers beside what is differentiable, and leave an output empty.
+inline bool differentiable(const Var& y) { return y.defined() && is_float(y.dtype()); }
+inline bool any_differentiable(Inputs y) { return std::any_of(y.begin(), y.end(), differentiable); }
 
 /// Runs `op` on maybe-traced inputs: the innermost transform that follows one of them handles it;
 /// when none does, the kernels run.
@@ -127,7 +145,8 @@ Var apply_op(const OpRef& op, const Var& first, const Var& second, const More&..
 }
 /// An op without parameters: one shared instance.
 template <class O, class... X>
-requires(!std::is_convertible_v<O, OpRef>) Var apply_op(const X&... x) {
+  requires(!std::is_convertible_v<O, OpRef>)
+Var apply_op(const X&... x) {
   static const OpRef op = std::make_shared<O>();
   return apply_op(op, x...);
 }

@@ -42,11 +42,6 @@ class SmallArray {
   alignas(T) std::byte inline_[inline_size * sizeof(T)];
 };
 
-// Ops may give integers beside what is differentiable, and leave an output empty.
-bool differentiable(const Var& y) { return y.defined() && is_float(y.dtype()); }
-
-bool any_differentiable(Inputs y) { return std::any_of(y.begin(), y.end(), differentiable); }
-
 void evaluate(const Op& op, Inputs x, Outputs y) {
   for (const Var& v : x)
     TS_CHECK(is_float(v.dtype()), op.name(), ": operands must be floating, have ", v.value());
@@ -98,9 +93,7 @@ void JvpTrace::process(const OpRef& op, Inputs x, Outputs y) {
     primals[i] = primal(x[i]);
     tangents[i] = tangent(x[i]);
   }
-  apply_op(op, primals.span(), y);
-  if (!any_differentiable(y)) return;
-  op->jvp(primals.span(), y, tangents.span(), dy.span());
+  op->value_and_jvp(primals.span(), tangents.span(), y, dy.span());
   for (size_t k = 0; k < y.size(); ++k)
     if (dy[k].defined() && differentiable(y[k])) y[k] = box(std::move(y[k]), std::move(dy[k]), -1);
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Joins result files (bench/peers/schema.json) and prints a table of ratios with their targets.
 
-    python bench/compare.py ours.json peers.json [more.json ...]
+    python bench/compare.py ours.json [peers.json ...]
 
-The first file is ours. Results join on (name, case, dtype); each variant of each peer gets a line.
+Ours are in the first file, and peers may be there as well, as in those of peers/run.py. Results join on
+(name, case, dtype); each variant of each peer gets a line.
 """
 
 import argparse
@@ -149,10 +150,12 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ours")
-    parser.add_argument("peers", nargs="+")
+    parser.add_argument("peers", nargs="*")
     args = parser.parse_args()
-    ours = defaults(load(args.ours))
-    peers = [document for path in args.peers for document in load(path)]
+    first = load(args.ours)
+    ours = defaults(d for d in first if d["peer"] == "tessera")
+    peers = [d for d in first if d["peer"] != "tessera"]
+    peers += [document for path in args.peers for document in load(path)]
     print(table(("name", "case", "dtype", "peer", "ours", "theirs", "times faster", "target", "met"),
                 peer_rows(ours, peers)))
     print("\n" + table(("memory of", "case", "peer", "ours", "theirs", "ratio", "target", "met"),

@@ -52,6 +52,11 @@ constexpr ConvVariant choose_conv(const ConvParams& p, const Shape& weight, cons
   return pays ? ConvVariant::winograd : ConvVariant::direct;
 }
 
+/// A value and a tangent of it, of one shape, dtype and layout.
+struct Dual {
+  View value, tangent = {};
+};
+
 /// Shapes: x [n, c, h, w], weight [o, c / groups, r, s], y [n, o, p, q] with p, q = conv_extent;
 /// one floating dtype. Layouts: weight contiguous; the others contiguous (NCHW) or channels-last
 /// (the strides of a contiguous [n, h, w, c]), which `forward` and `data_gradient` convert in
@@ -68,6 +73,13 @@ struct ConvKernels {
   /// dweight = the transpose of `forward` in weight, applied to dy; dbias[o] (optional) = sum of
   /// dy[:, o].
   void (*weight_gradient)(Stream&, View x, View dy, View dweight, View dbias, const ConvParams&);
+
+  /// The three with tangents: of the product p of a and b,
+  ///   p.value = a.value b.value,   p.tangent = a.tangent b.value + a.value b.tangent,
+  /// which share what is done to each operand before it is multiplied. No activation.
+  void (*forward_dual)(Stream&, Dual x, Dual weight, Dual y, const ConvParams&);
+  void (*data_gradient_dual)(Stream&, Dual dy, Dual weight, Dual dx, const ConvParams&);
+  void (*weight_gradient_dual)(Stream&, Dual x, Dual dy, Dual dweight, const ConvParams&);
 };
 
 inline void conv_forward(Stream& s, View x, View weight, View bias, View y,
@@ -82,6 +94,20 @@ inline void conv_weight_gradient(Stream& s, View x, View dy, View dweight, View 
                                  const ConvParams& p = {}) {
   call("conv_weight_gradient", s.device(), &Backend::conv, &ConvKernels::weight_gradient, s, x, dy,
        dweight, dbias, p);
+}
+inline void conv_forward(Stream& s, const Dual& x, const Dual& weight, const Dual& y,
+                         const ConvParams& p = {}) {
+  call("conv_forward", s.device(), &Backend::conv, &ConvKernels::forward_dual, s, x, weight, y, p);
+}
+inline void conv_data_gradient(Stream& s, const Dual& dy, const Dual& weight, const Dual& dx,
+                               const ConvParams& p = {}) {
+  call("conv_data_gradient", s.device(), &Backend::conv, &ConvKernels::data_gradient_dual, s, dy,
+       weight, dx, p);
+}
+inline void conv_weight_gradient(Stream& s, const Dual& x, const Dual& dy, const Dual& dweight,
+                                 const ConvParams& p = {}) {
+  call("conv_weight_gradient", s.device(), &Backend::conv, &ConvKernels::weight_gradient_dual, s, x,
+       dy, dweight, p);
 }
 
 }  // namespace tessera::kernels

@@ -29,41 +29,75 @@ Shape output_shape(const Shape& x, const Shape& w, const Conv2dParams& p) {
   return y;
 }
 
+// A value and its tangent as the kernels read them: in one layout.
+Dual as_images(const Dual& x) {
+  const Tensor value = as_image(x.value), tangent = as_image(x.tangent);
+  if (value.strides() == tangent.strides()) return {value, tangent};
+  return {contiguous(value), contiguous(tangent)};
+}
+Dual as_weights(const Dual& w) { return {contiguous(w.value), contiguous(w.tangent)}; }
+Dual duals_of(const Tensor& result) { return {result, empty_like(result)}; }
+kernels::Dual view(const Dual& d) { return {d.value.view(), d.tangent.view()}; }
+
 Var data_gradient(const Var& gy, const Var& w, const Shape& x, const Conv2dParams& params);
 Var weight_gradient(const Var& x, const Var& gy, const Shape& w, const Conv2dParams& params);
 
-// y(x, w) + bias; bias may be empty.
-struct Conv2d final : Op {
+// (x, w) -> y
+struct Conv2d final : BilinearOp {
   Conv2dParams params;
   explicit Conv2d(const Conv2dParams& p) : params(p) {}
   std::string_view name() const override { return "conv2d"; }
-  uint32_t optional() const override { return 0b100; }
-  void eval(Values x, Outputs y) const override {
-    check_operands(name(), x[0], x[1]);
-    const Shape &image = x[0].shape(), &filter = x[1].shape();
+  // Memory for the result, after a look at the operands.
+  Tensor result(const Tensor& x, const Tensor& w) const {
+    check_operands(name(), x, w);
+    const Shape &image = x.shape(), &filter = w.shape();
     TS_CHECK(image[1] == filter[1] * params.groups && filter[0] % params.groups == 0,
-             "conv2d: image ", x[0], " with weight ", x[1], " in ", params.groups, " groups");
-    if (x[2].defined()) {
-      check_same(name(), x[0], x[2]);
-      TS_CHECK(x[2].shape() == Shape{filter[0]}, "conv2d: bias ", x[2], " with weight ", x[1]);
-    }
-    const Tensor bias = x[2].defined() ? contiguous(x[2]) : Tensor();
-    const Tensor result =
-        Tensor::empty(output_shape(image, filter, params), x[0].dtype(), x[0].device());
-    kernels::conv_forward(current_stream(result.device()), as_image(x[0]).view(),
-                          contiguous(x[1]).view(), bias.defined() ? bias.view() : View(),
-                          result.view(), params);
-    y[0] = result;
+             "conv2d: image ", x, " with weight ", w, " in ", params.groups, " groups");
+    return Tensor::empty(output_shape(image, filter, params), x.dtype(), x.device());
+  }
+  Tensor eval(const Tensor& x, const Tensor& w) const override { return eval(x, w, Tensor()); }
+  Tensor eval(const Tensor& x, const Tensor& w, const Tensor& bias) const {
+    const Tensor y = result(x, w);
+    kernels::conv_forward(current_stream(y.device()), as_image(x).view(), contiguous(w).view(),
+                          bias.defined() ? contiguous(bias).view() : View(), y.view(), params);
+    return y;
+  }
+  Dual eval(const Dual& x, const Dual& w) const override {
+    const Dual y = duals_of(result(x.value, w.value));
+    kernels::conv_forward(current_stream(y.value.device()), view(as_images(x)), view(as_weights(w)),
+                          view(y), params);
+    return y;
+  }
+  Var transpose_left(const Var& gy, const Var& x, const Var& w) const override {
+    return data_gradient(gy, w, x.shape(), params);
+  }
+  Var transpose_right(const Var& gy, const Var& x, const Var& w) const override {
+    return weight_gradient(x, gy, w.shape(), params);
+  }
+};
+
+// (x, w, bias) -> y
+struct Conv2dWithBias final : Op {
+  Conv2d conv;
+  explicit Conv2dWithBias(const Conv2dParams& p) : conv(p) {}
+  std::string_view name() const override { return "conv2d"; }
+  void eval(Values x, Outputs y) const override {
+    check_same(name(), x[0], x[2]);
+    TS_CHECK(x[2].shape() == Shape{x[1].size(0)}, "conv2d: bias ", x[2], " with weight ", x[1]);
+    y[0] = conv.eval(x[0], x[1], x[2]);
   }
   void jvp(Inputs x, Inputs y, Inputs dx, Outputs dy) const override {
     Var db = dx[2];
-    if (dx[0].defined()) dy[0] = conv2d(dx[0], x[1], std::exchange(db, Var()), params);
-    if (dx[1].defined()) accumulate(dy[0], conv2d(x[0], dx[1], std::exchange(db, Var()), params));
+    const auto product = [&](const Var& image, const Var& w) {
+      return conv2d(image, w, std::exchange(db, Var()), conv.params);
+    };
+    if (dx[0].defined()) dy[0] = product(dx[0], x[1]);
+    if (dx[1].defined()) accumulate(dy[0], product(x[0], dx[1]));
     if (db.defined()) dy[0] = broadcast_to(reshape(db, {db.numel(), 1, 1}), y[0].shape());
   }
   void vjp(Inputs x, Inputs, Inputs gy, std::span<const bool> wanted, Outputs gx) const override {
-    if (wanted[0]) gx[0] = data_gradient(gy[0], x[1], x[0].shape(), params);
-    if (wanted[1]) gx[1] = weight_gradient(x[0], gy[0], x[1].shape(), params);
+    if (wanted[0]) gx[0] = conv.transpose_left(gy[0], x[0], x[1]);
+    if (wanted[1]) gx[1] = conv.transpose_right(gy[0], x[0], x[1]);
     if (wanted[2]) gx[2] = sum(gy[0], {0, 2, 3});
   }
   Saved saves() const override { return {0b11, 0}; }
@@ -75,13 +109,22 @@ struct DataGradient final : BilinearOp {
   Conv2dParams params;
   DataGradient(const Shape& x, const Conv2dParams& p) : image(x), params(p) {}
   std::string_view name() const override { return "conv2d_data_gradient"; }
-  Tensor eval(const Tensor& gy, const Tensor& w) const override {
+  Tensor result(const Tensor& gy, const Tensor& w) const {
     check_operands(name(), gy, w);
     TS_CHECK(gy.shape() == output_shape(image, w.shape(), params), "conv2d_data_gradient: ", gy,
              " is no result of weight ", w, " on an image ", image);
-    const Tensor x = Tensor::empty(image, gy.dtype(), gy.device());
+    return Tensor::empty(image, gy.dtype(), gy.device());
+  }
+  Tensor eval(const Tensor& gy, const Tensor& w) const override {
+    const Tensor x = result(gy, w);
     kernels::conv_data_gradient(current_stream(x.device()), as_image(gy).view(),
                                 contiguous(w).view(), x.view(), params);
+    return x;
+  }
+  Dual eval(const Dual& gy, const Dual& w) const override {
+    const Dual x = duals_of(result(gy.value, w.value));
+    kernels::conv_data_gradient(current_stream(x.value.device()), view(as_images(gy)),
+                                view(as_weights(w)), view(x), params);
     return x;
   }
   Var transpose_left(const Var& gx, const Var&, const Var& w) const override {
@@ -98,13 +141,22 @@ struct WeightGradient final : BilinearOp {
   Conv2dParams params;
   WeightGradient(const Shape& w, const Conv2dParams& p) : filter(w), params(p) {}
   std::string_view name() const override { return "conv2d_weight_gradient"; }
-  Tensor eval(const Tensor& x, const Tensor& gy) const override {
+  Tensor result(const Tensor& x, const Tensor& gy) const {
     check_operands(name(), x, gy);
     TS_CHECK(gy.shape() == output_shape(x.shape(), filter, params), "conv2d_weight_gradient: ", gy,
              " is no result of a filter ", filter, " on ", x);
-    const Tensor w = Tensor::empty(filter, x.dtype(), x.device());
+    return Tensor::empty(filter, x.dtype(), x.device());
+  }
+  Tensor eval(const Tensor& x, const Tensor& gy) const override {
+    const Tensor w = result(x, gy);
     kernels::conv_weight_gradient(current_stream(w.device()), as_image(x).view(),
                                   as_image(gy).view(), w.view(), View(), params);
+    return w;
+  }
+  Dual eval(const Dual& x, const Dual& gy) const override {
+    const Dual w = duals_of(result(x.value, gy.value));
+    kernels::conv_weight_gradient(current_stream(w.value.device()), view(as_images(x)),
+                                  view(as_images(gy)), view(w), params);
     return w;
   }
   Var transpose_left(const Var& gw, const Var& x, const Var& gy) const override {
@@ -135,7 +187,8 @@ void check_params(const Conv2dParams& p) {
 
 Var conv2d(const Var& x, const Var& weight, const Var& bias, const Conv2dParams& params) {
   check_params(params);
-  return apply_op(std::make_shared<Conv2d>(params), x, weight, bias);
+  if (!bias.defined()) return apply_op(std::make_shared<Conv2d>(params), x, weight);
+  return apply_op(std::make_shared<Conv2dWithBias>(params), x, weight, bias);
 }
 
 Var conv2d_transposed(const Var& x, const Var& weight, const Var& bias, const Conv2dParams& params,

@@ -21,7 +21,9 @@ Tensor as_operand(const Tensor& x) {
 
 struct Matmul final : BilinearOp {
   std::string_view name() const override { return "matmul"; }
-  Tensor eval(const Tensor& a, const Tensor& b) const override {
+  Tensor eval(const Tensor& a, const Tensor& b) const override { return eval(a, b, Tensor()); }
+  // a b, or sum + a b in the memory of `sum`.
+  Tensor eval(const Tensor& a, const Tensor& b, const Tensor& sum) const {
     check_same(name(), a, b);
     TS_CHECK(a.rank() >= 2 && b.rank() >= 2 && a.size(-1) == b.size(-2), "matmul: ", a, " times ",
              b);
@@ -37,10 +39,14 @@ struct Matmul final : BilinearOp {
       return shape;
     };
     const int64_t m = a.size(-2), k = a.size(-1), n = b.size(-1);
-    const Tensor y = Tensor::empty(with_matrix(m, n), a.dtype(), a.device());
+    const Tensor y = sum.defined() ? sum : Tensor::empty(with_matrix(m, n), a.dtype(), a.device());
     kernels::gemm(current_stream(a.device()), as_operand(a).broadcast_to(with_matrix(m, k)).view(),
-                  as_operand(b).broadcast_to(with_matrix(k, n)).view(), y.view());
+                  as_operand(b).broadcast_to(with_matrix(k, n)).view(), y.view(),
+                  {.beta = sum.defined() ? 1.0 : 0.0});
     return y;
+  }
+  Dual eval(const Dual& a, const Dual& b) const override {
+    return {eval(a.value, b.value), eval(a.value, b.tangent, eval(a.tangent, b.value))};
   }
   Var transpose_left(const Var& gy, const Var& a, const Var& b) const override {
     return sum_to(matmul(gy, transpose(b, -1, -2)), a.shape());

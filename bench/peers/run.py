@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Runs ours and peers alternately and reports medians of paired ratios.
 
-    python bench/peers/run.py --rounds 5 --out pairs.json \\
-        --ours "build/bench/tessera_bench --filter rowwise --out {out}" \\
+    python bench/peers/run.py --rounds 5 --out bench/results/rowwise.json \\
+        --ours "build/bench/bench_rowwise --out {out}" \\
         --peer "venv/bin/python bench/peers/torch_rowwise.py --threads 2 --min-time 0.5 --out {out}"
 
 A busy machine drifts: two runs one after the other may differ by more than what is measured. Each round
-runs every command once, and a ratio is taken within a round only. `{out}` stands for the result file.
+runs every command once, in the order given, and a ratio is taken within a round only. `{out}` stands
+for the result file; what its document calls itself, not the option, says whose it is. The file written
+is one document per program and of the form of all others: medians over the rounds, and in a peer's
+results `paired`, its seconds over ours.
 """
 
 import argparse
@@ -19,7 +22,10 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import collect  # noqa: E402
 import compare  # noqa: E402
+
+OURS = "tessera"
 
 
 def run(command, folder):
@@ -29,58 +35,93 @@ def run(command, folder):
     return compare.load(out)
 
 
-def paired(ours, peers):
-    """Yields (identity, our seconds, their seconds) of one round."""
-    mine = compare.defaults(ours)
-    for document in peers:
-        for theirs in document["results"]:
-            if compare.key(theirs) in mine:
-                identity = (*compare.key(theirs), document["peer"], theirs.get("variant", ""))
-                yield identity, mine[compare.key(theirs)]["median_s"], theirs["median_s"]
+def identity(document, result):
+    return document["peer"], *compare.key(result), result.get("variant", "")
 
 
-def summarised(rounds):
-    """One record per identity over all rounds."""
-    collected = {}
-    for pairs in rounds:
-        for identity, ours, theirs in pairs:
-            collected.setdefault(identity, []).append((ours, theirs))
-    for (name, case, dtype, peer, variant), values in collected.items():
-        ratios = [theirs / ours for ours, theirs in values]
-        yield {"name": name, "case": case, "dtype": dtype, "peer": peer, "variant": variant,
-               "rounds": len(values), "ours_s": statistics.median(o for o, _ in values),
-               "peer_s": statistics.median(t for _, t in values),
-               "ratio": statistics.median(ratios), "ratio_min": min(ratios), "ratio_max": max(ratios)}
+def over(to, seconds, reference):
+    """The record `paired`: seconds over those of `to`, round by round."""
+    ratios = [a / b for a, b in zip(seconds, reference)]
+    return {"over": to, "rounds": len(ratios), "ratio": statistics.median(ratios),
+            "least": min(ratios), "greatest": max(ratios)}
 
 
-def row(pair):
-    least = compare.speed_target(pair["name"], pair["peer"])
-    return (pair["name"], pair["case"], pair["dtype"], compare.label(pair["peer"], pair["variant"]),
-            compare.seconds(pair["ours_s"]), compare.seconds(pair["peer_s"]), f"{pair['ratio']:.2f}",
-            f"{pair['ratio_min']:.2f} .. {pair['ratio_max']:.2f}", f">= {least:.2f}" if least else "",
-            compare.verdict(pair["ratio"] >= least) if least else "")
+def joined(rounds):
+    """The last round's documents with medians over all rounds and paired ratios."""
+    taken = {}
+    for documents in rounds:
+        for document in documents:
+            for result in document["results"]:
+                taken.setdefault(identity(document, result), []).append(result)
+    ours = compare.defaults(d for d in rounds[-1] if d["peer"] == OURS)
+    seconds = {key: [r["median_s"] for r in results] for key, results in taken.items()}
+    references = {of: reference for of, reference, _ in compare.OWN_TARGETS}
+    for document in rounds[-1]:
+        for result in document["results"]:
+            mine = identity(document, result)
+            name = references.get(result["name"]) if document["peer"] == OURS else result["name"]
+            reference = ours.get((name, *compare.key(result)[1:]))
+            results = taken[mine]
+            result |= {"p10_s": min(r["p10_s"] for r in results), "n": sum(r["n"] for r in results),
+                       "p90_s": max(r["p90_s"] for r in results)}
+            if reference:
+                theirs = seconds[OURS, *compare.key(reference), reference.get("variant", "")]
+                result["paired"] = over(f"{OURS} {name}", seconds[mine], theirs)
+        for result in document["results"]:
+            result["median_s"] = statistics.median(seconds[identity(document, result)])
+    return rounds[-1]
+
+
+def rows(documents):
+    ours = compare.defaults(d for d in documents if d["peer"] == OURS)
+    for document in documents:
+        for result in document["results"]:
+            pair, mine = result.get("paired"), ours.get(compare.key(result))
+            if not pair or document["peer"] == OURS:
+                continue
+            least = compare.speed_target(result["name"], document["peer"])
+            memory = result.get("peak_bytes") and (mine["peak_bytes"] or 0) / result["peak_bytes"]
+            yield (result["name"], result["case"], result["dtype"],
+                   compare.label(document["peer"], result.get("variant")),
+                   compare.seconds(mine["median_s"]), compare.seconds(result["median_s"]),
+                   f"{pair['ratio']:.2f}", f"{pair['least']:.2f} .. {pair['greatest']:.2f}",
+                   f">= {least:.2f}" if least else "",
+                   compare.verdict(pair["ratio"] >= least) if least else "",
+                   f"{memory:.3f}" if memory else "")
+
+
+def own_rows(documents):
+    for of, _, most in compare.OWN_TARGETS:
+        for document in documents:
+            for result in document["results"]:
+                pair = result.get("paired")
+                if document["peer"] == OURS and result["name"] == of and pair:
+                    yield (of, result["case"], pair["over"], f"{pair['ratio']:.2f}",
+                           f"{pair['least']:.2f} .. {pair['greatest']:.2f}", f"<= {most}",
+                           compare.verdict(pair["ratio"] <= most))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ours", required=True, help="command with {out}")
-    parser.add_argument("--peer", required=True, action="append", help="command with {out}; repeatable")
+    for option in ("--ours", "--peer"):
+        parser.add_argument(option, required=True, action="append", dest="commands",
+                            metavar="COMMAND", help="command with {out}; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", help="write the pairs and the last round's documents here")
+    parser.add_argument("--out", help="write the documents here")
     args = parser.parse_args()
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(args.rounds):
-            ours = run(args.ours, folder)
-            peers = [document for command in args.peer for document in run(command, folder)]
-            rounds.append(list(paired(ours, peers)))
-    pairs = list(summarised(rounds))
+            rounds.append(collect.merged(
+                document for command in args.commands for document in run(command, folder)))
+    documents = joined(rounds)
     print(compare.table(("name", "case", "dtype", "peer", "ours", "theirs", "times faster", "range",
-                         "target", "met"), map(row, pairs)))
+                         "target", "met", "our memory / theirs"), rows(documents)))
+    print("\n" + compare.table(("name", "case", "over", "ratio", "range", "target", "met"),
+                               own_rows(documents)))
     if args.out:
-        document = {"pairs": pairs, "last_round": ours + peers}
-        pathlib.Path(args.out).write_text(json.dumps(document, indent=1) + "\n")
+        pathlib.Path(args.out).write_text(json.dumps(documents, indent=1) + "\n")
     return 0
 
 

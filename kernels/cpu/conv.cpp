@@ -62,6 +62,24 @@ void check_bias(const char* name, const View& bias, const View& weight) {
       bias.dtype, " ", bias.dims());
 }
 
+template <class E>
+Orders<E> orders_of(const Dual& d) {
+  return {{d.value.as<E>(), d.tangent.as<E>()}};
+}
+
+// Tangents are there for all operands, and lie as the values do.
+void check_tangents(const char* name, std::initializer_list<Dual> operands, const ConvParams& p) {
+  for (const Dual& d : operands) {
+    bool alike = d.value.rank == d.tangent.rank && d.value.dtype == d.tangent.dtype;
+    for (int i = 0; alike && i < d.value.rank; ++i)
+      alike = d.value.shape[i] == d.tangent.shape[i] &&
+              (d.value.stride[i] == d.tangent.stride[i] || d.value.shape[i] == 1);
+    TS_CHECK(alike, name, ": a tangent must lie as its value, ", d.value.dtype, " ", d.value.dims(),
+             ", is ", d.tangent.dtype, " ", d.tangent.dims());
+  }
+  TS_CHECK(p.activation == Activation::none, name, ": no activation with tangents");
+}
+
 // Whether to compute by the winograd variant.
 bool use_winograd(const char* name, const View& weight, const View& y, const ConvParams& p) {
   ConvVariant variant = p.variant;
@@ -83,7 +101,9 @@ void correlate_by(bool winograd, Stream& s, const Correlation<E>& problem) {
   correlate(s, problem);
 }
 
-void forward(Stream& s, View x, View weight, View bias, View y, const ConvParams& params) {
+void forward_orders(Stream& s, const Dual& xs, const Dual& weights, View bias, const Dual& ys,
+                    const ConvParams& params) {
+  const View &x = xs.value, &weight = weights.value, &y = ys.value;
   check("conv_forward", x, weight, y, params);
   check_bias("conv_forward", bias, weight);
   const bool winograd = use_winograd("conv_forward", weight, y, params);
@@ -99,13 +119,13 @@ void forward(Stream& s, View x, View weight, View bias, View y, const ConvParams
                      .groups = params.groups,
                      .channels = weight.shape[1],
                      .filters = weight.shape[0] / params.groups,
-                     .source = x.as<const E>(),
+                     .source = orders_of<const E>(xs),
                      .source_stride = strides_of(x),
                      .source_height = x.shape[2],
                      .source_width = x.shape[3],
-                     .output = y.as<E>(),
+                     .output = orders_of<E>(ys),
                      .output_stride = strides_of(y),
-                     .weight = weight.as<const E>(),
+                     .weight = orders_of<const E>(weights),
                      .weight_group = weight.shape[0] / params.groups * weight.shape[1] * taps,
                      .weight_filter = weight.shape[1] * taps,
                      .weight_channel = taps,
@@ -118,7 +138,9 @@ void forward(Stream& s, View x, View weight, View bias, View y, const ConvParams
   });
 }
 
-void data_gradient(Stream& s, View dy, View weight, View dx, const ConvParams& params) {
+void data_gradient_orders(Stream& s, const Dual& dys, const Dual& weights, const Dual& dxs,
+                          const ConvParams& params) {
+  const View &dy = dys.value, &weight = weights.value, &dx = dxs.value;
   check("conv_data_gradient", dx, weight, dy, params);
   const bool winograd = use_winograd("conv_data_gradient", weight, dy, params);
   for_float(dx.dtype, "conv_data_gradient", [&]<class E>() {
@@ -133,13 +155,13 @@ void data_gradient(Stream& s, View dy, View weight, View dx, const ConvParams& p
                      .groups = params.groups,
                      .channels = weight.shape[0] / params.groups,
                      .filters = weight.shape[1],
-                     .source = dy.as<const E>(),
+                     .source = orders_of<const E>(dys),
                      .source_stride = strides_of(dy),
                      .source_height = dy.shape[2],
                      .source_width = dy.shape[3],
-                     .output = dx.as<E>(),
+                     .output = orders_of<E>(dxs),
                      .output_stride = strides_of(dx),
-                     .weight = weight.as<const E>(),
+                     .weight = orders_of<const E>(weights),
                      .weight_group = weight.shape[0] / params.groups * weight.shape[1] * taps,
                      .weight_filter = taps,
                      .weight_channel = weight.shape[1] * taps,
@@ -152,15 +174,16 @@ void data_gradient(Stream& s, View dy, View weight, View dx, const ConvParams& p
   });
 }
 
-void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
-                     const ConvParams& params) {
+void weight_gradient_orders(Stream& s, const Dual& xs, const Dual& dys, const Dual& dweights,
+                            View dbias, const ConvParams& params) {
+  const View &x = xs.value, &dy = dys.value, &dweight = dweights.value;
   check("conv_weight_gradient", x, dweight, dy, params);
   check_bias("conv_weight_gradient", dbias, dweight);
   const bool winograd = use_winograd("conv_weight_gradient", dweight, dy, params);
   for_float(x.dtype, "conv_weight_gradient", [&]<class E>() {
-    E* const dw = dweight.as<E>();
+    const Orders<E> dw = orders_of<E>(dweights);
     if (x.numel() == 0 || dy.numel() == 0) {
-      std::fill_n(dw, dweight.numel(), E(0.0f));
+      for (int i = 0; i < dw.count(); ++i) std::fill_n(dw[i], dweight.numel(), E(0.0f));
       if (dbias) std::fill_n(dbias.as<E>(), dbias.numel(), E(0.0f));
       return;
     }
@@ -174,11 +197,11 @@ void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
         .stride = {params.stride[0], params.stride[1]},
         .padding = {params.padding[0], params.padding[1]},
         .dilation = {params.dilation[0], params.dilation[1]},
-        .x = x.as<const E>(),
+        .x = orders_of<const E>(xs),
         .x_stride = strides_of(x),
         .height = x.shape[2],
         .width = x.shape[3],
-        .dy = dy.as<const E>(),
+        .dy = orders_of<const E>(dys),
         .dy_stride = strides_of(dy),
         .out_height = dy.shape[2],
         .out_width = dy.shape[3],
@@ -191,12 +214,43 @@ void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
   });
 }
 
+void forward(Stream& s, View x, View weight, View bias, View y, const ConvParams& params) {
+  forward_orders(s, {x}, {weight}, bias, {y}, params);
+}
+
+void data_gradient(Stream& s, View dy, View weight, View dx, const ConvParams& params) {
+  data_gradient_orders(s, {dy}, {weight}, {dx}, params);
+}
+
+void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
+                     const ConvParams& params) {
+  weight_gradient_orders(s, {x}, {dy}, {dweight}, dbias, params);
+}
+
+void forward_dual(Stream& s, Dual x, Dual weight, Dual y, const ConvParams& params) {
+  check_tangents("conv_forward", {x, weight, y}, params);
+  forward_orders(s, x, weight, View(), y, params);
+}
+
+void data_gradient_dual(Stream& s, Dual dy, Dual weight, Dual dx, const ConvParams& params) {
+  check_tangents("conv_data_gradient", {dy, weight, dx}, params);
+  data_gradient_orders(s, dy, weight, dx, params);
+}
+
+void weight_gradient_dual(Stream& s, Dual x, Dual dy, Dual dweight, const ConvParams& params) {
+  check_tangents("conv_weight_gradient", {x, dy, dweight}, params);
+  weight_gradient_orders(s, x, dy, dweight, View(), params);
+}
+
 }  // namespace
 
 const ConvKernels conv_kernels{
     .forward = forward,
     .data_gradient = data_gradient,
     .weight_gradient = weight_gradient,
+    .forward_dual = forward_dual,
+    .data_gradient_dual = data_gradient_dual,
+    .weight_gradient_dual = weight_gradient_dual,
 };
 
 }  // namespace tessera::kernels::cpu

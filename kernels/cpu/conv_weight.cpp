@@ -51,8 +51,9 @@ class WeightAccumulator {
     return static_cast<size_t>(chunks_ * sums_size_ + slots_ * (x_size_ + dy_size_)) * sizeof(T);
   }
 
-  void run(T* scratch) {
+  void run(T* scratch, int order) {
     sums_ = scratch;
+    order_ = order;
     slot_memory_ = sums_ + chunks_ * sums_size_;
     const int64_t tasks = chunks_ * parts_;
     if (slots_ == 1)
@@ -77,25 +78,28 @@ class WeightAccumulator {
     for (int64_t n = p_.images * chunk / chunks_; n < p_.images * (chunk + 1) / chunks_; ++n)
       for (int64_t row = 0; row < p_.out_height; row += band_) {
         const int64_t rows = std::min(band_, p_.out_height - row);
-        int64_t loaded = -1;
-        for (int64_t i = begin; i < end; ++i) {
-          const int64_t group = i / tiles_.parts;
-          if (group != loaded) {
-            load_x(n, group, row, rows, x);
-            if (!dy_in_place_) load_dy(n, group, row, rows, dy);
-            loaded = group;
+        for (int k = 0; k <= order_; ++k) {
+          const E *const of_x = p_.x[k], *const of_dy = p_.dy[order_ - k];
+          int64_t loaded = -1;
+          for (int64_t i = begin; i < end; ++i) {
+            const int64_t group = i / tiles_.parts;
+            if (group != loaded) {
+              load_x(of_x, n, group, row, rows, x);
+              if (!dy_in_place_) load_dy(of_dy, n, group, row, rows, dy);
+              loaded = group;
+            }
+            multiply(of_dy, n, group, i % tiles_.parts, row, rows, x, dy, sums, first);
           }
-          multiply(n, group, i % tiles_.parts, row, rows, x, dy, sums, first);
+          first = false;
         }
-        first = false;
       }
   }
 
   // x of a band, padded, channels innermost.
-  void load_x(int64_t n, int64_t group, int64_t row, int64_t rows, T* out) {
+  void load_x(const E* source, int64_t n, int64_t group, int64_t row, int64_t rows, T* out) {
     const PaddedRow padded(-p_.padding[1], 1, padded_width_, p_.width);
     const int64_t used = (rows - 1) * p_.stride[0] + (p_.filter_height - 1) * p_.dilation[0] + 1;
-    const E* from = p_.x + n * p_.x_stride.image + group * p_.channels * p_.x_stride.channel +
+    const E* from = source + n * p_.x_stride.image + group * p_.channels * p_.x_stride.channel +
                     padded.first * p_.x_stride.column;
     for (int64_t u = 0; u < used; ++u, out += padded_width_ * p_.channels) {
       const int64_t h = row * p_.stride[0] + u - p_.padding[0];
@@ -112,10 +116,10 @@ class WeightAccumulator {
   }
 
   // dy of a band as [filter, pixel] in the type of the sums.
-  void load_dy(int64_t n, int64_t group, int64_t row, int64_t rows, T* out) {
+  void load_dy(const E* source, int64_t n, int64_t group, int64_t row, int64_t rows, T* out) {
     for (int64_t f = 0; f < p_.filters; ++f)
       for (int64_t i = 0; i < rows; ++i) {
-        const E* from = p_.dy + n * p_.dy_stride.image +
+        const E* from = source + n * p_.dy_stride.image +
                         (group * p_.filters + f) * p_.dy_stride.channel +
                         (row + i) * p_.dy_stride.row;
         T* to = out + (f * band_ + i) * p_.out_width;
@@ -124,8 +128,8 @@ class WeightAccumulator {
       }
   }
 
-  void multiply(int64_t n, int64_t group, int64_t tile, int64_t row, int64_t rows, const T* x,
-                const T* dy, T* sums, bool first) {
+  void multiply(const E* source, int64_t n, int64_t group, int64_t tile, int64_t row, int64_t rows,
+                const T* x, const T* dy, T* sums, bool first) {
     const int64_t filters = tiles_.size(tile), filter = tiles_.begin(tile);
     TileProduct<T> t;
     TileA layout = TileA::rows;
@@ -135,7 +139,7 @@ class WeightAccumulator {
     int64_t a_step = 1;
     if constexpr (std::is_same_v<E, T>)
       if (dy_in_place_) {
-        t.a = p_.dy + n * p_.dy_stride.image +
+        t.a = source + n * p_.dy_stride.image +
               (group * p_.filters + filter) * p_.dy_stride.channel + row * p_.dy_stride.row;
         layout = p_.dy_stride.column == 1 ? TileA::rows : TileA::columns;
         t.a_stride = p_.dy_stride.column == 1 ? p_.dy_stride.channel : p_.dy_stride.column;
@@ -162,7 +166,7 @@ class WeightAccumulator {
           t.columns = std::min<int64_t>(tile_columns<T>, run - j);
           tile_kernel<T>(layout, filters, t.columns)(t);
         }
-    if (p_.dbias) {
+    if (dbias()) {
       T* bias = sums + sums_size_ - p_.groups * p_.filters + group * p_.filters + filter;
       for (int64_t f = 0; f < filters; ++f) {
         const int64_t stride = layout == TileA::rows ? t.a_stride : 1;
@@ -196,16 +200,18 @@ class WeightAccumulator {
       const T* part = total + chunk * sums_size_;
       for (int64_t i = 0; i < terms; ++i) total[i] += part[i];
     }
-    E* out = p_.dweight + filter * terms;
+    E* out = p_.dweight[order_] + filter * terms;
     for (int64_t c = 0; c < p_.channels; ++c)
       for (int64_t tap = 0; tap < taps; ++tap)
         *out++ = static_cast<E>(total[tap * p_.channels + c]);
-    if (!p_.dbias) return;
+    if (!dbias()) return;
     T bias = 0;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk)
       bias += sums_[(chunk + 1) * sums_size_ - p_.groups * p_.filters + filter];
-    p_.dbias[filter] = static_cast<E>(bias);
+    dbias()[filter] = static_cast<E>(bias);
   }
+
+  E* dbias() const { return order_ == 0 ? p_.dbias : nullptr; }
 
   const WeightGradient<E>& p_;
   const int64_t row_terms_;  // of one filter row: taps x channels
@@ -213,6 +219,7 @@ class WeightAccumulator {
   const int64_t padded_width_;
   int64_t chunks_, sums_size_, band_, x_rows_, x_size_, dy_size_, slots_, parts_;
   bool dy_in_place_;
+  int order_ = 0;
   T *sums_ = nullptr, *slot_memory_ = nullptr;
 };
 
@@ -222,7 +229,8 @@ template <class E>
 void accumulate_weight_gradient(Stream& stream, const WeightGradient<E>& problem) {
   WeightAccumulator<E> accumulator(problem);
   const Scratch scratch = stream.scratch(accumulator.scratch_bytes());
-  accumulator.run(scratch.as<compute_t<E>>());
+  for (int order = 0; order < problem.dweight.count(); ++order)
+    accumulator.run(scratch.as<compute_t<E>>(), order);
 }
 
 template void accumulate_weight_gradient(Stream&, const WeightGradient<float>&);

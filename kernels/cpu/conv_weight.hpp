@@ -18,16 +18,16 @@ struct WeightGradient {
   int64_t filter_height, filter_width;
   int64_t stride[2], padding[2], dilation[2];
 
-  const E* x;
+  Orders<const E> x;
   ImageLayout x_stride;
   int64_t height, width;
 
-  const E* dy;
+  Orders<const E> dy;
   ImageLayout dy_stride;
   int64_t out_height, out_width;
 
-  E* dweight;  // contiguous [groups * filters, channels, filter_height, filter_width]
-  E* dbias;    // null, or [groups * filters]
+  Orders<E> dweight;  // contiguous [groups * filters, channels, filter_height, filter_width]
+  E* dbias;           // null, or [groups * filters]: of the value
 };
 
 template <class E>

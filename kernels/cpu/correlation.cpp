@@ -50,9 +50,10 @@ class Correlator {
   using T = compute_t<E>;
   static constexpr int64_t width = Vec<T>::width;
 
-  // What the tiles of one (row class, column class) of outputs have in common.
+  // What the tiles of one (row class, column class, order) of outputs have in common.
   struct Class {
     const ConvAxis::Output *rows, *columns;
+    int order;                         // of the output, which reads as many orders of the source
     int64_t steps;                     // terms per output
     int64_t weights, offsets, pieces;  // where its part of these tables begins
     int64_t unit;   // pixels per piece of a tile: a vector, or half of one where rows are an odd
@@ -64,6 +65,7 @@ class Correlator {
  public:
   explicit Correlator(const Correlation<E>& p)
       : p_(p),
+        source_channels_(p.source.count() * p.channels),
         tiles_(p.filters, tile_rows),
         reach_(p.rows.reach()),
         height_(p.rows.count()),
@@ -75,13 +77,14 @@ class Correlator {
     const int64_t stacked = stack_ * (band_ + reach_) * pitch_;
     plane_size_ = stacked + row_length_ - pitch_;
     channel_size_ = source_in_place_ ? p.source_stride.channel : planes_ * plane_size_;
-    source_size_ = source_in_place_ ? 0 : p.channels * channel_size_ + 2 * width;
-    TS_CHECK(p.channels * channel_size_ + plane_size_ < std::numeric_limits<int32_t>::max(),
+    source_size_ = source_in_place_ ? 0 : source_channels_ * channel_size_ + 2 * width;
+    TS_CHECK(source_channels_ * channel_size_ + plane_size_ < std::numeric_limits<int32_t>::max(),
              "convolution: ", p.channels, " channels of ", p.source_height, " x ", p.source_width,
              " pixels exceed the 32-bit offsets of the CPU kernel");
     staged_stride_ = stacked + 2 * width;
     for (const ConvAxis::Output& r : p.rows.outputs)
-      for (const ConvAxis::Output& c : p.columns.outputs) add_class(r, c, stacked);
+      for (const ConvAxis::Output& c : p.columns.outputs)
+        for (int order = 0; order < p.output.count(); ++order) add_class(r, c, order, stacked);
   }
 
   size_t scratch_bytes() const {
@@ -119,7 +122,7 @@ class Correlator {
       return axis.source_step == 1 && axis.output_step == 1 && axis.starts.size() == 1 &&
              axis.starts[0] == 0 && axis.reach() == 0 && axis.count() == extent;
     };
-    return std::is_same_v<E, T> && plain(p_.rows, p_.source_height) &&
+    return std::is_same_v<E, T> && p_.source.count() == 1 && plain(p_.rows, p_.source_height) &&
            plain(p_.columns, p_.source_width) && p_.source_stride.column == 1 &&
            p_.source_stride.row == p_.source_width &&
            p_.source_height * p_.source_width % width == 0 &&
@@ -147,7 +150,7 @@ class Correlator {
     const int64_t wanted = slots_ == 1 ? 1 : 4 * slots_;
 
     const int64_t row_bytes =
-        std::max<int64_t>(1, p_.channels * planes_ * pitch_ * static_cast<int64_t>(sizeof(T)));
+        std::max<int64_t>(1, source_channels_ * planes_ * pitch_ * static_cast<int64_t>(sizeof(T)));
     band_ = source_in_place_ ? height_
                              : std::clamp(plane_bytes / row_bytes - reach_,
                                           std::min<int64_t>(height_, 4), height_);
@@ -167,11 +170,14 @@ class Correlator {
     parts_ = slots_ == 1 ? 1 : std::clamp(wanted / tasks, int64_t{1}, p_.groups * tiles_.parts);
   }
 
-  void add_class(const ConvAxis::Output& rows, const ConvAxis::Output& columns, int64_t stacked) {
+  void add_class(const ConvAxis::Output& rows, const ConvAxis::Output& columns, int order,
+                 int64_t stacked) {
     Class k{};
     k.rows = &rows;
     k.columns = &columns;
-    k.steps = p_.channels * static_cast<int64_t>(rows.taps.size() * columns.taps.size());
+    k.order = order;
+    k.steps =
+        (order + 1) * p_.channels * static_cast<int64_t>(rows.taps.size() * columns.taps.size());
     k.unit = columns.count % width == 0 ? width : width / 2;
     k.flat = stack_ > 1 || columns.count % k.unit != 0;
     if (k.flat) k.unit = width;
@@ -190,7 +196,7 @@ class Correlator {
   void fill_tables(const Class& k) {
     int32_t* offset = offsets_ + k.offsets;
     const auto plane_columns = static_cast<int64_t>(p_.columns.starts.size());
-    for (int64_t c = 0; c < p_.channels; ++c)
+    for (int64_t c = 0; c < (k.order + 1) * p_.channels; ++c)
       for (const ConvAxis::Tap& r : k.rows->taps)
         for (const ConvAxis::Tap& s : k.columns->taps)
           *offset++ = static_cast<int32_t>(c * channel_size_ +
@@ -211,13 +217,16 @@ class Correlator {
   void pack_weights(const Class& k, int64_t group, int64_t tile) {
     T* out = panel(k, group, tile);
     const int64_t count = tiles_.size(tile);
-    const E* from = p_.weight + group * p_.weight_group + tiles_.begin(tile) * p_.weight_filter;
-    for (int64_t c = 0; c < p_.channels; ++c, from += p_.weight_channel)
-      for (const ConvAxis::Tap& r : k.rows->taps)
-        for (const ConvAxis::Tap& s : k.columns->taps) {
-          const E* w = from + r.filter * p_.weight_row + s.filter;
-          for (int64_t f = 0; f < count; ++f) *out++ = static_cast<T>(w[f * p_.weight_filter]);
-        }
+    for (int i = 0; i <= k.order; ++i) {
+      const E* from =
+          p_.weight[k.order - i] + group * p_.weight_group + tiles_.begin(tile) * p_.weight_filter;
+      for (int64_t c = 0; c < p_.channels; ++c, from += p_.weight_channel)
+        for (const ConvAxis::Tap& r : k.rows->taps)
+          for (const ConvAxis::Tap& s : k.columns->taps) {
+            const E* w = from + r.filter * p_.weight_row + s.filter;
+            for (int64_t f = 0; f < count; ++f) *out++ = static_cast<T>(w[f * p_.weight_filter]);
+          }
+    }
   }
 
   struct Task {
@@ -248,13 +257,14 @@ class Correlator {
   void load_planes(const Task& t, int64_t group) {
     if (source_in_place_) return;
     T* plane = t.source;
-    for (int64_t c = 0; c < p_.channels; ++c)
+    for (int64_t c = 0; c < source_channels_; ++c)
       for (const int64_t row_start : p_.rows.starts)
         for (const int64_t column_start : p_.columns.starts) {
           const PaddedRow padded(column_start, p_.columns.source_step, row_length_,
                                  p_.source_width);
-          const E* from = p_.source + t.image * p_.source_stride.image +
-                          (group * p_.channels + c) * p_.source_stride.channel +
+          const E* from = p_.source[static_cast<int>(c / p_.channels)] +
+                          t.image * p_.source_stride.image +
+                          (group * p_.channels + c % p_.channels) * p_.source_stride.channel +
                           padded.first * p_.source_stride.column;
           for (int64_t n = 0; n < t.images; ++n)
             for (int64_t j = 0; j < t.rows + reach_; ++j) {
@@ -284,7 +294,7 @@ class Correlator {
         k.flat ? ((t.images - 1) * (band_ + reach_) + rows - 1) * pitch_ + count : rows * count;
     const int64_t pieces = ceil_divide(total, k.unit);
     const int64_t per_tile = tile_columns<T> / k.unit;
-    E* const output = p_.output + t.image * p_.output_stride.image +
+    E* const output = p_.output[k.order] + t.image * p_.output_stride.image +
                       filter * p_.output_stride.channel +
                       (k.rows->first + t.row * p_.rows.output_step) * p_.output_stride.row +
                       k.columns->first * p_.output_stride.column;
@@ -293,7 +303,7 @@ class Correlator {
     product.k = k.steps;
     product.a = panel(k, group, tile);
     if constexpr (std::is_same_v<E, T>)
-      product.b = source_in_place_ ? p_.source + t.image * p_.source_stride.image +
+      product.b = source_in_place_ ? p_.source[0] + t.image * p_.source_stride.image +
                                          group * p_.channels * p_.source_stride.channel +
                                          t.row * p_.source_stride.row
                                    : t.source;
@@ -317,14 +327,16 @@ class Correlator {
       if (finish_here)
         for (int64_t f = 0; f < filters; ++f) {
           T* y = product.c + f * product.c_stride;
-          finish_row(y, product.columns, bias(filter + f), static_cast<const T*>(nullptr), T(0),
+          finish_row(y, product.columns, bias(k, filter + f), static_cast<const T*>(nullptr), T(0),
                      p_.activation, y);
         }
     }
     if (!k.in_place) copy_out(t, k, output, filter, filters, rows);
   }
 
-  T bias(int64_t filter) const { return p_.bias ? static_cast<T>(p_.bias[filter]) : T(0); }
+  T bias(const Class& k, int64_t filter) const {
+    return p_.bias && k.order == 0 ? static_cast<T>(p_.bias[filter]) : T(0);
+  }
 
   void copy_out(const Task& t, const Class& k, E* output, int64_t filter, int64_t filters,
                 int64_t rows) {
@@ -339,22 +351,23 @@ class Correlator {
                  i * p_.rows.output_step * p_.output_stride.row;
           const E* no_biases = nullptr;
           if (step == 1) {
-            finish_row(sums, count, bias(filter + f), no_biases, T(0), p_.activation, y);
+            finish_row(sums, count, bias(k, filter + f), no_biases, T(0), p_.activation, y);
             continue;
           }
           if (p_.bias || p_.activation != Activation::none)
-            finish_row(sums, count, bias(filter + f), static_cast<const T*>(nullptr), T(0),
+            finish_row(sums, count, bias(k, filter + f), static_cast<const T*>(nullptr), T(0),
                        p_.activation, sums);
           for (int64_t j = 0; j < count; ++j) y[j * step] = static_cast<E>(sums[j]);
         }
   }
 
   const Correlation<E>& p_;
-  const Split tiles_;         // of the filters of a group
-  const int64_t reach_;       // rows that a plane has more than outputs
-  const int64_t height_;      // rows of outputs
-  const int64_t row_length_;  // of a plane, paddings included
-  const int64_t planes_;      // per channel
+  const int64_t source_channels_;  // of a group, of all orders
+  const Split tiles_;              // of the filters of a group
+  const int64_t reach_;            // rows that a plane has more than outputs
+  const int64_t height_;           // rows of outputs
+  const int64_t row_length_;       // of a plane, paddings included
+  const int64_t planes_;           // per channel
   bool source_in_place_;
   int64_t pitch_;  // between rows of a plane
   int64_t slots_ = 1, band_ = 1, bands_ = 1, stack_ = 1, parts_ = 1;

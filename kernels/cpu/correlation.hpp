@@ -17,24 +17,34 @@ struct ImageLayout {
   int64_t image, channel, row, column;
 };
 
+/// The data of a value and of a tangent of it; the latter null where only values are computed.
+/// Number k of a product is the sum over i of number i of one factor with number k - i of the
+/// other.
+template <class E>
+struct Orders {
+  E* of[2];
+  int count() const { return of[1] ? 2 : 1; }
+  E* operator[](int order) const { return of[order]; }
+};
+
 template <class E>
 struct Correlation {
   int64_t images, groups;
   int64_t channels, filters;  // of one group: of the source, of the output
 
-  const E* source;
+  Orders<const E> source;
   ImageLayout source_stride;
   int64_t source_height, source_width;
 
-  E* output;
+  Orders<E> output;
   ImageLayout output_stride;
 
-  const E* weight;
+  Orders<const E> weight;
   // Strides of the weight between groups, filters, channels and rows of taps; taps of a row are
   // adjacent.
   int64_t weight_group, weight_filter, weight_channel, weight_row;
 
-  const E* bias;  // null, or one per filter of all groups
+  const E* bias;  // of the value: null, or one per filter of all groups
   Activation activation;
   ConvAxis rows, columns;
 };

@@ -200,17 +200,17 @@ void transform_output(const float* in, int64_t distance, int64_t tile_rows_, int
   });
 }
 
-// c[m, n] (+)= a b, m rows in tiles; n a whole number of vectors. b: panels of tile_columns
-// columns.
+// c[m, n] = a b, or += where `add`, m rows in tiles; n a whole number of vectors. b: panels of
+// tile_columns columns.
 void multiply_panels(int64_t m, int64_t n, int64_t k, const float* left, int64_t left_stride,
-                     const float* panels, float* c, int64_t c_stride) {
+                     const float* panels, float* c, int64_t c_stride, bool add) {
   const Split rows(m, tile_rows);
   TileProduct<float> t;
   t.k = k;
   t.a_stride = left_stride;
   t.c_stride = c_stride;
   t.alpha = 1;
-  t.beta = 0;
+  t.beta = add ? 1.0f : 0.0f;
   for (int64_t j = 0; j < n; j += tile_columns<float>) {
     t.columns = std::min<int64_t>(tile_columns<float>, n - j);
     t.b = panels + j * k;
@@ -230,7 +230,8 @@ class WinogradCorrelator {
       : p_(p),
         channels_(round_up(p.channels, width)),
         filters_(round_up(p.filters, width)),
-        tiling_(p.images, p.rows.count(), p.columns.count(), channels_ + filters_),
+        orders_(p.output.count()),
+        tiling_(p.images, p.rows.count(), p.columns.count(), orders_ * (channels_ + filters_)),
         in_distance_(Tiling::distance(tiling_.block_tiles(), channels_)),
         out_distance_(Tiling::distance(tiling_.block_tiles(), filters_)) {
     const int64_t segment_rows = std::min(tiling_.rows_per_block, tiling_.tile_rows_) * out_tile;
@@ -238,8 +239,8 @@ class WinogradCorrelator {
     const int64_t in_rows = (segment_rows + 2) * (padded_width_ + 2) * channels_;
     const int64_t out_rows = segment_rows * padded_width_ * filters_;
     rows_size_ = std::max(in_rows, out_rows);
-    slot_size_ = rows_size_ + products * (in_distance_ + out_distance_);
-    weights_size_ = products * p.channels * filters_;
+    slot_size_ = rows_size_ + orders_ * products * (in_distance_ + out_distance_);
+    weights_size_ = orders_ * products * p.channels * filters_;
     const int64_t work =
         p.images * p.groups * p.channels * p.filters * p.rows.count() * p.columns.count();
     slots_ = work / thread_work < 2 ? 1 : max_threads();
@@ -261,7 +262,9 @@ class WinogradCorrelator {
               f < p_.filters ? static_cast<float>(p_.bias[g * p_.filters + f]) : 0;
     const int64_t columns = p_.groups * p_.channels;
     parallel_for(columns, slots_ == 1 ? columns : 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) transform_weights(i / p_.channels, i % p_.channels);
+      for (int64_t i = begin; i < end; ++i)
+        for (int order = 0; order < orders_; ++order)
+          transform_weights(order, i / p_.channels, i % p_.channels);
     });
     const int64_t blocks = p_.groups * tiling_.blocks();
     const auto task = [&](int64_t i, int thread) {
@@ -275,9 +278,9 @@ class WinogradCorrelator {
 
  private:
   // Filters along the vectors; product i of channel c is a row of the panels of matrix i.
-  void transform_weights(int64_t group, int64_t c) {
+  void transform_weights(int order, int64_t group, int64_t c) {
     const ConvAxis::Output &rows = p_.rows.outputs[0], &columns = p_.columns.outputs[0];
-    const E* from = p_.weight + group * p_.weight_group + c * p_.weight_channel;
+    const E* from = p_.weight[order] + group * p_.weight_group + c * p_.weight_channel;
     for (int64_t f = 0; f < filters_; f += width) {
       V x[products];
       for (const ConvAxis::Tap& r : rows.taps)
@@ -291,8 +294,7 @@ class WinogradCorrelator {
       for (int i = 0; i < 3; ++i) to_points_of_filter<1>(x + i * points);
       const int64_t panel = f / tile_columns<float> * tile_columns<float>;
       const int64_t panel_width = std::min<int64_t>(tile_columns<float>, filters_ - panel);
-      float* to =
-          weights_ + group * weights_size_ + panel * p_.channels + c * panel_width + (f - panel);
+      float* to = weights(order, group, 0) + panel * p_.channels + c * panel_width + (f - panel);
       for (int j = 0; j < points; ++j) {
         to_points_of_filter<points>(x + j);
         for (int i = 0; i < points; ++i)
@@ -301,39 +303,58 @@ class WinogradCorrelator {
     }
   }
 
+  // The transformed weight of product i: panels [channel, filter].
+  float* weights(int order, int64_t group, int i) const {
+    return weights_ + group * weights_size_ + (order * products + i) * p_.channels * filters_;
+  }
+
   void run_block(int64_t group, int64_t block, int thread) {
     float* const rows = slot_memory_ + thread * slot_size_;
-    float* const in = rows + rows_size_;
-    float* const out = in + products * in_distance_;
+    float* const in_memory = rows + rows_size_;
+    float* const out_memory = in_memory + orders_ * products * in_distance_;
+    const auto in = [&](int order, int i) {
+      return in_memory + (order * products + i) * in_distance_;
+    };
+    const auto out = [&](int order, int i) {
+      return out_memory + (order * products + i) * out_distance_;
+    };
     const PaddedRows<float> source{rows, padded_width_ + 2, channels_};
     const PaddedRows<float> result{rows, padded_width_, filters_};
     const int64_t top = -p_.rows.starts[0], left = -p_.columns.starts[0];
-    const int64_t tiles = tiling_.for_each_segment(block, [&](int64_t image, int64_t first,
-                                                              int64_t count, int64_t tile) {
-      load_rows(p_.source + image * p_.source_stride.image +
-                    group * p_.channels * p_.source_stride.channel,
-                p_.source_stride, p_.channels, p_.source_height, p_.source_width,
-                first * out_tile - top, count * out_tile + 2, left, source);
-      transform_input(source, count, tiling_.tile_columns_, in + tile * channels_, in_distance_);
-    });
+    const int64_t tiles = tiling_.for_each_segment(
+        block, [&](int64_t image, int64_t first, int64_t count, int64_t tile) {
+          for (int order = 0; order < orders_; ++order) {
+            load_rows(p_.source[order] + image * p_.source_stride.image +
+                          group * p_.channels * p_.source_stride.channel,
+                      p_.source_stride, p_.channels, p_.source_height, p_.source_width,
+                      first * out_tile - top, count * out_tile + 2, left, source);
+            transform_input(source, count, tiling_.tile_columns_, in(order, 0) + tile * channels_,
+                            in_distance_);
+          }
+        });
     for (int i = 0; i < products; ++i)
-      multiply_panels(tiles, filters_, p_.channels, in + i * in_distance_, channels_,
-                      weights_ + group * weights_size_ + i * p_.channels * filters_,
-                      out + i * out_distance_, filters_);
+      for (int order = 0; order < orders_; ++order)
+        for (int k = 0; k <= order; ++k)
+          multiply_panels(tiles, filters_, p_.channels, in(k, i), channels_,
+                          weights(order - k, group, i), out(order, i), filters_, k > 0);
     tiling_.for_each_segment(block, [&](int64_t image, int64_t first, int64_t count, int64_t tile) {
-      transform_output(out + tile * filters_, out_distance_, count, tiling_.tile_columns_,
-                       p_.bias ? bias_ + group * filters_ : nullptr, p_.activation, result);
       const int64_t row = first * out_tile;
-      store_rows(result, std::min(count * out_tile, p_.rows.count() - row), p_.filters,
-                 p_.columns.count(),
-                 p_.output + image * p_.output_stride.image +
-                     group * p_.filters * p_.output_stride.channel + row * p_.output_stride.row,
-                 p_.output_stride);
+      for (int order = 0; order < orders_; ++order) {
+        transform_output(
+            out(order, 0) + tile * filters_, out_distance_, count, tiling_.tile_columns_,
+            p_.bias && order == 0 ? bias_ + group * filters_ : nullptr, p_.activation, result);
+        store_rows(result, std::min(count * out_tile, p_.rows.count() - row), p_.filters,
+                   p_.columns.count(),
+                   p_.output[order] + image * p_.output_stride.image +
+                       group * p_.filters * p_.output_stride.channel + row * p_.output_stride.row,
+                   p_.output_stride);
+      }
     });
   }
 
   const Correlation<E>& p_;
   const int64_t channels_, filters_;  // padded to vectors
+  const int orders_;
   const Tiling tiling_;
   const int64_t in_distance_, out_distance_;
   int64_t padded_width_, rows_size_, slot_size_, weights_size_, slots_;
@@ -347,7 +368,9 @@ class WinogradWeightAccumulator {
       : p_(p),
         channels_(round_up(p.channels, width)),
         filters_(round_up(p.filters, width)),
-        sums_size_(products * p.filters * channels_ + filters_) {
+        orders_(p.dweight.count()),
+        order_size_(products * p.filters * channels_),
+        sums_size_(orders_ * order_size_ + filters_) {
     chunks_ = std::clamp<int64_t>(
         partial_bytes / (p.groups * sums_size_ * static_cast<int64_t>(sizeof(float))), 1,
         std::min(p.images, largest_chunks));
@@ -358,7 +381,7 @@ class WinogradWeightAccumulator {
     padded_width_ = tiling.tile_columns_ * out_tile;
     rows_size_ = std::max((segment_rows + 2) * (padded_width_ + 2) * channels_,
                           segment_rows * padded_width_ * filters_);
-    slot_size_ = rows_size_ + products * (in_distance_ + out_distance_);
+    slot_size_ = rows_size_ + orders_ * products * (in_distance_ + out_distance_);
     const int64_t work = p.images * p.groups * p.channels * p.filters * p.out_height * p.out_width;
     slots_ = work / thread_work < 2 ? 1 : max_threads();
   }
@@ -381,13 +404,14 @@ class WinogradWeightAccumulator {
       parallel_blocks(tasks, task);
     const int64_t filters = p_.groups * p_.filters;
     parallel_for(filters, slots_ == 1 ? filters : 1, [&](int64_t begin, int64_t end) {
-      for (int64_t f = begin; f < end; ++f) finish(f / p_.filters, f % p_.filters);
+      for (int64_t f = begin; f < end; ++f)
+        for (int order = 0; order < orders_; ++order) finish(order, f / p_.filters, f % p_.filters);
     });
   }
 
  private:
   Tiling tiling_of(int64_t images) const {
-    return {images, p_.out_height, p_.out_width, channels_ + filters_};
+    return {images, p_.out_height, p_.out_width, orders_ * (channels_ + filters_)};
   }
   float* sums(int64_t chunk, int64_t group) const {
     return sums_ + (chunk * p_.groups + group) * sums_size_;
@@ -397,10 +421,16 @@ class WinogradWeightAccumulator {
     const int64_t first_image = p_.images * chunk / chunks_;
     const Tiling tiling = tiling_of(p_.images * (chunk + 1) / chunks_ - first_image);
     float* const rows = slot_memory_ + thread * slot_size_;
-    float* const in = rows + rows_size_;
-    float* const out = in + products * in_distance_;
+    float* const in_memory = rows + rows_size_;
+    float* const out_memory = in_memory + orders_ * products * in_distance_;
+    const auto in = [&](int order, int i) {
+      return in_memory + (order * products + i) * in_distance_;
+    };
+    const auto out = [&](int order, int i) {
+      return out_memory + (order * products + i) * out_distance_;
+    };
     float* const total = sums(chunk, group);
-    float* const bias = total + products * p_.filters * channels_;
+    float* const bias = total + orders_ * order_size_;
     std::fill_n(bias, filters_, 0.0f);
     const PaddedRows<float> source{rows, padded_width_ + 2, channels_};
     const PaddedRows<float> gradient{rows, padded_width_, filters_};
@@ -408,20 +438,28 @@ class WinogradWeightAccumulator {
       const int64_t tiles = tiling.for_each_segment(block, [&](int64_t n, int64_t first,
                                                                int64_t count, int64_t tile) {
         const int64_t image = first_image + n;
-        load_rows(p_.x + image * p_.x_stride.image + group * p_.channels * p_.x_stride.channel,
-                  p_.x_stride, p_.channels, p_.height, p_.width, first * out_tile - p_.padding[0],
-                  count * out_tile + 2, p_.padding[1], source);
-        transform_input(source, count, tiling.tile_columns_, in + tile * channels_, in_distance_);
-        load_rows(p_.dy + image * p_.dy_stride.image + group * p_.filters * p_.dy_stride.channel,
-                  p_.dy_stride, p_.filters, p_.out_height, p_.out_width, first * out_tile,
-                  count * out_tile, 0, gradient);
-        transform_output_gradient(gradient, count, tiling.tile_columns_, out + tile * filters_,
-                                  out_distance_);
-        if (p_.dbias) add_pixels(gradient, count * out_tile * padded_width_, bias);
+        for (int order = 0; order < orders_; ++order) {
+          load_rows(
+              p_.x[order] + image * p_.x_stride.image + group * p_.channels * p_.x_stride.channel,
+              p_.x_stride, p_.channels, p_.height, p_.width, first * out_tile - p_.padding[0],
+              count * out_tile + 2, p_.padding[1], source);
+          transform_input(source, count, tiling.tile_columns_, in(order, 0) + tile * channels_,
+                          in_distance_);
+          load_rows(
+              p_.dy[order] + image * p_.dy_stride.image + group * p_.filters * p_.dy_stride.channel,
+              p_.dy_stride, p_.filters, p_.out_height, p_.out_width, first * out_tile,
+              count * out_tile, 0, gradient);
+          transform_output_gradient(gradient, count, tiling.tile_columns_,
+                                    out(order, 0) + tile * filters_, out_distance_);
+          if (p_.dbias && order == 0) add_pixels(gradient, count * out_tile * padded_width_, bias);
+        }
       });
       for (int i = 0; i < products; ++i)
-        accumulate(tiles, out + i * out_distance_, in + i * in_distance_,
-                   total + i * p_.filters * channels_, block == 0);
+        for (int order = 0; order < orders_; ++order)
+          for (int k = 0; k <= order; ++k)
+            accumulate(tiles, out(order - k, i), in(k, i),
+                       total + order * order_size_ + i * p_.filters * channels_,
+                       block == 0 && k == 0);
     }
   }
 
@@ -455,14 +493,15 @@ class WinogradWeightAccumulator {
   }
 
   // Adds the chunks in order, and takes the points back to taps.
-  void finish(int64_t group, int64_t filter) {
-    E* const out = p_.dweight + (group * p_.filters + filter) * p_.channels * 9;
+  void finish(int order, int64_t group, int64_t filter) {
+    E* const out = p_.dweight[order] + (group * p_.filters + filter) * p_.channels * 9;
     for (int64_t c = 0; c < channels_; c += width) {
       V x[products];
       for (int i = 0; i < products; ++i) {
         x[i] = V(0);
         for (int64_t chunk = 0; chunk < chunks_; ++chunk)
-          x[i] += load(sums(chunk, group) + (i * p_.filters + filter) * channels_ + c);
+          x[i] += load(sums(chunk, group) + order * order_size_ +
+                       (i * p_.filters + filter) * channels_ + c);
       }
       for (int j = 0; j < points; ++j) from_points_to_filter<points>(x + j);
       for (int i = 0; i < 3; ++i) {
@@ -472,16 +511,18 @@ class WinogradWeightAccumulator {
             out[(c + l) * 9 + i * 3 + j] = static_cast<E>(x[i * points + j][static_cast<int>(l)]);
       }
     }
-    if (!p_.dbias) return;
+    if (!p_.dbias || order > 0) return;
     float bias = 0;
     for (int64_t chunk = 0; chunk < chunks_; ++chunk)
-      bias += sums(chunk, group)[products * p_.filters * channels_ + filter];
+      bias += sums(chunk, group)[orders_ * order_size_ + filter];
     p_.dbias[group * p_.filters + filter] = static_cast<E>(bias);
   }
 
   const WeightGradient<E>& p_;
   const int64_t channels_, filters_;  // padded to vectors
-  const int64_t sums_size_;           // of one chunk and group: products and bias
+  const int orders_;
+  const int64_t order_size_;  // of one chunk and group: products
+  const int64_t sums_size_;   // those of all orders, and bias
   int64_t chunks_, in_distance_, out_distance_, padded_width_, rows_size_, slot_size_, slots_;
   float *sums_ = nullptr, *slot_memory_ = nullptr;
 };

@@ -103,6 +103,11 @@ const Case cases[] = {
     {1, 3, 70, 130, 2, 3, 3, with(1, 1)},
 };
 
+struct TensorDual {
+  Tensor value, tangent;
+  Dual view() const { return {value.view(), tangent.view()}; }
+};
+
 class ConvTest : public test::TargetTest {
  protected:
   // The three functions against their definition, exact because every sum is of small integers.
@@ -146,6 +151,55 @@ class ConvTest : public test::TargetTest {
     test::expect_close(got_dw, rounded(dw, dtype()), {}, "dweight of " + k.name());
     test::expect_close(got_db, rounded(db, dtype()), {}, "dbias of " + k.name());
   }
+
+  // A value and a tangent of small integers.
+  static TensorDual integers(const Shape& shape, uint64_t seed, bool last = false) {
+    const auto tensor = [&](uint64_t s) {
+      const Tensor t = test::integers(shape, dtype(), s, 1);
+      return on_device(last ? channels_last(t) : t);
+    };
+    return {tensor(seed), tensor(seed + 1)};
+  }
+
+  // The three functions with tangents against the product rule, exact on integers.
+  static void check_tangents(const Case& k, bool last) {
+    const TensorDual x = integers(k.x(), 1, last), weight = integers(k.weight(), 3),
+                     dy = integers(k.y(), 5, last);
+    const std::vector<double> xs[] = {test::to_doubles(x.value), test::to_doubles(x.tangent)},
+                              ws[] = {test::to_doubles(weight.value),
+                                      test::to_doubles(weight.tangent)},
+                              ys[] = {test::to_doubles(dy.value), test::to_doubles(dy.tangent)};
+    std::vector<double> y(ys[0].size()), dx(xs[0].size()), dw(ws[0].size()), y_tangent(y),
+        dx_tangent(dx), dw_tangent(dw);
+    for_each_term(k, [&](size_t i, size_t j, size_t l) {
+      y[l] += xs[0][i] * ws[0][j];
+      dx[i] += ys[0][l] * ws[0][j];
+      dw[j] += ys[0][l] * xs[0][i];
+      y_tangent[l] += xs[1][i] * ws[0][j] + xs[0][i] * ws[1][j];
+      dx_tangent[i] += ys[1][l] * ws[0][j] + ys[0][l] * ws[1][j];
+      dw_tangent[j] += ys[1][l] * xs[0][i] + ys[0][l] * xs[1][i];
+    });
+    ConvParams params = k.params;
+    params.variant = ConvVariant::direct;
+    const auto nan = [&](const Shape& shape) {
+      return on_device(test::from_doubles(
+          std::vector<double>(static_cast<size_t>(shape.numel()), NAN), shape, dtype()));
+    };
+    const auto image = [&](const Shape& shape) {
+      return last ? channels_last(nan(shape)) : nan(shape);
+    };
+    const TensorDual got_y{image(k.y()), image(k.y())}, got_dx{image(k.x()), image(k.x())},
+        got_dw{nan(k.weight()), nan(k.weight())};
+    conv_forward(stream(), x.view(), weight.view(), got_y.view(), params);
+    conv_data_gradient(stream(), dy.view(), weight.view(), got_dx.view(), params);
+    conv_weight_gradient(stream(), x.view(), dy.view(), got_dw.view(), params);
+    test::expect_close(got_y.value, rounded(y, dtype()), {}, "y of " + k.name());
+    test::expect_close(got_dx.value, rounded(dx, dtype()), {}, "dx of " + k.name());
+    test::expect_close(got_dw.value, rounded(dw, dtype()), {}, "dweight of " + k.name());
+    test::expect_close(got_y.tangent, rounded(y_tangent, dtype()), {}, "y' of " + k.name());
+    test::expect_close(got_dx.tangent, rounded(dx_tangent, dtype()), {}, "dx' of " + k.name());
+    test::expect_close(got_dw.tangent, rounded(dw_tangent, dtype()), {}, "dweight' of " + k.name());
+  }
 };
 
 TEST_P(ConvTest, ExactOnIntegers) {
@@ -154,6 +208,11 @@ TEST_P(ConvTest, ExactOnIntegers) {
 
 TEST_P(ConvTest, ChannelsLast) {
   for (const Case& k : {cases[1], cases[4], cases[10], cases[20]}) check(k, true);
+}
+
+TEST_P(ConvTest, TangentsAreExactOnIntegers) {
+  for (const Case& k : cases) check_tangents(k, false);
+  for (const Case& k : {cases[1], cases[4], cases[10], cases[20]}) check_tangents(k, true);
 }
 
 // The rounding errors of both variants, against f64: at most three times as large (root mean
@@ -182,8 +241,21 @@ TEST_P(ConvTest, WinogradIsClose) {
         params.activation = Activation::relu;
         conv_forward(stream(), image(x).view(), in(weight).view(), in(bias).view(), y.view(),
                      params);
-        return std::vector{test::to_doubles(y), test::to_doubles(dx), test::to_doubles(dw),
-                           test::to_doubles(db)};
+        const auto dual = [&](const Tensor& t, uint64_t seed, bool is_image = true) {
+          const Tensor tangent = test::uniform(t.shape(), dtype(), seed);
+          return TensorDual{is_image ? image(t) : in(t), is_image ? image(tangent) : in(tangent)};
+        };
+        const TensorDual xs = dual(x, 5), ws = dual(weight, 6, false), dys = dual(dy, 7);
+        const TensorDual ys = dual(dy, 8), dxs = dual(x, 9), dws = dual(weight, 10, false);
+        params.activation = Activation::none;
+        conv_forward(stream(), xs.view(), ws.view(), ys.view(), params);
+        conv_data_gradient(stream(), dys.view(), ws.view(), dxs.view(), params);
+        conv_weight_gradient(stream(), xs.view(), dys.view(), dws.view(), params);
+        std::vector<std::vector<double>> numbers;
+        for (const Tensor& t :
+             {y, dx, dw, db, ys.value, ys.tangent, dxs.value, dxs.tangent, dws.value, dws.tangent})
+          numbers.push_back(test::to_doubles(t));
+        return numbers;
       };
       const auto exact = results(DType::f64, ConvVariant::direct);
       const auto direct = results(dtype(), ConvVariant::direct),
@@ -193,8 +265,9 @@ TEST_P(ConvTest, WinogradIsClose) {
         for (size_t i = 0; i < got.size(); ++i) sum += (got[i] - wanted[i]) * (got[i] - wanted[i]);
         return std::sqrt(sum / static_cast<double>(got.size()));
       };
-      const char* names[] = {"y", "dx", "dweight", "dbias"};
-      for (size_t i = 0; i < 4; ++i)
+      const char* names[] = {"y",  "dx",        "dweight", "dbias",          "y (dual)",
+                             "y'", "dx (dual)", "dx'",     "dweight (dual)", "dweight'"};
+      for (size_t i = 0; i < std::size(names); ++i)
         EXPECT_LE(error(winograd[i], exact[i]), 6 * error(direct[i], exact[i]))
             << names[i] << " of " << k.name();
     }
@@ -214,7 +287,17 @@ TEST_P(ConvTest, SameBitsForAnyThreadCount) {
       conv_forward(stream(), x.view(), weight.view(), {}, y.view(), k.params);
       conv_data_gradient(stream(), dy.view(), weight.view(), dx.view(), k.params);
       conv_weight_gradient(stream(), x.view(), dy.view(), dw.view(), db.view(), k.params);
-      for (const Tensor& t : {y, dx, dw, db})
+      const auto dual = [](const Tensor& value, uint64_t seed) {
+        return TensorDual{value, on_device(test::uniform(value.shape(), dtype(), seed))};
+      };
+      const TensorDual xs = dual(x, 4), ws = dual(weight, 5), dys = dual(dy, 6);
+      const TensorDual ys = dual(empty(k.y()), 7), dxs = dual(empty(k.x()), 8),
+                       dws = dual(empty(k.weight()), 9);
+      conv_forward(stream(), xs.view(), ws.view(), ys.view(), k.params);
+      conv_data_gradient(stream(), dys.view(), ws.view(), dxs.view(), k.params);
+      conv_weight_gradient(stream(), xs.view(), dys.view(), dws.view(), k.params);
+      for (const Tensor& t :
+           {y, dx, dw, db, ys.value, ys.tangent, dxs.value, dxs.tangent, dws.value, dws.tangent})
         for (const double v : test::to_doubles(t)) results[threads - 1].push_back(v);
     }
     EXPECT_EQ(results[0], results[1]) << k.name();
@@ -229,6 +312,12 @@ TEST_P(ConvTest, EmptyBatch) {
   conv_data_gradient(stream(), y.view(), weight.view(), x.view());
   conv_weight_gradient(stream(), x.view(), y.view(), dw.view(), {});
   test::expect_close(dw, std::vector<double>(4 * 27), {}, "dweight of nothing");
+  const TensorDual dweights{dw, on_device(test::integers({4, 3, 3, 3}, dtype(), 3))};
+  const TensorDual xs{x, x}, ys{y, y}, weights{weight, weight};
+  conv_forward(stream(), xs.view(), weights.view(), ys.view());
+  conv_data_gradient(stream(), ys.view(), weights.view(), xs.view());
+  conv_weight_gradient(stream(), xs.view(), ys.view(), dweights.view());
+  test::expect_close(dweights.tangent, std::vector<double>(4 * 27), {}, "dweight' of nothing");
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, ConvTest, test::targets(test::float_dtypes, &Backend::conv),
@@ -299,6 +388,19 @@ TEST(Conv, RefusesWhatDoesNotFit) {
   }
   const Tensor bias = tensor({5});
   EXPECT_THROW(conv_forward(s, x.view(), weight.view(), bias.view(), y.view()), Error);
+  const auto refuses_dual = [&](const TensorDual& a, const TensorDual& b, const TensorDual& c,
+                                const ConvParams& p = {}) {
+    EXPECT_THROW(conv_forward(s, a.view(), b.view(), c.view(), p), Error);
+    EXPECT_THROW(conv_data_gradient(s, c.view(), b.view(), a.view(), p), Error);
+    EXPECT_THROW(conv_weight_gradient(s, a.view(), c.view(), b.view(), p), Error);
+  };
+  const Tensor tangent = tensor({2, 6, 6, 6});
+  conv_forward(s, Dual{x.view(), x.view()}, {weight.view(), weight.view()},
+               {y.view(), tangent.view()});
+  refuses_dual({x, channels_last(x)}, {weight, weight}, {y, tangent});
+  refuses_dual({x, x}, {weight, tensor({6, 4, 3, 3}, DType::f64)}, {y, tangent});
+  refuses_dual({x, x}, {weight, weight}, {y, tensor({2, 6, 6, 7})});
+  refuses_dual({x, x}, {weight, weight}, {y, tangent}, {.activation = Activation::relu});
   try {
     conv_forward(s, x.view(), weight.view(), {}, tensor({2, 6, 6, 7}).view());
     FAIL();
