@@ -4,6 +4,8 @@ namespace tessera::kernels::cuda {
 
 const Backend cuda_backend{
     .name = TESSERA_DEVICE_NAME,
+    .elementwise = &elementwise_kernels,
+    .copy = &copy_kernels,
     .indexing = &indexing_kernels,
     .spmm = &spmm_kernels,
     .pool = &pool_kernels,
