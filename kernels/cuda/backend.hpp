@@ -8,7 +8,10 @@ namespace tessera::kernels::cuda {
 extern const CopyKernels copy_kernels;
 extern const ElementwiseKernels elementwise_kernels;
 extern const IndexingKernels indexing_kernels;
+extern const OptimizerKernels optimizer_kernels;
 extern const PoolKernels pool_kernels;
+extern const RandomKernels random_kernels;
+extern const ReduceKernels reduce_kernels;
 extern const SpmmKernels spmm_kernels;
 
 extern const Backend cuda_backend;
