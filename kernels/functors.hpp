@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <concepts>
+#include <limits>
 #include <type_traits>
 
 #include "tessera/kernels/elementwise.hpp"
@@ -187,6 +188,21 @@ constexpr bool accepts(BinaryOp op) {
 constexpr bool gives_bool(UnaryOp op) { return op >= UnaryOp::is_finite; }
 constexpr bool gives_bool(BinaryOp op) {
   return op >= BinaryOp::equal && op <= BinaryOp::logical_xor;
+}
+
+/// A parameter in the type of the elements. Bounds of a clamp saturate to what an integer type
+/// holds, factors and summands wrap around as the products do.
+template <UnaryOp op, class T>
+TS_HD T parameter(double value) {
+  if constexpr (std::is_integral_v<T>) {
+    using Range = std::conditional_t<op == UnaryOp::clamp, std::numeric_limits<T>,
+                                     std::numeric_limits<int64_t>>;
+    if (!(value > static_cast<double>(Range::min()))) return static_cast<T>(Range::min());
+    if (value >= static_cast<double>(Range::max())) return static_cast<T>(Range::max());
+    return static_cast<T>(static_cast<int64_t>(value));
+  } else {
+    return static_cast<T>(value);
+  }
 }
 
 template <UnaryOp op, class V>

@@ -6,7 +6,7 @@
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/simd_math.hpp"
 #include "tessera/kernels/cpu/tiles.hpp"
-#include "tessera/kernels/functors.hpp"
+#include "tessera/kernels/elementwise_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -25,26 +25,11 @@ void apply(int64_t n, R* y, F f, const T* x, const X*... more) {
   }
 }
 
-/// A parameter in the type of the elements. Bounds of a clamp saturate to what an integer type
-/// holds, factors and summands wrap around as the products do.
-template <UnaryOp op, class T>
-T parameter(double value) {
-  if constexpr (std::is_integral_v<T>) {
-    using Range = std::conditional_t<op == UnaryOp::clamp, std::numeric_limits<T>,
-                                     std::numeric_limits<int64_t>>;
-    if (!(value > static_cast<double>(Range::min()))) return static_cast<T>(Range::min());
-    if (value >= static_cast<double>(Range::max())) return static_cast<T>(Range::max());
-    return static_cast<T>(static_cast<int64_t>(value));
-  } else {
-    return static_cast<T>(value);
-  }
-}
-
 template <UnaryOp op, class T>
 void unary_tile(const void* const* inputs, void* output, int64_t n, const void* parameters) {
   using R = std::conditional_t<functors::gives_bool(op), bool, T>;
   const auto& p = *static_cast<const UnaryParams*>(parameters);
-  const T a = parameter<op, T>(p.a), b = parameter<op, T>(p.b);
+  const T a = functors::parameter<op, T>(p.a), b = functors::parameter<op, T>(p.b);
   apply(
       n, static_cast<R*>(output),
       [=](auto x) { return functors::unary<op>(x, decltype(x)(a), decltype(x)(b)); },
@@ -99,48 +84,30 @@ constexpr TileKernel binary_entry() {
 template <class T>
 constexpr auto unary_table = []<int... i>(std::integer_sequence<int, i...>) {
   return std::array{unary_entry<static_cast<UnaryOp>(i), T>()...};
-}
-(std::make_integer_sequence<int, functors::unary_ops>{});
+}(std::make_integer_sequence<int, functors::unary_ops>{});
 
 template <class T>
 constexpr auto binary_table = []<int... i>(std::integer_sequence<int, i...>) {
   return std::array{binary_entry<static_cast<BinaryOp>(i), T>()...};
-}
-(std::make_integer_sequence<int, functors::binary_ops>{});
-
-void check_operand(const char* operation, const View& x, const View& y) {
-  TS_CHECK(x.rank == y.rank && std::equal(x.shape, x.shape + x.rank, y.shape), operation,
-           ": operand of shape ", x.dims(), " for an output of shape ", y.dims());
-}
+}(std::make_integer_sequence<int, functors::binary_ops>{});
 
 void unary(Stream&, UnaryOp op, View x, View y, const UnaryParams& parameters) {
-  check_operand("unary", x, y);
-  TS_CHECK(y.dtype == (functors::gives_bool(op) ? DType::bool_ : x.dtype), "unary: output ",
-           y.dtype, " for an operand ", x.dtype);
+  check_unary(op, x, y);
   const TileKernel kernel = for_any(
       x.dtype, [&]<class S>() { return unary_table<compute_t<S>>[static_cast<size_t>(op)]; });
-  if (!kernel) unsupported_dtype(concat("unary op ", static_cast<int>(op)), x.dtype);
   map_tiles({&x, 1}, y, kernel, &parameters);
 }
 
 void binary(Stream&, BinaryOp op, View x0, View x1, View y) {
-  check_operand("binary", x0, y);
-  check_operand("binary", x1, y);
-  TS_CHECK(x0.dtype == x1.dtype, "binary: operands ", x0.dtype, " and ", x1.dtype);
-  TS_CHECK(y.dtype == (functors::gives_bool(op) ? DType::bool_ : x0.dtype), "binary: output ",
-           y.dtype, " for operands ", x0.dtype);
+  check_binary(op, x0, x1, y);
   const TileKernel kernel = for_any(
       x0.dtype, [&]<class S>() { return binary_table<compute_t<S>>[static_cast<size_t>(op)]; });
-  if (!kernel) unsupported_dtype(concat("binary op ", static_cast<int>(op)), x0.dtype);
   const View inputs[] = {x0, x1};
   map_tiles(inputs, y, kernel);
 }
 
 void select(Stream&, View condition, View a, View b, View y) {
-  for (const View* x : {&condition, &a, &b}) check_operand("select", *x, y);
-  TS_CHECK(condition.dtype == DType::bool_, "select: condition must be bool, is ", condition.dtype);
-  TS_CHECK(a.dtype == y.dtype && b.dtype == y.dtype, "select: operands ", a.dtype, " and ", b.dtype,
-           " for an output ", y.dtype);
+  check_select(condition, a, b, y);
   constexpr TileKernel by_size[] = {select_tile<uint8_t>, select_tile<uint16_t>,
                                     select_tile<uint32_t>, select_tile<uint64_t>};
   const View inputs[] = {condition, a, b};
@@ -148,8 +115,7 @@ void select(Stream&, View condition, View a, View b, View y) {
 }
 
 void axpby(Stream&, double alpha, View x, double beta, View y) {
-  check_operand("axpby", x, y);
-  TS_CHECK(x.dtype == y.dtype, "axpby: x is ", x.dtype, ", y is ", y.dtype);
+  check_axpby(x, y);
   const Weights weights{alpha, beta};
   const UnaryParams scaled{alpha, 0};
   for_float(y.dtype, "axpby", [&]<class S>() {

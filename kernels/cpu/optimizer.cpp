@@ -8,6 +8,7 @@
 #include "tessera/kernels/cpu/simd_math.hpp"
 #include "tessera/kernels/elementwise.hpp"
 #include "tessera/kernels/functors.hpp"
+#include "tessera/kernels/optimizer_operands.hpp"
 #include "tessera/kernels/reduce.hpp"
 
 namespace tessera::kernels::cpu {
@@ -40,40 +41,13 @@ void for_chunks(std::span<const Tensor> tensors, Size&& size, Body&& body) {
 
 // --- steps ---
 
-void check(const char* operation, const OptimizerTensor& t, int states) {
-  const View& p = t.parameter;
-  if (!is_float(p.dtype)) unsupported_dtype(operation, p.dtype);
-  const DType state = p.dtype == DType::f64 ? DType::f64 : DType::f32;
-  const auto require = [&](const View& v, DType dtype, const char* what) {
-    TS_CHECK(v.data || p.numel() == 0, operation, ": no ", what, " for a parameter of shape ",
-             p.dims());
-    TS_CHECK(v.dtype == dtype && v.numel() == p.numel() && v.contiguous(), operation, ": ", what,
-             " is ", v.dtype, " ", v.dims(), " for a parameter ", p.dtype, " ", p.dims(),
-             ", expected contiguous ", dtype);
-  };
-  require(p, p.dtype, "parameter");
-  require(t.gradient, is_half(p.dtype) && t.gradient.dtype == DType::f32 ? DType::f32 : p.dtype,
-          "gradient");
-  if (states > 0) require(t.first, state, states > 1 ? "mean of gradients" : "momentum buffer");
-  if (states > 1) require(t.second, state, "mean of squared gradients");
-  if (t.master) {
-    TS_CHECK(is_half(p.dtype), operation, ": a master copy of a parameter ", p.dtype);
-    require(t.master, DType::f32, "master copy");
-  }
-}
-
 /// The factor of all gradients, or nothing to do.
 struct Factor {
   double value;
   bool enabled;
 };
 Factor read(const char* operation, const GradientScaling& s) {
-  if (s.device_factor)
-    TS_CHECK(s.device_factor.dtype == DType::f64 && s.device_factor.numel() == 1, operation,
-             ": the factor on the device must be one f64");
-  if (s.enabled)
-    TS_CHECK(s.enabled.dtype == DType::bool_ && s.enabled.numel() == 1, operation,
-             ": `enabled` must be one bool");
+  check_scaling(operation, s);
   return {s.factor * (s.device_factor ? *s.device_factor.as<double>() : 1),
           !s.enabled || *s.enabled.as<bool>()};
 }
@@ -121,7 +95,7 @@ void update_all(const char* operation, std::span<const OptimizerTensor> tensors,
 
 void adam(Stream&, std::span<const OptimizerTensor> tensors, const AdamParams& params) {
   TS_CHECK(params.step >= 1, "adam: steps count from 1, got ", params.step);
-  for (const OptimizerTensor& t : tensors) check("adam", t, 2);
+  for (const OptimizerTensor& t : tensors) check_step("adam", t, 2);
   const Factor factor = read("adam", params.scaling);
   if (!factor.enabled) return;
   update_all<2>("adam", tensors, [&]<class T>() {
@@ -133,7 +107,7 @@ void adam(Stream&, std::span<const OptimizerTensor> tensors, const AdamParams& p
 
 void sgd(Stream&, std::span<const OptimizerTensor> tensors, const SgdParams& params) {
   const bool momentum = params.momentum != 0;
-  for (const OptimizerTensor& t : tensors) check("sgd", t, momentum ? 1 : 0);
+  for (const OptimizerTensor& t : tensors) check_step("sgd", t, momentum ? 1 : 0);
   const Factor factor = read("sgd", params.scaling);
   if (!factor.enabled) return;
   if (!momentum) {
@@ -160,17 +134,6 @@ void sgd(Stream&, std::span<const OptimizerTensor> tensors, const SgdParams& par
 }
 
 // --- all gradients at once ---
-
-void check_tensors(const char* operation, std::span<const View> tensors) {
-  for (const View& x : tensors) {
-    if (!is_float(x.dtype)) unsupported_dtype(operation, x.dtype);
-    TS_CHECK(x.contiguous(), operation, ": a tensor of shape ", x.dims(), " is not contiguous");
-  }
-}
-void check_scalar(const char* operation, const View& y, DType dtype) {
-  TS_CHECK(y.dtype == dtype && y.numel() == 1, operation, ": the result must be one ", dtype,
-           ", is ", y.dtype, " ", y.dims());
-}
 
 void global_norm(Stream& stream, std::span<const View> tensors, View norm, double limit,
                  View coefficient) {

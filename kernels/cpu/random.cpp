@@ -6,6 +6,7 @@
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/simd_math.hpp"
+#include "tessera/kernels/random_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -122,12 +123,8 @@ void map_words(RngState rng, const View& y, F&& f) {
   });
 }
 
-void check_output(const char* operation, const View& y) {
-  TS_CHECK(y.contiguous(), operation, ": the output of shape ", y.dims(), " is not contiguous");
-}
-
 void uniform(Stream&, RngState rng, double low, double high, View y) {
-  check_output("uniform", y);
+  check_random_output("uniform", y);
   for_float(y.dtype, "uniform", [&]<class S>() {
     using T = compute_t<S>;
     const T base = static_cast<T>(low), span = static_cast<T>(high - low);
@@ -173,7 +170,7 @@ void sincos_turns(Vec<T> t, Vec<T>& cosine, Vec<T>& sine) {
 }
 
 void normal(Stream&, RngState rng, double mean, double deviation, View y) {
-  check_output("normal", y);
+  check_random_output("normal", y);
   for_float(y.dtype, "normal", [&]<class S>() {
     using T = compute_t<S>;
     using V = Vec<T>;
@@ -204,30 +201,15 @@ void normal(Stream&, RngState rng, double mean, double deviation, View y) {
 }
 
 void rademacher(Stream&, RngState rng, double scale, View y) {
-  check_output("rademacher", y);
+  check_random_output("rademacher", y);
   for_float(y.dtype, "rademacher", [&]<class S>() {
     const auto plus = static_cast<compute_t<S>>(scale), minus = -plus;
     map_words<S>(rng, y, [=](uint32_t word) { return word >> 31 ? minus : plus; });
   });
 }
 
-/// word < probability * 2^32
-struct Chance {
-  bool possible;
-  uint32_t last;  // the largest such word
-
-  Chance(const char* operation, double probability) {
-    TS_CHECK(probability >= 0 && probability <= 1, operation, ": probability ", probability,
-             " is not in [0, 1]");
-    const auto words = static_cast<uint64_t>(std::ceil(probability * 0x1p32));
-    possible = words > 0;
-    last = static_cast<uint32_t>(words - 1);
-  }
-  bool operator()(uint32_t word) const { return possible & (word <= last); }
-};
-
 void bernoulli(Stream&, RngState rng, double probability, View y) {
-  check_output("bernoulli", y);
+  check_random_output("bernoulli", y);
   const Chance chance("bernoulli", probability);
   for_any(y.dtype, [&]<class S>() {
     const S one = static_cast<S>(1.0f), zero = static_cast<S>(0.0f);
@@ -239,10 +221,7 @@ void bernoulli(Stream&, RngState rng, double probability, View y) {
 }
 
 void dropout(Stream&, RngState rng, double probability, View x, View y) {
-  TS_CHECK(x.dims() == y.dims() && x.dtype == y.dtype, "dropout: from ", x.dtype, " ", x.dims(),
-           " to ", y.dtype, " ", y.dims());
-  TS_CHECK(x.contiguous() && y.contiguous(), "dropout: operands of shape ", x.dims(),
-           " are not contiguous");
+  check_dropout(x, y);
   const Chance dropped("dropout", probability);
   for_float(y.dtype, "dropout", [&]<class S>() {
     using T = compute_t<S>;
@@ -257,12 +236,9 @@ void dropout(Stream&, RngState rng, double probability, View x, View y) {
 }
 
 void permutation(Stream& stream, RngState rng, View y) {
-  TS_CHECK(y.rank == 1 && y.contiguous(),
-           "permutation: the output must be a contiguous vector, has shape ", y.dims());
+  check_permutation(y);
   const int64_t n = y.numel();
   for_index(y.dtype, "permutation", [&]<class I>() {
-    TS_CHECK(n <= std::numeric_limits<I>::max(), "permutation: ", n, " numbers do not fit ",
-             y.dtype);
     struct Entry {
       uint64_t key;
       I number;

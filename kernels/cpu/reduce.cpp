@@ -7,7 +7,7 @@
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/reduce_space.hpp"
 #include "tessera/kernels/cpu/simd_math.hpp"
-#include "tessera/kernels/functors.hpp"
+#include "tessera/kernels/reduce_operands.hpp"
 
 // Sums are taken in three stages whose extents depend on the shape alone, never on the threads:
 // runs of at most 4096 elements (or 256 rows of columns) in the compute type, chunks of runs in
@@ -18,37 +18,6 @@ namespace {
 
 constexpr int64_t run_rows = 256, tile_columns = 1024;
 constexpr int64_t chunk_elements = 65536;
-
-/// What enters of an element, how two partial results become one, and what changes nothing.
-template <ReduceOp op>
-struct Reducer {
-  static constexpr bool sums =
-      op != ReduceOp::product && op != ReduceOp::maximum && op != ReduceOp::minimum;
-
-  template <class V>
-  static V term(V x) {
-    if constexpr (op == ReduceOp::sum_of_squares) return functors::multiply(x, x);
-    if constexpr (op == ReduceOp::sum_of_abs) return functors::absolute(x);
-    return x;
-  }
-  template <class V>
-  static V combine(V a, V b) {
-    if constexpr (op == ReduceOp::product) return functors::multiply(a, b);
-    if constexpr (op == ReduceOp::maximum) return functors::maximum(a, b);
-    if constexpr (op == ReduceOp::minimum) return functors::minimum(a, b);
-    if constexpr (sums) return functors::add(a, b);
-  }
-  template <class T>
-  static constexpr T identity() {
-    using Limits = std::numeric_limits<T>;
-    if constexpr (op == ReduceOp::product) return 1;
-    if constexpr (op == ReduceOp::maximum)
-      return Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
-    if constexpr (op == ReduceOp::minimum)
-      return Limits::has_infinity ? Limits::infinity() : Limits::max();
-    return 0;
-  }
-};
 
 // --- runs and rows ---
 
@@ -304,16 +273,10 @@ void reduce_by(Stream& stream, const Steps<W>& steps, const View& x, const View&
 }
 
 void reduce(Stream& stream, ReduceOp op, View x, View y) {
-  TS_CHECK(x.rank == y.rank, "reduce: from shape ", x.dims(), " to ", y.dims());
-  for (int d = 0; d < x.rank; ++d)
-    TS_CHECK(y.shape[d] == x.shape[d] || y.shape[d] == 1, "reduce: from shape ", x.dims(), " to ",
-             y.dims());
-  TS_CHECK(y.contiguous(), "reduce: the output must be contiguous");
-  TS_CHECK(x.dtype == y.dtype, "reduce: from ", x.dtype, " to ", y.dtype);
+  check_reduce(op, x, y);
   if (y.numel() == 0) return;
 
   if (op == ReduceOp::any || op == ReduceOp::all) {
-    TS_CHECK(x.dtype == DType::bool_, "reduce: any and all need bool, got ", x.dtype);
     if (x.numel() == 0)
       return static_cast<void>(std::fill_n(y.as<bool>(), y.numel(), op == ReduceOp::all));
     return reduce_by(
@@ -321,12 +284,6 @@ void reduce(Stream& stream, ReduceOp op, View x, View y) {
         op == ReduceOp::any ? steps<ReduceOp::maximum, uint8_t> : steps<ReduceOp::minimum, uint8_t>,
         x, y);
   }
-  if (x.dtype == DType::bool_ || (op == ReduceOp::mean && !is_float(x.dtype)))
-    unsupported_dtype(op == ReduceOp::mean ? "mean" : "reduce", x.dtype);
-  const bool has_extreme = x.numel() > 0 || (op != ReduceOp::maximum && op != ReduceOp::minimum);
-  TS_CHECK(has_extreme, "reduce: the ", op == ReduceOp::maximum ? "maximum" : "minimum",
-           " of no elements, shape ", x.dims());
-
   const double mean_of = static_cast<double>(x.numel()) / static_cast<double>(y.numel());
   for_any(x.dtype, [&]<class S>() {
     if constexpr (!std::is_same_v<S, bool>) {

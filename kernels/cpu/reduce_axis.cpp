@@ -1,5 +1,5 @@
 #include "tessera/kernels/cpu/reduce.hpp"
-#include "tessera/kernels/functors.hpp"
+#include "tessera/kernels/reduce_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -31,14 +31,8 @@ void for_lines(const View& x, int axis, int64_t y_extent, Body&& body) {
 
 template <class Better>
 void arg_extreme(const char* operation, const View& x, int axis, const View& y, Better better) {
-  TS_CHECK(axis >= 0 && axis < x.rank, operation, ": axis ", axis, " of shape ", x.dims());
-  Shape expected = x.dims();
-  expected[axis] = 1;
-  TS_CHECK(y.dims() == expected && y.contiguous() && y.dtype == DType::i64, operation, " of shape ",
-           x.dims(), " along axis ", axis, ": output ", y.dtype, " ", y.dims(),
-           ", expected contiguous i64 ", expected);
+  check_arg_extreme(operation, x, axis, y);
   if (y.numel() == 0) return;
-  TS_CHECK(x.shape[axis] > 0, operation, ": no elements along axis ", axis, " of shape ", x.dims());
   const int64_t n = x.shape[axis], stride = x.stride[axis];
   for_any(x.dtype, [&]<class S>() {
     using T = compute_t<S>;
@@ -67,11 +61,7 @@ void argmin(Stream&, View x, int axis, View y) {
 }
 
 void cumulative_sum(Stream&, View x, int axis, View y) {
-  TS_CHECK(axis >= 0 && axis < x.rank, "cumulative_sum: axis ", axis, " of shape ", x.dims());
-  TS_CHECK(x.dims() == y.dims() && x.dtype == y.dtype && y.contiguous(), "cumulative_sum: from ",
-           x.dtype, " ", x.dims(), " to ", y.dtype, " ", y.dims(),
-           ", which must be equal, and contiguous");
-  if (x.dtype == DType::bool_) unsupported_dtype("cumulative_sum", x.dtype);
+  check_cumulative_sum(x, axis, y);
   if (x.numel() == 0) return;
   int64_t inner = 1;
   for (int d = axis + 1; d < x.rank; ++d) inner *= x.shape[d];

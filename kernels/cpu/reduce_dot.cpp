@@ -1,14 +1,11 @@
 #include "tessera/kernels/cpu/reduce.hpp"
 #include "tessera/kernels/cpu/vector.hpp"
+#include "tessera/kernels/reduce_operands.hpp"
 
 namespace tessera::kernels::cpu {
 
 void dot(Stream& stream, View x0, View x1, View y) {
-  TS_CHECK(x0.dims() == x1.dims() && x0.dtype == x1.dtype, "dot: operands ", x0.dtype, " ",
-           x0.dims(), " and ", x1.dtype, " ", x1.dims());
-  TS_CHECK(x0.contiguous() && x1.contiguous(), "dot: operands must be contiguous");
-  TS_CHECK(y.dtype == DType::f64 && y.numel() == 1, "dot: the result must be one f64, is ", y.dtype,
-           " ", y.dims());
+  check_dot(x0, x1, y);
   const int64_t n = x0.numel(), runs = divide_up(n, run_elements);
   for_float(x0.dtype, "dot", [&]<class S>() {
     const auto run = [&](int64_t at) {

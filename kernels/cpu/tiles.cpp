@@ -5,11 +5,12 @@
 
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/simd.hpp"
+#include "tessera/kernels/strided_space.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
 
-constexpr int max_operands = 4;                      // the output is the last
+constexpr int max_operands = StridedSpace::max_operands;
 constexpr int64_t tile_elements = 1024;              // at most; a buffer takes 8 KiB
 constexpr int64_t thread_grain = 32768;              // elements worth a thread
 constexpr int64_t stream_bytes = int64_t{16} << 20;  // outputs from here on bypass the caches
@@ -124,27 +125,9 @@ void stream_out(const void* buffer, int64_t bytes, void* memory) {
 
 // --- the common iteration space ---
 
-/// Extents and strides after dropping extents of 1, ordering dimensions by the output's strides and
-/// merging those that are one dimension in every operand. The last two dimensions are the rows and
-/// columns that tiles are cut from.
-struct Space {
-  int operands;
-  int rank = 0;
-  int64_t extent[max_rank + 2];
-  int64_t stride[max_operands][max_rank + 2];
-
-  Space(std::span<const View> inputs, const View& output)
-      : operands(static_cast<int>(inputs.size()) + 1) {
-    const auto view = [&](int k) -> const View& { return k + 1 < operands ? inputs[k] : output; };
-    for (int d = 0; d < output.rank; ++d) {
-      if (output.shape[d] == 1) continue;
-      int at = rank++;  // insertion sort: the output's smallest stride goes last
-      for (; at > 0 && std::abs(stride[operands - 1][at - 1]) < std::abs(output.stride[d]); --at)
-        move(at - 1, at);
-      extent[at] = output.shape[d];
-      for (int k = 0; k < operands; ++k) stride[k][at] = view(k).stride[d];
-    }
-    merge();
+/// The last two dimensions are the rows and columns that tiles are cut from.
+struct Space : StridedSpace {
+  Space(std::span<const View> inputs, const View& output) : StridedSpace(inputs, output) {
     bring_transposed_dimension_next_to_last();
     while (rank < 2) insert_front();
   }
@@ -156,32 +139,10 @@ struct Space {
   }
 
  private:
-  void move(int from, int to) {
-    extent[to] = extent[from];
-    for (int k = 0; k < operands; ++k) stride[k][to] = stride[k][from];
-  }
   void insert_front() {
     for (int d = rank++; d > 0; --d) move(d - 1, d);
     extent[0] = 1;
     for (int k = 0; k < operands; ++k) stride[k][0] = 0;
-  }
-  bool one_dimension(int outer, int inner) const {
-    for (int k = 0; k < operands; ++k)
-      if (stride[k][outer] != stride[k][inner] * extent[inner]) return false;
-    return true;
-  }
-  void merge() {
-    int kept = 0;
-    for (int d = 1; d < rank; ++d) {
-      if (one_dimension(kept, d)) {
-        const int64_t both = extent[kept] * extent[d];
-        move(d, kept);
-        extent[kept] = both;
-      } else {
-        move(d, ++kept);
-      }
-    }
-    rank = std::min(rank, kept + 1);
   }
   /// Whether operand k has neighbours along dimension a that are nearer than those along b.
   bool nearer(int k, int a, int b) const {
@@ -257,7 +218,7 @@ void Job::run(int64_t begin, int64_t end) const {
   int64_t staged_rows = 0, staged_cols = 0;
 
   const int row_axis = space_.rank - 2, col_axis = space_.rank - 1;
-  int64_t index[max_rank + 2] = {};
+  int64_t index[max_rank] = {};
   int64_t col_tile = begin % col_tiles_, row_tile = begin / col_tiles_ % row_tiles_;
   int64_t rest = begin / col_tiles_ / row_tiles_;
   for (int d = row_axis - 1; d >= 0; --d) {

@@ -4,9 +4,14 @@ namespace tessera::kernels::cuda {
 
 const Backend cuda_backend{
     .name = TESSERA_DEVICE_NAME,
+    .elementwise = &elementwise_kernels,
+    .copy = &copy_kernels,
+    .reduce = &reduce_kernels,
     .indexing = &indexing_kernels,
     .spmm = &spmm_kernels,
     .pool = &pool_kernels,
+    .random = &random_kernels,
+    .optimizer = &optimizer_kernels,
 };
 
 }  // namespace tessera::kernels::cuda

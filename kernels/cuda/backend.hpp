@@ -5,8 +5,13 @@
 namespace tessera::kernels::cuda {
 
 /// The tables that the files of this folder define, one per family.
+extern const CopyKernels copy_kernels;
+extern const ElementwiseKernels elementwise_kernels;
 extern const IndexingKernels indexing_kernels;
+extern const OptimizerKernels optimizer_kernels;
 extern const PoolKernels pool_kernels;
+extern const RandomKernels random_kernels;
+extern const ReduceKernels reduce_kernels;
 extern const SpmmKernels spmm_kernels;
 
 extern const Backend cuda_backend;

@@ -33,6 +33,17 @@ TS_DEVICE T warp_reduce(T value, Combine combine, uint32_t width = warp_size) {
   return value;
 }
 
+/// Each lane gets the values of the lanes up to its own, combined.
+template <class T, class Combine>
+TS_DEVICE T warp_scan(T value, Combine combine) {
+#pragma unroll
+  for (uint32_t distance = 1; distance < warp_size; distance *= 2) {
+    const T left = shuffle_up(value, distance);
+    if (lane_index() >= distance) value = combine(left, value);
+  }
+  return value;
+}
+
 /// Combines the values of all threads of a one-dimensional block of whole warps; every thread gets
 /// the result. `scratch` is shared memory for 32 values, free again when the next barrier has
 /// passed.

@@ -54,7 +54,7 @@ TEST_P(Copy, TransposesOfEverySize) {
 }
 
 TEST_P(Copy, LargeCopiesStartAnywhere) {
-  const int64_t n = (int64_t{17} << 20) / static_cast<int64_t>(size_of(dtype()));
+  const int64_t n = large(int64_t{17} << 20) / static_cast<int64_t>(size_of(dtype()));
   for (int64_t start : {0, 1, 5}) {
     const Tensor x = Tensor::zeros({n + 9}, dtype(), device()),
                  y = Tensor::zeros({n + 9}, dtype(), device());
@@ -83,14 +83,19 @@ TEST_P(Copy, FillsAnyStrides) {
   }
 }
 
-std::vector<double> converted(const std::vector<double>& values, DType from, DType to) {
-  const int64_t n = static_cast<int64_t>(values.size());
-  const Tensor x = from_doubles(values, {n}, from), y = Tensor::empty({n}, to, Device::cpu());
-  copy(current_stream(Device::cpu()), x.view(), y.view());
-  return to_doubles(y);
-}
+class Cast : public test::TargetTest {
+ protected:
+  static std::vector<double> converted(const std::vector<double>& values, DType from, DType to) {
+    const int64_t n = static_cast<int64_t>(values.size());
+    const Tensor x = on_device(from_doubles(values, {n}, from)), y = empty({n}, to);
+    copy(stream(), x.view(), y.view());
+    return to_doubles(y);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Targets, Cast, test::targets(test::any_dtype, &Backend::copy),
+                         test::target_name);
 
-TEST(Cast, FloatingToIntegerTruncatesAndSaturates) {
+TEST_P(Cast, FloatingToIntegerTruncatesAndSaturates) {
   const std::vector<double> x = {1.9, -1.9, 300, -300, 1e30, -1e30, infinity, -infinity, NAN, 0.5};
   for (DType from : {DType::f32, DType::f64}) {
     EXPECT_EQ(converted(x, from, DType::i8),
@@ -139,7 +144,7 @@ double nearest_half(double x, DType dtype) {
   return std::copysign(result, x);
 }
 
-TEST(Cast, ToHalfRoundsOnceToNearestEven) {
+TEST_P(Cast, ToHalfRoundsOnceToNearestEven) {
   for (DType to : {DType::f16, DType::bf16}) {
     std::vector<double> values = {0,         1,      infinity, 65504,  65519.99, 65520,
                                   3.3895e38, 3.4e38, 1e300,    1e-300, 0x1p-25,  0x1.8p-25};
@@ -175,16 +180,13 @@ TEST(Cast, ToHalfRoundsOnceToNearestEven) {
       {(int64_t{1} << 62) + (int64_t{1} << 54) + 1, -(int64_t{1} << 62) - (int64_t{1} << 54) - 1,
        (int64_t{1} << 62) + (int64_t{1} << 54)},
       {3}, Device::cpu());
-  const Tensor y = Tensor::empty({3}, DType::bf16, Device::cpu());
-  copy(current_stream(Device::cpu()), x.view(), y.view());
+  const Tensor y = empty({3}, DType::bf16);
+  copy(stream(), on_device(x).view(), y.view());
   EXPECT_EQ(to_doubles(y), (std::vector<double>{0x1.02p62, -0x1.02p62, 0x1p62}));
 }
 
-TEST(CopyErrors, NameShapes) {
-  Stream& s = current_stream(Device::cpu());
-  const Tensor a = Tensor::zeros({2, 3}, DType::f32, Device::cpu()),
-               b = Tensor::zeros({3, 2}, DType::f32, Device::cpu());
-  EXPECT_THROW(copy(s, a.view(), b.view()), Error);
+TEST_P(Cast, RefusesOtherShapes) {
+  EXPECT_THROW(copy(stream(), empty({2, 3}).view(), empty({3, 2}).view()), Error);
 }
 
 class CopyLevels : public testing::TestWithParam<const Backend*> {};

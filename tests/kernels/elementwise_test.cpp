@@ -371,7 +371,7 @@ TEST_P(Elementwise, OutputMayBeAnInput) {
 }
 
 TEST_P(Elementwise, LargeOutputsStartAnywhere) {
-  const int64_t size = static_cast<int64_t>(size_of(dtype())), n = (int64_t{17} << 20) / size;
+  const int64_t size = static_cast<int64_t>(size_of(dtype())), n = large(int64_t{17} << 20) / size;
   const Tensor x = Tensor::zeros({n}, dtype(), device());
   Tensor(x.narrow(0, 0, 99)).copy_from(on_device(test::integers({99}, dtype(), 5)));
   Tensor(x.narrow(0, n - 99, 99)).copy_from(on_device(test::integers({99}, dtype(), 6)));
@@ -389,19 +389,22 @@ TEST_P(Elementwise, LargeOutputsStartAnywhere) {
   }
 }
 
-TEST(IntegerElementwise, WrapsAroundAndDividesSafely) {
-  Stream& s = current_stream(Device::cpu());
+class ElementwiseDevice : public test::TargetTest {};
+INSTANTIATE_TEST_SUITE_P(Targets, ElementwiseDevice,
+                         test::targets(test::any_dtype, &Backend::elementwise), test::target_name);
+
+TEST_P(ElementwiseDevice, IntegersWrapAroundAndDivideSafely) {
+  Stream& s = stream();
   const auto run = [&]<class T>(BinaryOp op, T a, T b) {
-    const Tensor x = Tensor::from({a}, {1}, Device::cpu()),
-                 z = Tensor::from({b}, {1}, Device::cpu());
-    const Tensor y = Tensor::empty({1}, dtype_of<T>, Device::cpu());
+    const Tensor x = Tensor::from({a}, {1}, device()), z = Tensor::from({b}, {1}, device());
+    const Tensor y = Tensor::empty({1}, dtype_of<T>, device());
     binary(s, op, x.view(), z.view(), y.view());
-    return y.host<T>()[0];
+    return y.values<T>()[0];
   };
   const auto negated = [&]<class T>(T a) {
-    const Tensor x = Tensor::from({a}, {1}, Device::cpu());
+    const Tensor x = Tensor::from({a}, {1}, device());
     unary(s, UnaryOp::negative, x.view(), x.view());
-    return x.host<T>()[0];
+    return x.values<T>()[0];
   };
   constexpr int32_t least = std::numeric_limits<int32_t>::min(),
                     most = std::numeric_limits<int32_t>::max();
@@ -418,12 +421,12 @@ TEST(IntegerElementwise, WrapsAroundAndDividesSafely) {
   EXPECT_EQ(negated(least), least);
 }
 
-TEST(BoolElementwise, LogicAndComparisons) {
-  Stream& s = current_stream(Device::cpu());
-  const Tensor a = from_doubles({0, 0, 1, 1}, {4}, DType::bool_),
-               b = from_doubles({0, 1, 0, 1}, {4}, DType::bool_);
+TEST_P(ElementwiseDevice, LogicAndComparisonsOfBool) {
+  Stream& s = stream();
+  const Tensor a = on_device(from_doubles({0, 0, 1, 1}, {4}, DType::bool_)),
+               b = on_device(from_doubles({0, 1, 0, 1}, {4}, DType::bool_));
   const auto run = [&](BinaryOp op) {
-    const Tensor y = Tensor::empty({4}, DType::bool_, Device::cpu());
+    const Tensor y = Tensor::empty({4}, DType::bool_, device());
     binary(s, op, a.view(), b.view(), y.view());
     return to_doubles(y);
   };
@@ -432,15 +435,15 @@ TEST(BoolElementwise, LogicAndComparisons) {
   EXPECT_EQ(run(BinaryOp::logical_xor), (std::vector<double>{0, 1, 1, 0}));
   EXPECT_EQ(run(BinaryOp::equal), (std::vector<double>{1, 0, 0, 1}));
   EXPECT_EQ(run(BinaryOp::less), (std::vector<double>{0, 1, 0, 0}));
-  const Tensor y = Tensor::empty({4}, DType::bool_, Device::cpu());
+  const Tensor y = Tensor::empty({4}, DType::bool_, device());
   unary(s, UnaryOp::logical_not, a.view(), y.view());
   EXPECT_EQ(to_doubles(y), (std::vector<double>{1, 1, 0, 0}));
 }
 
-TEST(ElementwiseErrors, NameShapesAndDtypes) {
-  Stream& s = current_stream(Device::cpu());
+TEST_P(ElementwiseDevice, ErrorsNameShapesAndDtypes) {
+  Stream& s = stream();
   const auto tensor = [](const Shape& shape, DType dtype) {
-    return Tensor::zeros(shape, dtype, Device::cpu());
+    return Tensor::zeros(shape, dtype, device());
   };
   const auto message = [](auto&& call) -> std::string {
     try {

@@ -252,8 +252,12 @@ TEST_P(Optimizer, AllFiniteFindsOneBadElementAnywhere) {
   EXPECT_TRUE(all_finite(stream(), {}));
 }
 
+class OptimizerDevice : public test::TargetTest {};
+INSTANTIATE_TEST_SUITE_P(Targets, OptimizerDevice,
+                         test::targets(test::any_dtype, &Backend::optimizer), test::target_name);
+
 // PyTorch's optimizers, five steps in f64.
-TEST(OptimizerGolden, FollowsPyTorch) {
+TEST_P(OptimizerDevice, FollowsPyTorch) {
   const auto golden = load_safetensors(TESSERA_GOLDEN_DIR "/optimizers.safetensors");
   const auto sgd_case = [](double momentum, double decay, bool nesterov, double dampening = 0) {
     return SgdParams{.learning_rate = 0.1,
@@ -278,13 +282,13 @@ TEST(OptimizerGolden, FollowsPyTorch) {
   const std::vector<double> start = to_doubles(golden.at("start")),
                             grads = to_doubles(golden.at("grads"));
   const auto follow = [&](const std::string& name, auto&& step) {
-    const Tensor p = from_doubles(start, {7}, DType::f64),
-                 first = Tensor::zeros({7}, DType::f64, Device::cpu()),
-                 second = Tensor::zeros({7}, DType::f64, Device::cpu());
+    const Tensor p = on_device(from_doubles(start, {7}, DType::f64)),
+                 first = Tensor::zeros({7}, DType::f64, device()),
+                 second = Tensor::zeros({7}, DType::f64, device());
     std::vector<double> rows;
     for (int t = 0; t < 5; ++t) {
-      const Tensor g =
-          from_doubles({grads.begin() + 7 * t, grads.begin() + 7 * (t + 1)}, {7}, DType::f64);
+      const Tensor g = on_device(
+          from_doubles({grads.begin() + 7 * t, grads.begin() + 7 * (t + 1)}, {7}, DType::f64));
       const std::vector<OptimizerTensor> list{
           {p.view(), g.view(), first.view(), second.view(), {}}};
       step(list, t + 1);
@@ -292,7 +296,7 @@ TEST(OptimizerGolden, FollowsPyTorch) {
     }
     expect_close(rows, to_doubles(golden.at(name + ".params")), {1e-13, 1e-14}, name);
   };
-  Stream& s = current_stream(Device::cpu());
+  Stream& s = stream();
   for (const auto& [name, params] : sgds)
     follow(name, [&, params = params](const auto& list, int t) mutable {
       SgdParams now = params;
@@ -306,10 +310,10 @@ TEST(OptimizerGolden, FollowsPyTorch) {
     });
 }
 
-TEST(OptimizerErrors, NameWhatIsWrong) {
-  Stream& s = current_stream(Device::cpu());
+TEST_P(OptimizerDevice, ErrorsNameWhatIsWrong) {
+  Stream& s = stream();
   const auto tensor = [](const Shape& shape, DType dtype) {
-    return Tensor::zeros(shape, dtype, Device::cpu());
+    return Tensor::zeros(shape, dtype, device());
   };
   const Tensor p = tensor({4, 2}, DType::f32), shorter = tensor({7}, DType::f32),
                half = tensor({4, 2}, DType::f16), wide = tensor({4, 2}, DType::f64),

@@ -208,10 +208,14 @@ TEST_P(Permutation, EveryOrderHasEqualChance) {
   EXPECT_LT(chi_squared, 49.7);  // 23 degrees of freedom, p = 0.001
 }
 
-TEST(RandomErrors, NameWhatIsWrong) {
-  Stream& s = current_stream(Device::cpu());
-  const Tensor x = Tensor::zeros({4, 4}, DType::f32, Device::cpu()),
-               i = Tensor::zeros({4}, DType::i32, Device::cpu());
+class RandomDevice : public test::TargetTest {};
+INSTANTIATE_TEST_SUITE_P(Targets, RandomDevice, test::targets(test::any_dtype, &Backend::random),
+                         test::target_name);
+
+TEST_P(RandomDevice, ErrorsNameWhatIsWrong) {
+  Stream& s = stream();
+  const Tensor x = Tensor::zeros({4, 4}, DType::f32, device()),
+               i = Tensor::zeros({4}, DType::i32, device());
   const View strided = x.transpose(0, 1).view();
   EXPECT_THROW(uniform(s, {}, 0, 1, strided), Error);
   EXPECT_THROW(uniform(s, {}, 0, 1, i.view()), Error);

@@ -240,14 +240,18 @@ TEST_P(Reduce, CumulativeSum) {
   }
 }
 
-TEST(ReduceBool, AnyAndAll) {
-  Stream& s = current_stream(Device::cpu());
+class ReduceDevice : public test::TargetTest {};
+INSTANTIATE_TEST_SUITE_P(Targets, ReduceDevice, test::targets(test::any_dtype, &Backend::reduce),
+                         test::target_name);
+
+TEST_P(ReduceDevice, AnyAndAll) {
+  Stream& s = stream();
   test::Numbers next(34);
   for (int round = 0; round < 100; ++round) {
     const Shape shape = test::random_shape(next), to = reduced_shape(shape, next);
-    const test::Layout x = test::random_layout(shape, DType::bool_, Device::cpu(), next, true, 1);
+    const test::Layout x = test::random_layout(shape, DType::bool_, device(), next, true, 1);
     for (ReduceOp op : {ReduceOp::any, ReduceOp::all}) {
-      const Tensor y = Tensor::empty(to, DType::bool_, Device::cpu());
+      const Tensor y = Tensor::empty(to, DType::bool_, device());
       reduce(s, op, x.view.view(), y.view());
       expect_close(y, reference(op, to_doubles(x.view), shape, to), test::Tolerance{},
                    concat("round ", round));
@@ -255,11 +259,11 @@ TEST(ReduceBool, AnyAndAll) {
   }
 }
 
-TEST(ReduceEmpty, GivesTheIdentity) {
-  Stream& s = current_stream(Device::cpu());
-  const Tensor x = Tensor::empty({0, 2}, DType::f32, Device::cpu());
+TEST_P(ReduceDevice, NothingGivesTheIdentity) {
+  Stream& s = stream();
+  const Tensor x = Tensor::empty({0, 2}, DType::f32, device());
   const auto run = [&](ReduceOp op) {
-    const Tensor y = Tensor::empty({1, 2}, DType::f32, Device::cpu());
+    const Tensor y = Tensor::empty({1, 2}, DType::f32, device());
     reduce(s, op, x.view(), y.view());
     return to_doubles(y);
   };
@@ -267,15 +271,16 @@ TEST(ReduceEmpty, GivesTheIdentity) {
   EXPECT_EQ(run(ReduceOp::product), (std::vector<double>{1, 1}));
   EXPECT_TRUE(std::isnan(run(ReduceOp::mean)[1]));
   EXPECT_THROW(run(ReduceOp::maximum), Error);
-  const Tensor index = Tensor::empty({1, 2}, DType::i64, Device::cpu());
+  const Tensor index = Tensor::empty({1, 2}, DType::i64, device());
   EXPECT_THROW(argmax(s, x.view(), 0, index.view()), Error);
 }
 
-TEST(ReduceNan, CountsAsTheExtremeForArgmaxAndArgmin) {
-  Stream& s = current_stream(Device::cpu());
+TEST_P(ReduceDevice, NanIsTheExtremeForArgmaxAndArgmin) {
+  Stream& s = stream();
   for (DType dtype : test::float_dtypes) {
-    const Tensor x = from_doubles({1, NAN, 5, NAN, -infinity, infinity, 2, 2}, {2, 4}, dtype);
-    const Tensor y = Tensor::empty({2, 1}, DType::i64, Device::cpu());
+    const Tensor x =
+        on_device(from_doubles({1, NAN, 5, NAN, -infinity, infinity, 2, 2}, {2, 4}, dtype));
+    const Tensor y = Tensor::empty({2, 1}, DType::i64, device());
     argmax(s, x.view(), 1, y.view());
     EXPECT_EQ(to_doubles(y), (std::vector<double>{1, 1}));
     argmin(s, x.view(), 1, y.view());
@@ -283,10 +288,10 @@ TEST(ReduceNan, CountsAsTheExtremeForArgmaxAndArgmin) {
   }
 }
 
-TEST(ReduceErrors, NameShapesAndDtypes) {
-  Stream& s = current_stream(Device::cpu());
+TEST_P(ReduceDevice, ErrorsNameShapesAndDtypes) {
+  Stream& s = stream();
   const auto tensor = [](const Shape& shape, DType dtype) {
-    return Tensor::zeros(shape, dtype, Device::cpu());
+    return Tensor::zeros(shape, dtype, device());
   };
   const Tensor x = tensor({2, 3}, DType::f32), i = tensor({2, 3}, DType::i32),
                b = tensor({2, 3}, DType::bool_);

@@ -40,7 +40,7 @@ inline void PrintTo(const Target& t, std::ostream* out) {
 /// Every dtype on every device that has the family of kernels; one target for a device that is
 /// absent, whose tests are then skipped.
 template <class Table>
-auto targets(std::span<const DType> dtypes, const Table* kernels::Backend::*family) {
+auto targets(std::span<const DType> dtypes, const Table* kernels::Backend::* family) {
   std::vector<Target> list;
   for (Device device : {Device::cpu(), Device::cuda(), Device::simt()}) {
     if (available(device) && !(kernels::backend(device).*family)) continue;
@@ -50,6 +50,8 @@ auto targets(std::span<const DType> dtypes, const Table* kernels::Backend::*fami
   return testing::ValuesIn(list);
 }
 
+/// For tests that choose their dtypes themselves.
+inline constexpr DType any_dtype[] = {DType::f32};
 inline constexpr DType all_dtypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i64,
                                        DType::i32, DType::i8,  DType::u8,  DType::bool_};
 
@@ -67,6 +69,9 @@ class TargetTest : public testing::TestWithParam<Target> {
     return Tensor::empty(shape, dtype, device());
   }
   static Tensor empty(const Shape& shape) { return empty(shape, dtype()); }
+  /// A number of elements beyond which kernels work otherwise; the interpreter, which takes long
+  /// and changes nothing there, gets a part of them.
+  static int64_t large(int64_t n) { return device().type == Device::Type::simt ? n / 16 : n; }
 };
 
 /// The CPU kernels of every instruction set level that this build and processor have.
