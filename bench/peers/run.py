@@ -13,6 +13,8 @@ results `paired`, its seconds over ours.
 """
 
 import argparse
+import contextlib
+import fcntl
 import json
 import pathlib
 import statistics
@@ -33,6 +35,17 @@ def run(command, folder):
     out.unlink(missing_ok=True)
     subprocess.run(command.replace("{out}", str(out)), shell=True, check=True)
     return compare.load(out)
+
+
+@contextlib.contextmanager
+def locked(path):
+    """Holds the file locked, as flock(1) does; nothing without a path."""
+    if not path:
+        yield
+        return
+    with open(path, "a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def identity(document, result):
@@ -108,13 +121,16 @@ def main():
         parser.add_argument(option, required=True, action="append", dest="commands",
                             metavar="COMMAND", help="command with {out}; repeatable")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--lock", help="file that is held locked during each round, where measurements "
+                        "on one machine take turns")
     parser.add_argument("--out", help="write the documents here")
     args = parser.parse_args()
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(args.rounds):
-            rounds.append(collect.merged(
-                document for command in args.commands for document in run(command, folder)))
+            with locked(args.lock):
+                rounds.append(collect.merged(
+                    document for command in args.commands for document in run(command, folder)))
     documents = joined(rounds)
     print(compare.table(("name", "case", "dtype", "peer", "ours", "theirs", "times faster", "range",
                          "target", "met", "our memory / theirs"), rows(documents)))

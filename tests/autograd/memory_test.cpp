@@ -57,9 +57,9 @@ TEST(MemoryPerLayer, HvpForwardOverReverse) {
       0.1);
 }
 
-// Better than the four that a plain tape of a tape takes. The outer tape holds h, its cotangent, and
-// the cotangent through tanh. The fourth would be tanh'(h), which is never there: one op takes its
-// product with the cotangent, and computes it from h again.
+// Better than the four that a plain tape of a tape takes. The outer tape holds h, its cotangent,
+// and the cotangent through tanh. The fourth would be tanh'(h), which is never there: one op takes
+// its product with the cotangent, and computes it from h again.
 TEST(MemoryPerLayer, HvpReverseOverReverse) {
   EXPECT_NEAR(activations_per_layer(
                   [](const Fn& f, const Vars& w, const Vars& v) { hvp_reverse(f, w, v); }),
