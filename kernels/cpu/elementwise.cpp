@@ -99,14 +99,24 @@ constexpr TileKernel binary_entry() {
 template <class T>
 constexpr auto unary_table = []<int... i>(std::integer_sequence<int, i...>) {
   return std::array{unary_entry<static_cast<UnaryOp>(i), T>()...};
-}
-(std::make_integer_sequence<int, functors::unary_ops>{});
+}(std::make_integer_sequence<int, functors::unary_ops>{});
 
 template <class T>
 constexpr auto binary_table = []<int... i>(std::integer_sequence<int, i...>) {
   return std::array{binary_entry<static_cast<BinaryOp>(i), T>()...};
+}(std::make_integer_sequence<int, functors::binary_ops>{});
+
+constexpr Bound bound_of(UnaryOp op) {
+  const bool computes = (op >= UnaryOp::exp && op <= UnaryOp::power) ||
+                        (op >= UnaryOp::elu && op <= UnaryOp::silu_derivative) ||
+                        op == UnaryOp::elu_derivative;
+  return computes ? Bound::arithmetic : Bound::memory;
 }
-(std::make_integer_sequence<int, functors::binary_ops>{});
+constexpr Bound bound_of(BinaryOp op) {
+  const bool computes =
+      op == BinaryOp::power || op == BinaryOp::atan2 || op >= BinaryOp::gelu_gradient;
+  return computes ? Bound::arithmetic : Bound::memory;
+}
 
 void check_operand(const char* operation, const View& x, const View& y) {
   TS_CHECK(x.rank == y.rank && std::equal(x.shape, x.shape + x.rank, y.shape), operation,
@@ -120,7 +130,7 @@ void unary(Stream&, UnaryOp op, View x, View y, const UnaryParams& parameters) {
   const TileKernel kernel = for_any(
       x.dtype, [&]<class S>() { return unary_table<compute_t<S>>[static_cast<size_t>(op)]; });
   if (!kernel) unsupported_dtype(concat("unary op ", static_cast<int>(op)), x.dtype);
-  map_tiles({&x, 1}, y, kernel, &parameters);
+  map_tiles({&x, 1}, y, kernel, &parameters, Halves::widened, bound_of(op));
 }
 
 void binary(Stream&, BinaryOp op, View x0, View x1, View y) {
@@ -133,7 +143,7 @@ void binary(Stream&, BinaryOp op, View x0, View x1, View y) {
       x0.dtype, [&]<class S>() { return binary_table<compute_t<S>>[static_cast<size_t>(op)]; });
   if (!kernel) unsupported_dtype(concat("binary op ", static_cast<int>(op)), x0.dtype);
   const View inputs[] = {x0, x1};
-  map_tiles(inputs, y, kernel);
+  map_tiles(inputs, y, kernel, nullptr, Halves::widened, bound_of(op));
 }
 
 void select(Stream&, View condition, View a, View b, View y) {
