@@ -17,7 +17,7 @@ To converted(From x) {
   } else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) {
     constexpr From low = static_cast<From>(std::numeric_limits<To>::min());
     constexpr From beyond = static_cast<From>(std::numeric_limits<To>::max() / 2 + 1) * 2;
-    if (x != x) return 0;
+    if (std::isnan(x)) return 0;
     if (x < low) return std::numeric_limits<To>::min();
     if (x >= beyond) return std::numeric_limits<To>::max();
     return static_cast<To>(x);
