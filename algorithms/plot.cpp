@@ -142,6 +142,7 @@ std::vector<double> round_ticks(double low, double high, int most) {
     if (last - first > most) continue;
     std::vector<double> ticks;
     const int count = static_cast<int>(last - first) + 1;
+    ticks.reserve(static_cast<size_t>(count));
     for (int i = 0; i < count; ++i) ticks.push_back((first + i) * step);
     return ticks;
   }

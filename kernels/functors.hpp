@@ -16,8 +16,8 @@ namespace tessera::kernels::functors {
 
 // --- the names for scalars ---
 
-using std::abs, std::atan2, std::ceil, std::cos, std::erf, std::exp, std::expm1, std::floor,
-    std::fma, std::log, std::log1p, std::pow, std::sin, std::sqrt, std::tanh;
+using std::abs, std::atan2, std::ceil, std::cos, std::erf, std::erfc, std::exp, std::expm1,
+    std::floor, std::fma, std::log, std::log1p, std::pow, std::sin, std::sqrt, std::tanh;
 
 /// Halves to even.
 template <std::floating_point T>
@@ -28,6 +28,24 @@ template <std::floating_point T>
 TS_HD T sigmoid(T x) {
   const T e = std::exp(-std::fabs(x));
   return (x < 0 ? e : T{1}) / (1 + e);
+}
+/// b where either is NaN.
+template <std::floating_point T>
+TS_HD T min(T a, T b) {
+  return a < b ? a : b;
+}
+template <std::floating_point T>
+TS_HD T max(T a, T b) {
+  return a > b ? a : b;
+}
+/// Of the standard normal distribution at t >= 0: its density, and what lies beyond.
+template <class T>
+struct NormalTail {
+  T density, beyond;
+};
+template <std::floating_point T>
+TS_HD NormalTail<T> normal_tail(T t) {
+  return {T(0.39894228040143268) * exp(T(-0.5) * t * t), T(0.5) * erfc(t * T(0.70710678118654752))};
 }
 template <class T>
 TS_HD T where(bool condition, T a, std::type_identity_t<T> b) {
@@ -96,24 +114,31 @@ TS_HD T divide(T a, T b) {
 
 // --- activations and their derivatives ---
 
-/// x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2
+/// |x|, at most 40: nothing of the normal distribution lies beyond, in any type.
+template <class V>
+TS_HD V normal_distance(V x) {
+  return min(V(40), abs(x));
+}
+/// x Phi(x), Phi(x) = (1 + erf(x / sqrt 2)) / 2: what lies below x. Written by the tail, which
+/// keeps the digits of small results and gives 0 for -infinity.
 template <class V>
 TS_HD V gelu(V x) {
-  const V half = V(0.5) * x;
-  return fma(half, erf(x * V(0.70710678118654752)), half);
+  const V t = normal_distance(x);
+  return fma(-t, normal_tail(t).beyond, max(V(0), x));
 }
-/// phi(x) = exp(-x^2 / 2) / sqrt(2 pi)
-template <class V>
-TS_HD V normal_density(V x) {
-  return V(0.39894228040143268) * exp(V(-0.5) * x * x);
-}
+/// Phi(x) + x phi(x), phi the density
 template <class V>
 TS_HD V gelu_derivative(V x) {
-  return fma(V(0.5), erf(x * V(0.70710678118654752)), fma(x, normal_density(x), V(0.5)));
+  const V t = normal_distance(x);
+  const auto [density, beyond] = normal_tail(t);
+  const V left = fma(-t, density, beyond);
+  return where(x < V(0), left, V(1) - left);
 }
+/// phi(x) (2 - x^2)
 template <class V>
 TS_HD V gelu_second_derivative(V x) {
-  return normal_density(x) * (V(2) - x * x);
+  const V t = normal_distance(x);
+  return normal_tail(t).density * fma(-t, t, V(2));
 }
 
 /// tanh(sqrt(2 / pi) (x + 0.044715 x^3))

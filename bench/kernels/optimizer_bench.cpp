@@ -57,9 +57,14 @@ struct Parameters {
   }
 };
 
+template <bool decoupled>
 Work adam(int64_t count, int64_t n) {
   const auto parameters = std::make_shared<const Parameters>(count, n);
-  constexpr AdamParams params{.learning_rate = 1e-3, .epsilon = 1e-8, .step = 1};
+  constexpr AdamParams params{.learning_rate = 1e-3,
+                              .epsilon = 1e-8,
+                              .weight_decay = decoupled ? 0.01 : 0,
+                              .decoupled = decoupled,
+                              .step = 1};
   return {.run = [=] { kernels::adam(stream(), parameters->views, params); },
           .check =
               [=] {
@@ -70,14 +75,15 @@ Work adam(int64_t count, int64_t n) {
           .bytes = 28 * static_cast<double>(count * n)};
 }
 
+template <bool momentum>
 Work sgd(int64_t count, int64_t n) {
   const auto parameters = std::make_shared<const Parameters>(count, n);
-  constexpr SgdParams params{.learning_rate = 0.1, .momentum = 0.9};
+  constexpr SgdParams params{.learning_rate = 0.1, .momentum = momentum ? 0.9 : 0};
   return {
       .run = [=] { kernels::sgd(stream(), parameters->views, params); },
       .check =
           [=] { parameters->expect("sgd", [&](double g) { return -params.learning_rate * g; }); },
-      .bytes = 20 * static_cast<double>(count * n)};
+      .bytes = (momentum ? 20 : 12) * static_cast<double>(count * n)};
 }
 
 void add_cases(const char* name, Work (*work)(int64_t, int64_t), double element_bytes) {
@@ -98,7 +104,9 @@ void add_cases(const char* name, Work (*work)(int64_t, int64_t), double element_
 
 int main(int argc, char** argv) {
   using namespace tessera;
-  add_cases("optimizer/adam", adam, 28);
-  add_cases("optimizer/sgd", sgd, 20);
+  add_cases("optimizer/adam", adam<false>, 28);
+  add_cases("optimizer/adamw", adam<true>, 28);
+  add_cases("optimizer/sgd", sgd<false>, 12);
+  add_cases("optimizer/sgd_momentum", sgd<true>, 20);
   return bench::main(argc, argv);
 }

@@ -84,18 +84,32 @@ constexpr TileKernel binary_entry() {
 template <class T>
 constexpr auto unary_table = []<int... i>(std::integer_sequence<int, i...>) {
   return std::array{unary_entry<static_cast<UnaryOp>(i), T>()...};
-}(std::make_integer_sequence<int, functors::unary_ops>{});
+}
+(std::make_integer_sequence<int, functors::unary_ops>{});
 
 template <class T>
 constexpr auto binary_table = []<int... i>(std::integer_sequence<int, i...>) {
   return std::array{binary_entry<static_cast<BinaryOp>(i), T>()...};
-}(std::make_integer_sequence<int, functors::binary_ops>{});
+}
+(std::make_integer_sequence<int, functors::binary_ops>{});
+
+constexpr Bound bound_of(UnaryOp op) {
+  const bool computes = (op >= UnaryOp::exp && op <= UnaryOp::power) ||
+                        (op >= UnaryOp::elu && op <= UnaryOp::silu_derivative) ||
+                        op == UnaryOp::elu_derivative;
+  return computes ? Bound::arithmetic : Bound::memory;
+}
+constexpr Bound bound_of(BinaryOp op) {
+  const bool computes =
+      op == BinaryOp::power || op == BinaryOp::atan2 || op >= BinaryOp::gelu_gradient;
+  return computes ? Bound::arithmetic : Bound::memory;
+}
 
 void unary(Stream&, UnaryOp op, View x, View y, const UnaryParams& parameters) {
   check_unary(op, x, y);
   const TileKernel kernel = for_any(
       x.dtype, [&]<class S>() { return unary_table<compute_t<S>>[static_cast<size_t>(op)]; });
-  map_tiles({&x, 1}, y, kernel, &parameters);
+  map_tiles({&x, 1}, y, kernel, &parameters, Halves::widened, bound_of(op));
 }
 
 void binary(Stream&, BinaryOp op, View x0, View x1, View y) {
@@ -103,7 +117,7 @@ void binary(Stream&, BinaryOp op, View x0, View x1, View y) {
   const TileKernel kernel = for_any(
       x0.dtype, [&]<class S>() { return binary_table<compute_t<S>>[static_cast<size_t>(op)]; });
   const View inputs[] = {x0, x1};
-  map_tiles(inputs, y, kernel);
+  map_tiles(inputs, y, kernel, nullptr, Halves::widened, bound_of(op));
 }
 
 void select(Stream&, View condition, View a, View b, View y) {

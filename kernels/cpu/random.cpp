@@ -5,121 +5,134 @@
 
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
+#include "tessera/kernels/cpu/rows.hpp"
 #include "tessera/kernels/cpu/simd_math.hpp"
 #include "tessera/kernels/random_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
 
-// --- Philox on as many counters as a vector has lanes ---
+// --- Philox on many counters at once ---
 
-using Words = Vec<uint32_t>;
+/// A word of each counter in the lower half of a lane; nothing looks at the upper half.
+using Words = Vec<uint64_t>;
 
-/// Products of the lower halves of 64-bit lanes.
-inline Vec<uint64_t> multiply_halves(Vec<uint64_t> a, Vec<uint64_t> b) {
+/// The product of the lower halves.
+inline Words multiply_words(Words a, Words b) {
 #if defined(__AVX512F__)
-  using Native = Vec<uint64_t>::Native;
-  return reinterpret_cast<Native>(_mm512_maskz_mul_epu32(0xff, reinterpret_cast<__m512i>(a.native),
-                                                         reinterpret_cast<__m512i>(b.native)));
+  return reinterpret_cast<Words::Native>(_mm512_maskz_mul_epu32(
+      0xff, reinterpret_cast<__m512i>(a.native), reinterpret_cast<__m512i>(b.native)));
 #elif defined(__AVX2__)
-  using Native = Vec<uint64_t>::Native;
-  return reinterpret_cast<Native>(
+  return reinterpret_cast<Words::Native>(
       _mm256_mul_epu32(reinterpret_cast<__m256i>(a.native), reinterpret_cast<__m256i>(b.native)));
 #elif defined(__SSE2__)
-  using Native = Vec<uint64_t>::Native;
-  return reinterpret_cast<Native>(
+  return reinterpret_cast<Words::Native>(
       _mm_mul_epu32(reinterpret_cast<__m128i>(a.native), reinterpret_cast<__m128i>(b.native)));
 #else
   return (a & 0xffffffffu) * (b & 0xffffffffu);
 #endif
 }
+inline Words pair(Words low, Words high) { return (low & 0xffffffffu) | (high << 32); }
 
-struct Product {
-  Words high, low;
-};
-inline Product multiply(Words x, uint32_t factor) {
-  using Wide = Vec<uint64_t>;
-  constexpr uint64_t lower = 0xffffffffu, upper = ~lower;
-  const Wide pairs = reinterpret_cast<Wide::Native>(x.native), f = uint64_t{factor};
-  const Wide even = multiply_halves(pairs, f), odd = multiply_halves(pairs >> 32, f);
-  const Wide high = (even >> 32) | (odd & upper), low = (even & lower) | (odd << 32);
-  return {reinterpret_cast<Words::Native>(high.native),
-          reinterpret_cast<Words::Native>(low.native)};
-}
-
-/// a0 b0 a1 b1 ... of the lower or the upper halves.
-template <bool upper>
-inline Words zip(Words a, Words b) {
-  constexpr int width = Words::width, from = upper ? width / 2 : 0;
-  return [&]<int... i>(std::integer_sequence<int, i...>)->Words {
-    return __builtin_shufflevector(a.native, b.native, (from + i / 2 + i % 2 * width)...);
+/// a[first] b[first] a[first + 2] b[first + 2] ...
+template <int first>
+inline Vec<uint32_t> every_other(Words a, Words b) {
+  const Words::Native both = [&]<int... i>(std::integer_sequence<int, i...>) {
+    return __builtin_shufflevector(a.native, b.native,
+                                   (first + i / 2 * 2 + i % 2 * Words::width)...);
   }
-  (std::make_integer_sequence<int, width>{});
+  (std::make_integer_sequence<int, Words::width>{});
+  return reinterpret_cast<Vec<uint32_t>::Native>(both);
 }
 
-constexpr int64_t group = 4 * Words::width;  // words made at a time
+constexpr int chains = vector_bytes == 64 ? 4 : 2;  // a round waits for products: several at once
+constexpr int64_t group = int64_t{4} * chains * Words::width;  // words made at a time
 
-/// words[0 .. group) = the words of the blocks from `counter` on; see runtime/rng.hpp.
-inline void generate_group(uint64_t key, uint64_t counter, uint32_t* words) {
-  constexpr auto lane_numbers = []<int... i>(std::integer_sequence<int, i...>) {
-    return Words::Native{i...};
-  };
-  const Words lanes = lane_numbers(std::make_integer_sequence<int, Words::width>{});
-  const Words first = static_cast<uint32_t>(counter), upper = static_cast<uint32_t>(counter >> 32);
-  Words c0 = first + lanes, c1 = where(c0 < first, upper + 1u, upper), c2 = 0u, c3 = 0u;
-  uint32_t k0 = static_cast<uint32_t>(key), k1 = static_cast<uint32_t>(key >> 32);
+/// Calls put(i, words i to i + width of the blocks from `counter` on) for every i below `group`;
+/// see runtime/rng.hpp.
+template <class Put>
+inline void generate_group(uint64_t key, uint64_t counter, Put&& put) {
+  // lane i has block i / 2, or for odd i that behind all even ones: `every_other` puts them in
+  // order
+  const Words blocks = []<int... i>(std::integer_sequence<int, i...>) {
+    return Words::Native{(i / 2 + i % 2 * (Words::width / 2))...};
+  }
+  (std::make_integer_sequence<int, Words::width>{});
+  Words c0[chains], c1[chains], c2[chains], c3[chains];
+  unrolled<chains>([&](auto j) __attribute__((always_inline)) {
+    c0[j] = blocks + (counter + uint64_t{j * Words::width});
+    c1[j] = c0[j] >> 32;
+    c2[j] = c3[j] = uint64_t{0};
+  });
+  Words k0 = key, k1 = key >> 32;
   for (int round = 0; round < 10; ++round) {
-    const Product p0 = multiply(c0, 0xD2511F53u), p1 = multiply(c2, 0xCD9E8D57u);
-    c0 = p1.high ^ c1 ^ k0;
-    c2 = p0.high ^ c3 ^ k1;
-    c1 = p1.low;
-    c3 = p0.low;
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
+    unrolled<chains>([&](auto j) __attribute__((always_inline)) {
+      const Words p0 = multiply_words(c0[j], uint64_t{0xD2511F53u}),
+                  p1 = multiply_words(c2[j], uint64_t{0xCD9E8D57u});
+      c0[j] = (p1 >> 32) ^ c1[j] ^ k0;
+      c2[j] = (p0 >> 32) ^ c3[j] ^ k1;
+      c1[j] = p1;
+      c3[j] = p0;
+    });
+    k0 += uint64_t{0x9E3779B9u};
+    k1 += uint64_t{0xBB67AE85u};
   }
-  const Words a = zip<false>(c0, c2), b = zip<true>(c0, c2), c = zip<false>(c1, c3),
-              d = zip<true>(c1, c3);
-  store(words, zip<false>(a, c));
-  store(words + Words::width, zip<true>(a, c));
-  store(words + 2 * Words::width, zip<false>(b, d));
-  store(words + 3 * Words::width, zip<true>(b, d));
+  unrolled<chains>([&](auto j) __attribute__((always_inline)) {
+    const Words low = pair(c0[j], c1[j]), high = pair(c2[j], c3[j]);
+    constexpr int64_t i = int64_t{4} * j * Words::width;
+    put(i, every_other<0>(low, high));
+    put(i + Vec<uint32_t>::width, every_other<1>(low, high));
+  });
 }
 
 // --- from words to elements, a tile at a time ---
 
+constexpr int64_t thread_grain = 16384;  // words worth a thread
+
+/// Calls put(i, words of the elements from i on) for every vector of words, on all threads.
+template <class Put>
+void for_vectors(RngState rng, int64_t n, Put&& put) {
+  parallel_for((n + group - 1) / group, thread_grain / group, [&](int64_t begin, int64_t end) {
+    for (int64_t g = begin; g < end; ++g)
+      generate_group(rng.seed, rng.offset + static_cast<uint64_t>(g * group / 4),
+                     [&](int64_t i, Vec<uint32_t> words) { put(g * group + i, words); });
+  });
+}
+
 constexpr int64_t tile = 1024;
 static_assert(tile % group == 0);
-constexpr int64_t tiles_per_thread = 16;
 
 /// Calls make(words, start, count): the words of elements [start, start + count), on all threads.
 template <class Make>
 void for_words(RngState rng, int64_t n, Make&& make) {
-  parallel_for((n + tile - 1) / tile, tiles_per_thread, [&](int64_t begin, int64_t end) {
+  parallel_for((n + tile - 1) / tile, thread_grain / tile, [&](int64_t begin, int64_t end) {
     alignas(64) uint32_t words[tile];
     for (int64_t start = begin * tile; start < std::min(n, end * tile); start += tile) {
       const int64_t count = std::min(tile, n - start);
-      for (int64_t i = 0; i < count; i += group)
-        generate_group(rng.seed, rng.offset + static_cast<uint64_t>(start + i) / 4, words + i);
+      for (int64_t at = 0; at < count; at += group)
+        generate_group(rng.seed, rng.offset + static_cast<uint64_t>(start + at) / 4,
+                       [&](int64_t i, Vec<uint32_t> w) { store(words + at + i, w); });
       make(words, start, count);
     }
   });
 }
 
-template <class From, class To>
-void convert_row(const From* from, int64_t n, To* to) {
-  constexpr int64_t width = Vec<compute_t<From>>::width;
-  int64_t i = 0;
-  for (; i + width <= n; i += width) store(to + i, load(from + i));
-  if (i < n) store(to + i, load(from + i, n - i), n - i);
+/// y = what make(words, count, numbers) makes of each tile's words, in the compute type.
+template <class S, class Make>
+void fill_from_words(RngState rng, const View& y, Make&& make) {
+  using T = compute_t<S>;
+  for_words(rng, y.numel(), [&](const uint32_t* words, int64_t start, int64_t count) {
+    T numbers[tile];
+    make(words, count, numbers);
+    S* to = y.as<S>() + start;
+    row_each<T>(count, [&](auto at) { write(to, at, read(numbers, at)); });
+  });
 }
-
-/// y[i] = f(word) in the compute type.
+/// y[i] = f(word i) in the compute type.
 template <class S, class F>
 void map_words(RngState rng, const View& y, F&& f) {
-  for_words(rng, y.numel(), [&](const uint32_t* words, int64_t start, int64_t count) {
-    compute_t<S> made[tile];
-    for (int64_t i = 0; i < count; ++i) made[i] = f(words[i]);
-    convert_row(made, count, y.as<S>() + start);
+  fill_from_words<S>(rng, y, [&](const uint32_t* words, int64_t count, compute_t<S>* numbers) {
+    for (int64_t i = 0; i < count; ++i) numbers[i] = f(words[i]);
   });
 }
 
@@ -175,8 +188,8 @@ void normal(Stream&, RngState rng, double mean, double deviation, View y) {
     using T = compute_t<S>;
     using V = Vec<T>;
     const V shift = static_cast<T>(mean), scale = static_cast<T>(deviation);
-    for_words(rng, y.numel(), [&](const uint32_t* words, int64_t start, int64_t count) {
-      T open[tile / 2], turns[tile / 2], made[tile];
+    fill_from_words<S>(rng, y, [&](const uint32_t* words, int64_t count, T* numbers) {
+      T open[tile / 2], turns[tile / 2];
       const int64_t pairs = (count + 1) / 2;
       for (int64_t i = 0; i < pairs; ++i) {
         if constexpr (std::is_same_v<T, float>) {
@@ -194,8 +207,7 @@ void normal(Stream&, RngState rng, double mean, double deviation, View y) {
         store(open + i, fma(radius, cosine, shift));
         store(turns + i, fma(radius, sine, shift));
       }
-      for (int64_t i = 0; i < pairs; ++i) made[2 * i] = open[i], made[2 * i + 1] = turns[i];
-      convert_row(made, count, y.as<S>() + start);
+      for (int64_t i = 0; i < pairs; ++i) numbers[2 * i] = open[i], numbers[2 * i + 1] = turns[i];
     });
   });
 }
@@ -208,15 +220,26 @@ void rademacher(Stream&, RngState rng, double scale, View y) {
   });
 }
 
+/// The lanes that the chance takes.
+Mask<float> taken(const Chance& chance, Vec<uint32_t> words) {
+  const Mask<uint32_t> below = words <= Vec<uint32_t>(chance.last),
+                       any = {Mask<uint32_t>::Native{} - chance.possible};
+  return {(below & any).native};
+}
+
 void bernoulli(Stream&, RngState rng, double probability, View y) {
   check_random_output("bernoulli", y);
   const Chance chance("bernoulli", probability);
   for_any(y.dtype, [&]<class S>() {
-    const S one = static_cast<S>(1.0f), zero = static_cast<S>(0.0f);
-    for_words(rng, y.numel(), [&](const uint32_t* words, int64_t start, int64_t count) {
-      S* to = y.as<S>() + start;
-      for (int64_t i = 0; i < count; ++i) to[i] = chance(words[i]) ? one : zero;
-    });
+    if constexpr (is_float(dtype_of<S>)) {
+      using T = compute_t<S>;
+      map_words<S>(rng, y, [=](uint32_t word) { return chance(word) ? T{1} : T{0}; });
+    } else {
+      for_words(rng, y.numel(), [&](const uint32_t* words, int64_t start, int64_t count) {
+        S* to = y.as<S>() + start;
+        for (int64_t i = 0; i < count; ++i) to[i] = static_cast<S>(chance(words[i]));
+      });
+    }
   });
 }
 
@@ -226,11 +249,22 @@ void dropout(Stream&, RngState rng, double probability, View x, View y) {
   for_float(y.dtype, "dropout", [&]<class S>() {
     using T = compute_t<S>;
     const T factor = static_cast<T>(1 / (1 - probability));
-    for_words(rng, y.numel(), [&](const uint32_t* words, int64_t start, int64_t count) {
-      T values[tile];
-      convert_row(x.as<const S>() + start, count, values);
-      for (int64_t i = 0; i < count; ++i) values[i] = dropped(words[i]) ? T{0} : values[i] * factor;
-      convert_row(values, count, y.as<S>() + start);
+    const int64_t n = y.numel();
+    const S* from = x.as<const S>();
+    S* to = y.as<S>();
+    for_vectors(rng, n, [=](int64_t i, Vec<uint32_t> words) {
+      if constexpr (std::is_same_v<T, double>) {
+        for (int64_t k = 0; k < std::min<int64_t>(words.width, n - i); ++k)
+          to[i + k] = dropped(words[static_cast<int>(k)]) ? 0 : factor * from[i + k];
+      } else {
+        const auto drop = [&](auto at) {
+          write(to, at, where(taken(dropped, words), 0, factor * read(from, at)));
+        };
+        if (i + words.width <= n)
+          drop(Whole{i});
+        else if (i < n)
+          drop(Part{i, n - i});
+      }
     });
   });
 }

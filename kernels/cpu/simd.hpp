@@ -121,10 +121,6 @@ struct Vec {
   friend Mask<T> operator>=(Vec a, Vec b) { return {a.native >= b.native}; }
   friend Mask<T> operator==(Vec a, Vec b) { return {a.native == b.native}; }
   friend Mask<T> operator!=(Vec a, Vec b) { return {a.native != b.native}; }
-
-  /// The smaller / larger one; b where either is NaN.
-  friend Vec min(Vec a, Vec b) { return a.native < b.native ? a.native : b.native; }
-  friend Vec max(Vec a, Vec b) { return a.native > b.native ? a.native : b.native; }
 };
 
 /// All bits of a lane set, or none.
@@ -172,7 +168,7 @@ inline Vec<T> lanes(Vec<T> x, Vec<T> y, F&& f) {
 
 template <class T>
 inline Mask<T> is_nan(Vec<T> x) {
-  return x != x;
+  return x != x;  // NOLINT(misc-redundant-expression): NaN alone differs from itself
 }
 
 template <class T>
@@ -195,8 +191,7 @@ template <int n, class F>
 [[gnu::always_inline]] inline void unrolled(F&& f) {
   [&]<int... i>(std::integer_sequence<int, i...>) __attribute__((always_inline)) {
     (f(std::integral_constant<int, i>{}), ...);
-  }
-  (std::make_integer_sequence<int, n>{});
+  }(std::make_integer_sequence<int, n>{});
 }
 
 // --- memory: only `stream` requires alignment ---
@@ -319,6 +314,45 @@ inline Vec<double> fma(Vec<double> a, Vec<double> b, Vec<double> c) {
   return _mm256_fmadd_pd(a.native, b.native, c.native);
 #else
   return a * b + c;
+#endif
+}
+
+/// The smaller / larger one; b where either is NaN. (GCC 12 makes a comparison and a masked move of
+/// the expression.)
+inline Vec<float> min(Vec<float> a, Vec<float> b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, a.native, b.native);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(a.native, b.native);
+#else
+  return a.native < b.native ? a.native : b.native;
+#endif
+}
+inline Vec<float> max(Vec<float> a, Vec<float> b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_ps(0xffff, a.native, b.native);
+#elif defined(__AVX2__)
+  return _mm256_max_ps(a.native, b.native);
+#else
+  return a.native > b.native ? a.native : b.native;
+#endif
+}
+inline Vec<double> min(Vec<double> a, Vec<double> b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_pd(0xff, a.native, b.native);
+#elif defined(__AVX2__)
+  return _mm256_min_pd(a.native, b.native);
+#else
+  return a.native < b.native ? a.native : b.native;
+#endif
+}
+inline Vec<double> max(Vec<double> a, Vec<double> b) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_max_pd(0xff, a.native, b.native);
+#elif defined(__AVX2__)
+  return _mm256_max_pd(a.native, b.native);
+#else
+  return a.native > b.native ? a.native : b.native;
 #endif
 }
 

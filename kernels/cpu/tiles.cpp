@@ -12,6 +12,7 @@ namespace {
 
 constexpr int max_operands = StridedSpace::max_operands;
 constexpr int64_t tile_elements = 1024;              // at most; a buffer takes 8 KiB
+constexpr int64_t strip_elements = 128;              // what is made and then streamed at a time
 constexpr int64_t thread_grain = 32768;              // elements worth a thread
 constexpr int64_t stream_bytes = int64_t{16} << 20;  // outputs from here on bypass the caches
 constexpr int64_t line = 64;
@@ -198,6 +199,7 @@ class Job {
     movers_[k] = &choose_movers(view.dtype, halves);
   }
   void run(int64_t begin, int64_t end) const;
+  void stream_tile(const void* const* source, int64_t n, char* target) const;
 
   Space space_;
   int output_ = space_.operands - 1;
@@ -211,10 +213,31 @@ class Job {
   int64_t row_tiles_, col_tiles_, tiles_;
 };
 
+/// One tile past the caches, in strips: while the lines of one drain, the next is computed.
+void Job::stream_tile(const void* const* source, int64_t n, char* target) const {
+  alignas(line) char computed[strip_elements * 8], narrowed[strip_elements * 2];
+  const Movers& m = *movers_[output_];
+  for (int64_t at = 0; at < n; at += strip_elements) {
+    const int64_t count = std::min(strip_elements, n - at);
+    const void* from[max_operands];
+    for (int k = 0; k < output_; ++k)
+      from[k] = static_cast<const char*>(source[k]) + at * movers_[k]->buffer_size;
+    const void* result = from[0];
+    if (kernel_) {
+      kernel_(from, computed, count, parameters_);
+      result = computed;
+    }
+    if (m.memory_size != m.buffer_size) {
+      m.scatter(result, Block{1, count, count, 1}, narrowed);
+      result = narrowed;
+    }
+    stream_out(result, count * m.memory_size, target + at * m.memory_size);
+  }
+}
+
 void Job::run(int64_t begin, int64_t end) const {
   alignas(line) char buffer[max_operands][tile_elements * 8];
-  alignas(line) char narrowed[tile_elements * 2];  // halves on their way past the caches
-  const void* staged[max_operands] = {};           // what the inputs' buffers were gathered from
+  const void* staged[max_operands] = {};  // what the inputs' buffers were gathered from
   int64_t staged_rows = 0, staged_cols = 0;
 
   const int row_axis = space_.rank - 2, col_axis = space_.rank - 1;
@@ -266,21 +289,16 @@ void Job::run(int64_t begin, int64_t end) const {
       }
     }
 
-    const void* result = source[0];
-    if (kernel_) {
-      char* const to = write_in_place ? target : buffer[output_];
-      kernel_(source, to, rows * cols, parameters_);
-      result = to;
-    }
-    const Movers& m = *movers_[output_];
     if (stream_) {
-      if (m.memory_size != m.buffer_size) {
-        m.scatter(result, block(output_), narrowed);
-        result = narrowed;
+      stream_tile(source, cols, target);
+    } else {
+      const void* result = source[0];
+      if (kernel_) {
+        char* const to = write_in_place ? target : buffer[output_];
+        kernel_(source, to, rows * cols, parameters_);
+        result = to;
       }
-      stream_out(result, cols * m.memory_size, target);
-    } else if (result != target) {
-      m.scatter(result, block(output_), target);
+      if (result != target) movers_[output_]->scatter(result, block(output_), target);
     }
 
     if (++col_tile < col_tiles_) continue;
@@ -295,7 +313,7 @@ void Job::run(int64_t begin, int64_t end) const {
 }  // namespace
 
 void map_tiles(std::span<const View> inputs, const View& output, TileKernel kernel,
-               const void* parameters, Halves halves) {
+               const void* parameters, Halves halves, Bound bound) {
   const int64_t n = output.numel();
   if (n == 0) return;
 
@@ -308,9 +326,9 @@ void map_tiles(std::span<const View> inputs, const View& output, TileKernel kern
     in_place = in_place || x.data == output.data;
   }
   const int64_t output_size = static_cast<int64_t>(size_of(output.dtype));
-  const bool large = n * output_size >= stream_bytes && !in_place;
+  const bool past_caches = bound == Bound::memory && n * output_size >= stream_bytes && !in_place;
 
-  if (contiguous && !converted && !large) {  // straight through, with no buffers
+  if (contiguous && !converted && !past_caches) {  // straight through, with no buffers
     const auto run = [&](int64_t begin, int64_t end) {
       const void* source[max_operands];
       for (size_t k = 0; k < inputs.size(); ++k)
@@ -326,7 +344,7 @@ void map_tiles(std::span<const View> inputs, const View& output, TileKernel kern
     return;
   }
 
-  Job(inputs, output, kernel, parameters, halves, large).run();
+  Job(inputs, output, kernel, parameters, halves, past_caches).run();
 }
 
 }  // namespace tessera::kernels::cpu

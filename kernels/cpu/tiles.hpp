@@ -16,12 +16,16 @@ enum class Halves : uint8_t {
   as_bits,  // moved as they are
 };
 
+/// What a kernel takes longest for: moving its operands, or computing.
+enum class Bound : uint8_t { memory, arithmetic };
+
 /// Runs an elementwise kernel over operands of any strides and equal shapes, on all threads. The
 /// kernel sees contiguous memory only: operands that are strided, broadcast or half are gathered
 /// into, and scattered from, buffers of some thousand bytes that stay in the first-level cache,
-/// tile by tile. A null kernel passes its only input through: a copy. Outputs beyond the caches are
-/// written past them, unless they overwrite an input.
+/// tile by tile. A null kernel passes its only input through: a copy. Where memory is
+/// the bound, outputs larger than the caches are written past them, unless they overwrite an input.
 void map_tiles(std::span<const View> inputs, const View& output, TileKernel kernel,
-               const void* parameters = nullptr, Halves halves = Halves::widened);
+               const void* parameters = nullptr, Halves halves = Halves::widened,
+               Bound bound = Bound::memory);
 
 }  // namespace tessera::kernels::cpu
