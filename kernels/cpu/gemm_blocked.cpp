@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t block_depth = 384;
 constexpr int64_t block_bytes = 512 << 10;
 constexpr int64_t block_row_tiles = 24;
+// Sums of fewer terms are over before a line of C would come.
+constexpr int64_t least_prefetch_depth = 48;
 // Operands of few pages are read where they are.
 constexpr int64_t small_bytes = 256 << 10;
 
@@ -191,6 +193,7 @@ class BlockedProduct {
       t.b = panel_b(j);
       t.b_stride = padded_width(j);
     }
+    t.prefetch = k_ >= least_prefetch_depth;
     t.alpha = p_.alpha;
     t.beta = first_ ? (direct_store ? p_.beta : T(0)) : T(1);
 

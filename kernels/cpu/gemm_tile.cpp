@@ -32,11 +32,13 @@ void multiply_tile(const TileProduct<T>& p) {
 
   // Lanes of the last vector that are columns of c.
   const int64_t edge = p.columns - (vectors - 1) * n;
-  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-    unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
-      __builtin_prefetch(p.c + r * p.c_stride + v * n, 1);
+  if (p.prefetch) {
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      unrolled<vectors>([&](auto v) __attribute__((always_inline)) {
+        __builtin_prefetch(p.c + r * p.c_stride + v * n, 1);
+      });
     });
-  });
+  }
 
   const int64_t steps = p.k, stride = p.a_stride, b_stride = p.b_stride;
   for (int64_t outer = 0; outer < p.outer; ++outer) {

@@ -39,6 +39,7 @@ struct TileProduct {
   int64_t c_stride;
   int64_t columns;  // of c
   T alpha, beta;
+  bool prefetch = false;                        // c, which is not in the caches, while the sum runs
   int64_t outer = 1, a_outer = 0, b_outer = 0;  // runs, and their distances in a and b
 };
 
