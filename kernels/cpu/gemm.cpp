@@ -7,255 +7,19 @@
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/blas.hpp"
 #include "tessera/kernels/cpu/epilogue.hpp"
-#include "tessera/kernels/cpu/gemm_tile.hpp"
-#include "tessera/kernels/cpu/parallel.hpp"
+#include "tessera/kernels/cpu/gemm_product.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
 
-// One matrix product, turned so that the rows of C are contiguous. E: element of A and B, C: of C.
-template <class E, class C>
-struct Product {
-  int64_t m, n, k;
-  const E* a;
-  int64_t a_row, a_column;  // strides
-  const E* b;
-  int64_t b_row, b_column;
-  C* c;
-  int64_t c_row;
-  compute_t<C> alpha, beta;
-  const C* bias;
-  BiasAxis bias_axis;
-  Activation activation;
-};
-
-// A block of B of this many rows and columns is packed at a time and shared by all threads; every
-// thread has some 14 x 24 rows of A of the same depth beside it in its second-level cache.
-constexpr int64_t block_depth = 384;
-constexpr int64_t block_columns = 2048;
-constexpr int64_t block_row_tiles = 24;
-// Multiply-adds that pay for waking a thread.
-constexpr int64_t thread_work = 200'000;
-
-// How one product is cut. Only the cut of k bears on the result, and it depends on k alone.
-template <class E, class C>
-struct Plan {
-  using T = compute_t<C>;
-  Split depth;  // of k
-  bool pack_a, pack_b;
-  int threads;
-  int64_t row_tiles, columns;  // per block
-  int64_t a_size, b_size, sums_size;
-
-  Plan(const Product<E, C>& p, int max_threads) : depth(p.k, block_depth) {
-    constexpr bool converts = !std::is_same_v<E, T>;
-    const int64_t work = p.m * p.n * std::max<int64_t>(p.k, 1);
-    threads = static_cast<int>(std::clamp<int64_t>(work / thread_work, 1, max_threads));
-    pack_a = converts || p.n > 4 * tile_columns<T>;
-    pack_b = converts || p.b_column != 1 || p.m > 2 * tile_rows;
-    row_tiles = pack_a ? block_row_tiles * threads : Split(p.m, tile_rows).parts;
-    columns = std::min(p.n, block_columns);
-    const int64_t kc = depth.largest();
-    a_size = pack_a ? std::min(p.m, row_tiles * tile_rows) * kc : 0;
-    const int64_t padded = Split(pack_b ? columns : 1, tile_columns<T>).parts * tile_columns<T>;
-    b_size = pack_b || p.n % Vec<T>::width != 0 ? padded * kc : 0;
-    sums_size = !std::is_same_v<C, T> && depth.parts > 1 ? p.m * columns : 0;
-  }
-  int64_t scratch_elements() const { return a_size + b_size + sums_size; }
-};
-
-template <class E, class C>
-class BlockedProduct {
-  using T = compute_t<C>;
-  static constexpr bool direct_store = std::is_same_v<C, T>;
-
- public:
-  BlockedProduct(const Product<E, C>& product, const Plan<E, C>& plan, T* scratch)
-      : p_(product),
-        plan_(plan),
-        rows_(p_.m, tile_rows),
-        packed_a_(scratch),
-        packed_b_(scratch + plan.a_size),
-        sums_(packed_b_ + plan.b_size) {}
-
-  void run() {
-    for (column_ = 0; column_ < p_.n; column_ += plan_.columns) {
-      columns_ = std::min(plan_.columns, p_.n - column_);
-      for (int64_t d = 0; d < std::max<int64_t>(plan_.depth.parts, 1); ++d) {
-        first_ = d == 0;
-        last_ = d + 1 >= plan_.depth.parts;
-        k0_ = plan_.depth.parts ? plan_.depth.begin(d) : 0;
-        k_ = plan_.depth.parts ? plan_.depth.size(d) : 0;
-        for (row_tile_ = 0; row_tile_ < rows_.parts; row_tile_ += plan_.row_tiles) run_block();
-      }
-    }
-  }
-
- private:
-  int64_t column_tiles() const { return Split(columns_, tile_columns<T>).parts; }
-  int64_t tile_width(int64_t j) const {
-    return std::min<int64_t>(tile_columns<T>, columns_ - j * tile_columns<T>);
-  }
-  bool packed(int64_t j) const { return plan_.pack_b || tile_width(j) % Vec<T>::width != 0; }
-  T* panel_b(int64_t j) const { return packed_b_ + (plan_.pack_b ? j * tile_columns<T> * k_ : 0); }
-
-  void pack_b(int64_t j) {
-    const int64_t width = tile_width(j);
-    const int64_t padded = width > Vec<T>::width ? tile_columns<T> : Vec<T>::width;
-    pack_panel(p_.b + k0_ * p_.b_row + (column_ + j * tile_columns<T>)*p_.b_column, p_.b_column,
-               p_.b_row, width, padded, k_, panel_b(j));
-  }
-  void pack_a(int64_t i) {
-    const int64_t row = rows_.begin(row_tile_ + i), count = rows_.size(row_tile_ + i);
-    pack_panel(p_.a + row * p_.a_row + k0_ * p_.a_column, p_.a_row, p_.a_column, count, count, k_,
-               packed_a_ + (row - rows_.begin(row_tile_)) * k_);
-  }
-
-  void run_block() {
-    const int64_t row_tiles = std::min(plan_.row_tiles, rows_.parts - row_tile_);
-    const int64_t tiles = column_tiles();
-    const int64_t a_panels = plan_.pack_a ? row_tiles : 0;
-    // Of an unpacked B, only a last tile that is no whole number of vectors needs a padded copy.
-    const int64_t b_begin = row_tile_ > 0 ? tiles : plan_.pack_b ? 0 : tiles - packed(tiles - 1);
-    const int64_t panels = a_panels + tiles - b_begin;
-    parallel_for(panels, Split(panels, std::max<int64_t>(1, panels / plan_.threads)).largest(),
-                 [&](int64_t begin, int64_t end) {
-                   for (int64_t i = begin; i < end; ++i)
-                     i < a_panels ? pack_a(i) : pack_b(b_begin + i - a_panels);
-                 });
-
-    if (plan_.threads == 1) {
-      multiply(0, row_tiles, 0, tiles);
-      return;
-    }
-    const int64_t wanted = int64_t{4} * plan_.threads;
-    const Split by_row(row_tiles, (row_tiles + wanted - 1) / wanted);
-    const int64_t by_column_parts = std::min(tiles, (wanted + by_row.parts - 1) / by_row.parts);
-    const Split by_column(tiles, (tiles + by_column_parts - 1) / by_column_parts);
-    parallel_blocks(by_row.parts * by_column.parts, [&](int64_t block) {
-      const int64_t i = block / by_column.parts, j = block % by_column.parts;
-      multiply(by_row.begin(i), by_row.size(i), by_column.begin(j), by_column.size(j));
-    });
-  }
-
-  void multiply(int64_t row_begin, int64_t row_count, int64_t column_begin, int64_t column_count) {
-    for (int64_t j = column_begin; j < column_begin + column_count; ++j)
-      for (int64_t i = row_begin; i < row_begin + row_count; ++i) multiply_tile(i, j);
-  }
-
-  void multiply_tile(int64_t i, int64_t j) {
-    const int64_t row = rows_.begin(row_tile_ + i), rows = rows_.size(row_tile_ + i);
-    const int64_t column = column_ + j * tile_columns<T>;
-    TileProduct<T> t;
-    t.k = k_;
-    t.columns = tile_width(j);
-    TileA layout = TileA::columns;
-    if constexpr (std::is_same_v<E, T>) {
-      t.a = p_.a + row * p_.a_row + k0_ * p_.a_column;
-      layout = p_.a_row == 1 ? TileA::columns : TileA::rows;
-      t.a_stride = p_.a_row == 1 ? p_.a_column : p_.a_row;
-      t.b = p_.b + k0_ * p_.b_row + column;
-      t.b_stride = p_.b_row;
-    }
-    if (plan_.pack_a) {
-      t.a = packed_a_ + (row - rows_.begin(row_tile_)) * k_;
-      layout = TileA::columns;
-      t.a_stride = rows;
-    }
-    if (packed(j)) {
-      t.b = panel_b(j);
-      t.b_stride = t.columns > Vec<T>::width ? tile_columns<T> : Vec<T>::width;
-    }
-    t.alpha = p_.alpha;
-    t.beta = first_ ? (direct_store ? p_.beta : T(0)) : T(1);
-
-    C* c = p_.c + row * p_.c_row + column;
-    alignas(vector_bytes) T sums[direct_store ? 1 : tile_rows * tile_columns<T>];
-    if constexpr (direct_store) {
-      t.c = c;
-      t.c_stride = p_.c_row;
-    } else if (plan_.sums_size) {
-      t.c = sums_ + row * plan_.columns + (column - column_);
-      t.c_stride = plan_.columns;
-    } else {
-      t.c = sums;
-      t.c_stride = tile_columns<T>;
-    }
-    tile_kernel<T>(layout, rows, t.columns)(t);
-    if (last_ && (!direct_store || p_.bias || p_.activation != Activation::none))
-      finish(t.c, t.c_stride, c, row, rows, column, t.columns);
-  }
-
-  // Everything that happens to a sum after the last term, while its tile is in the first-level
-  // cache.
-  void finish(const T* sums, int64_t stride, C* c, int64_t row, int64_t rows, int64_t column,
-              int64_t columns) {
-    const bool by_row = p_.bias && p_.bias_axis == BiasAxis::row;
-    const C* of_columns = p_.bias && !by_row ? p_.bias + column : nullptr;
-    for (int64_t i = 0; i < rows; ++i, sums += stride, c += p_.c_row)
-      finish_row(sums, columns, by_row ? T(p_.bias[row + i]) : T(0), of_columns,
-                 direct_store ? T(0) : p_.beta, p_.activation, c);
-  }
-
-  const Product<E, C>& p_;
-  const Plan<E, C>& plan_;
-  const Split rows_;
-  T *packed_a_, *packed_b_, *sums_;
-  // the block at hand
-  int64_t column_ = 0, columns_ = 0, k0_ = 0, k_ = 0, row_tile_ = 0;
-  bool first_ = true, last_ = true;
-};
-
-// The batch dimensions: extents and the strides of a, b, c.
-struct Batch {
-  int rank = 0;
-  int64_t extent[max_rank], a[max_rank], b[max_rank], c[max_rank];
-
-  int64_t size() const {
-    int64_t n = 1;
-    for (int i = 0; i < rank; ++i) n *= extent[i];
-    return n;
-  }
-  template <class E, class C>
-  Product<E, C> at(Product<E, C> p, int64_t index) const {
-    for (int i = rank - 1; i >= 0; --i) {
-      const int64_t x = index % extent[i];
-      index /= extent[i];
-      p.a += x * a[i];
-      p.b += x * b[i];
-      p.c += x * c[i];
-    }
-    return p;
-  }
-};
-
 template <class E, class C>
 void own_gemm(Stream& s, const Product<E, C>& p, const Batch& batch) {
-  using T = compute_t<C>;
-  const int64_t count = batch.size();
-  const Plan<E, C> shared(p, max_threads());
-  const int64_t pieces =
-      count == 1 || shared.threads == max_threads()
-          ? 1
-          : std::min<int64_t>({count, max_threads(),
-                               count * p.m * p.n * std::max<int64_t>(p.k, 1) / thread_work});
-  if (pieces <= 1) {  // each product on all threads that it can feed
-    const Scratch scratch = s.scratch(static_cast<size_t>(shared.scratch_elements()) * sizeof(T));
-    for (int64_t i = 0; i < count; ++i) {
-      const Product<E, C> one = batch.at(p, i);
-      BlockedProduct<E, C>(one, shared, scratch.as<T>()).run();
-    }
-    return;
-  }
-  const Plan<E, C> single(p, 1);
-  const int64_t elements = single.scratch_elements();
-  const Scratch scratch = s.scratch(static_cast<size_t>(elements * pieces) * sizeof(T));
-  parallel_blocks(pieces, [&](int64_t piece) {
-    for (int64_t i = count * piece / pieces; i < count * (piece + 1) / pieces; ++i) {
-      const Product<E, C> one = batch.at(p, i);
-      BlockedProduct<E, C>(one, single, scratch.as<T>() + piece * elements).run();
-    }
-  });
+  const Product<E, C> turned = p.transposed();
+  // Of two ways with few rows, the one whose B is contiguous along k.
+  if (has_few_rows(turned) && (turned.b_row == 1 || !has_few_rows(p)))
+    return few_rows_gemm(s, turned, batch.transposed());
+  if (has_few_rows(p)) return few_rows_gemm(s, p, batch);
+  blocked_gemm(s, p, batch);
 }
 
 #if defined(TESSERA_HAVE_BLAS)
@@ -364,6 +128,7 @@ void typed_gemm(Stream& s, const View& a, const View& b, const View& c, const Ge
                   .b_column = lb.column,
                   .c = c.as<C>(),
                   .c_row = lc.row,
+                  .c_column = lc.column,
                   .alpha = static_cast<T>(params.alpha),
                   .beta = static_cast<T>(params.beta),
                   .bias = params.bias.as<const C>(),
@@ -378,14 +143,9 @@ void typed_gemm(Stream& s, const View& a, const View& b, const View& c, const Ge
     batch.c[batch.rank++] = c.stride[i];
   }
   if (batch.size() == 0 || p.m == 0 || p.n == 0) return;
-  if (lc.column != 1) {  // C' = B' A'
-    std::swap(p.m, p.n);
-    std::swap(p.a, p.b);
-    std::swap(p.a_row, p.b_column);
-    std::swap(p.a_column, p.b_row);
-    std::swap_ranges(batch.a, batch.a + batch.rank, batch.b);
-    p.c_row = lc.column;
-    p.bias_axis = p.bias_axis == BiasAxis::row ? BiasAxis::column : BiasAxis::row;
+  if (lc.column != 1) {
+    p = p.transposed();
+    batch = batch.transposed();
   }
   // A batch over one and the same B is a taller A.
   while (batch.rank > 0) {

@@ -6,8 +6,9 @@
 #include <vector>
 
 #include "tessera/kernels/cpu/backend.hpp"
+#include "tessera/kernels/cpu/epilogue.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
-#include "tessera/kernels/cpu/simd.hpp"
+#include "tessera/kernels/cpu/vector.hpp"
 #include "tessera/kernels/quantize.hpp"
 
 namespace tessera::kernels::cpu {
@@ -90,9 +91,8 @@ void multiply_tile(int64_t steps, const typename Step::Element* a, int64_t a_str
     a += Step::depth;
     b += panel * Step::depth;
   }
-  unrolled<rows * tile_vectors>([&](auto i) __attribute__((always_inline)) {
-    store(out + i * Sum::width, sum[i]);
-  });
+  unrolled<rows * tile_vectors>(
+      [&](auto i) __attribute__((always_inline)) { store(out + i * Sum::width, sum[i]); });
 }
 
 template <class Step>
@@ -103,8 +103,7 @@ template <class Step>
 TileFunction<Step> tile_of(int64_t rows) {
   static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
     return std::array<TileFunction<Step>, tile_rows>{multiply_tile<Step, r + 1>...};
-  }
-  (std::make_integer_sequence<int, tile_rows>{});
+  }(std::make_integer_sequence<int, tile_rows>{});
   return table[static_cast<size_t>(rows - 1)];
 }
 
@@ -218,22 +217,6 @@ void qgemm(Stream& stream, View a, View b, View c) {
 // ---- epilogues
 // -------------------------------------------------------------------------------------
 
-float activate(Activation f, float x) {
-  switch (f) {
-    case Activation::none:
-      return x;
-    case Activation::relu:
-      return x > 0 ? x : 0.0f;
-    case Activation::gelu:
-      return 0.5f * x * (1 + std::erf(x * 0.70710678f));
-    case Activation::gelu_tanh:
-      return 0.5f * x * (1 + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
-    case Activation::silu:
-      return x / (1 + std::exp(-x));
-  }
-  return x;
-}
-
 template <class F>
 void for_output(std::string_view operation, DType dtype, F&& f) {
   switch (dtype) {
@@ -318,18 +301,18 @@ void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y,
     const T* bias = params.bias ? params.bias.as<T>() : nullptr;
     multiply(stream, p, [&](int64_t row, int64_t column, int64_t n, const int32_t* sums) {
       const auto i = static_cast<size_t>(row);
-      T* out = y.as<T>() + row * p.n + column;
       const float row_scale = a_scale[row];
+      float values[panel];
       for (int64_t j = 0; j < n; ++j) {
         const auto c = static_cast<size_t>(column + j);
         int64_t exact = sums[j];
         if (with_b) exact -= int64_t{b_zero[c]} * a_sums[i];
         if (with_a) exact -= int64_t{a_zero[i]} * b_sums[c];
         if (with_a && with_b) exact += p.k * a_zero[i] * b_zero[c];
-        float value = row_scale * b_scale[column + j] * static_cast<float>(exact);
-        if (bias) value += static_cast<float>(bias[column + j]);
-        out[j] = T(activate(params.activation, value));
+        values[j] = row_scale * b_scale[column + j] * static_cast<float>(exact);
       }
+      finish_row(values, n, 0.0f, bias ? bias + column : nullptr, 0.0f, params.activation,
+                 y.as<T>() + row * p.n + column);
     });
   });
 }
@@ -402,27 +385,10 @@ class WeightRows {
   int64_t k_, n_ = 0, group_ = 0;
 };
 
-float dot(const float* a, const float* b, int64_t n) {
-  Vec<float> s0(0.0f), s1(0.0f), s2(0.0f), s3(0.0f);
-  constexpr int width = Vec<float>::width;
-  int64_t i = 0;
-  for (; i + 4 * width <= n; i += 4 * width) {
-    s0 = fma(load(a + i), load(b + i), s0);
-    s1 = fma(load(a + i + width), load(b + i + width), s1);
-    s2 = fma(load(a + i + 2 * width), load(b + i + 2 * width), s2);
-    s3 = fma(load(a + i + 3 * width), load(b + i + 3 * width), s3);
-  }
-  for (; i < n; i += width) {
-    const int64_t rest = std::min<int64_t>(width, n - i);
-    s0 = fma(load(a + i, rest), load(b + i, rest), s0);
-  }
-  return horizontal_sum((s0 + s1) + (s2 + s3));
-}
-
 // Rows of x up to which the weight is read once per product and expanded on the way: the product
 // then costs what reading the codes costs. With more rows, blocks of the weight are expanded for a
 // matrix product.
-constexpr int64_t few_rows = 8;
+constexpr int64_t few_rows = 8, few_columns = 64;
 constexpr int64_t block_rows = 256;
 
 void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmParams& params) {
@@ -443,18 +409,24 @@ void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmPar
       for (int64_t i = begin; i < end; ++i) xf[i] = static_cast<float>(x.as<T>()[i]);
     });
     const T* bias = params.bias ? params.bias.as<T>() : nullptr;
-    const auto finish = [&](int64_t i, int64_t j, float value) {
-      if (bias) value += static_cast<float>(bias[j]);
-      y.as<T>()[i * n + j] = T(activate(params.activation, value));
+    const auto finish = [&](int64_t i, int64_t first, int64_t count, const float* sums) {
+      finish_row(sums, count, 0.0f, bias ? bias + first : nullptr, 0.0f, params.activation,
+                 y.as<T>() + i * n + first);
     };
 
     if (m <= few_rows) {
       parallel_for(n, std::max<int64_t>(1, (1 << 15) / std::max<int64_t>(k, 1)),
                    [&](int64_t begin, int64_t end) {
                      std::vector<float> row(static_cast<size_t>(k));
-                     for (int64_t j = begin; j < end; ++j) {
-                       weight.values(j, row.data());
-                       for (int64_t i = 0; i < m; ++i) finish(i, j, dot(xf + i * k, row.data(), k));
+                     float sums[few_rows][few_columns];
+                     for (int64_t first = begin; first < end; first += few_columns) {
+                       const int64_t count = std::min(few_columns, end - first);
+                       for (int64_t j = 0; j < count; ++j) {
+                         weight.values(first + j, row.data());
+                         for (int64_t i = 0; i < m; ++i)
+                           sums[i][j] = dot(xf + i * k, row.data(), k);
+                       }
+                       for (int64_t i = 0; i < m; ++i) finish(i, first, count, sums[i]);
                      }
                    });
       return;
@@ -479,8 +451,7 @@ void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmPar
                         matrix(product.as<float>(), m, rows, rows, 1), {});
       parallel_for(m, std::max<int64_t>(1, (1 << 14) / rows), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i)
-          for (int64_t j = 0; j < rows; ++j)
-            finish(i, first + j, product.as<float>()[i * rows + j]);
+          finish(i, first, rows, product.as<float>() + i * rows);
       });
     }
   });

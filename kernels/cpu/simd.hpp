@@ -196,6 +196,9 @@ template <int n, class F>
 
 // --- memory: only `stream` requires alignment ---
 
+/// Whether reading or writing the first lanes of a vector costs what a whole one does.
+inline constexpr bool masked_memory = vector_bytes == 64;
+
 template <class T>
 inline Vec<T> load(const T* p) {
   Vec<T> x;
@@ -255,6 +258,15 @@ inline Vec<compute_t<S>> load(const S* p, int64_t n) {
     return _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << n) - 1), p);
   else if constexpr (std::is_same_v<S, double>)
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << n) - 1), p);
+  else if constexpr (std::is_same_v<S, f16>)
+    return _mm512_maskz_cvtph_ps(
+        0xffff, _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1), p));
+  else if constexpr (std::is_same_v<S, bf16>)
+    return _mm512_castsi512_ps(_mm512_maskz_slli_epi32(
+        0xffff,
+        _mm512_maskz_cvtepu16_epi32(
+            0xffff, _mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << n) - 1), p)),
+        16));
 #endif
   S buffer[Vec<compute_t<S>>::width];
   std::memset(buffer, 0, sizeof buffer);

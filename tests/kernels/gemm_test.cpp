@@ -75,10 +75,10 @@ std::ostream& operator<<(std::ostream& out, const Extents& e) {
   return out << e.m << "x" << e.n << "x" << e.k;
 }
 
-constexpr Extents extents[] = {{1, 1, 1},      {2, 3, 4},     {7, 5, 3},   {14, 32, 10},
-                               {15, 33, 17},   {16, 16, 16},  {1, 70, 40}, {70, 1, 40},
-                               {61, 16, 90},   {29, 130, 31}, {3, 200, 9}, {197, 65, 48},
-                               {43, 150, 401}, {130, 257, 33}};
+constexpr Extents extents[] = {
+    {1, 1, 1},      {2, 3, 4},      {7, 5, 3},    {14, 32, 10},  {15, 33, 17}, {16, 16, 16},
+    {1, 70, 40},    {70, 1, 40},    {61, 16, 90}, {29, 130, 31}, {3, 200, 9},  {197, 65, 48},
+    {43, 150, 401}, {130, 257, 33}, {1, 1, 300},  {2, 37, 70},   {4, 9, 130},  {37, 3, 90}};
 
 class GemmTest : public testing::TestWithParam<DType> {
  protected:
@@ -158,7 +158,9 @@ TEST_P(GemmTest, CloseToDoubleOnRealNumbers) {
 }
 
 TEST_P(GemmTest, SameBitsForAnyThreadCount) {
-  for (const Extents e : {Extents{300, 200, 500}, Extents{2000, 16, 700}, Extents{30, 3000, 64}})
+  for (const Extents e :
+       {Extents{300, 200, 500}, Extents{2000, 16, 700}, Extents{30, 3000, 64},
+        Extents{40, 700, 390}, Extents{1, 900, 300}, Extents{900, 1, 300}, Extents{3, 900, 400}})
     for (const bool transposed : {false, true})
       for (const int64_t batch : {1, 5}) {
         const Tensor a = laid_out(test::uniform({batch, e.m, e.k}, dtype(), 10), transposed, 0);
