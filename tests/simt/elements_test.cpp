@@ -15,7 +15,9 @@ TEST(Divisor, EqualsDivision) {
     const Divisor by(divisor);
     for (uint32_t n : {0u, 1u, divisor - 1, divisor, last / divisor * divisor,
                        last / divisor * divisor - 1, last, next() / 2, next() % 100000})
-      if (n <= last) EXPECT_EQ(by.quotient(n), n / divisor) << n << " / " << divisor;
+      if (n <= last) {
+        EXPECT_EQ(by.quotient(n), n / divisor) << n << " / " << divisor;
+      }
   }
 }
 
