@@ -75,7 +75,7 @@ inline constexpr int pack_length = [] {
 template <class T, int n>
 TS_DEVICE Pack<T, n> load_pack(const T* from, bool dense, uint32_t count) {
   Pack<T, n> pack{};
-  if (dense && count >= n) return *reinterpret_cast<const Pack<T, n>*>(from);
+  if (dense && count >= n) return load_vector(reinterpret_cast<const Pack<T, n>*>(from));
 #pragma unroll
   for (uint32_t i = 0; i < n; ++i)
     if (i < count) pack.lane[i] = from[dense ? i : 0];
@@ -84,7 +84,7 @@ TS_DEVICE Pack<T, n> load_pack(const T* from, bool dense, uint32_t count) {
 template <class T, int n>
 TS_DEVICE void store_pack(const Pack<T, n>& pack, T* to, uint32_t count) {
   if (count >= n) {
-    *reinterpret_cast<Pack<T, n>*>(to) = pack;
+    store_vector(reinterpret_cast<Pack<T, n>*>(to), pack);
     return;
   }
 #pragma unroll

@@ -69,7 +69,7 @@ constexpr int lanes_of = vector_length<C>;
 template <class T, int n>
 TS_DEVICE Pack<T, n> load(const void* data, int64_t at, bool whole, int64_t count) {
   const T* from = static_cast<const T*>(data) + at;
-  if (whole) return *reinterpret_cast<const Pack<T, n>*>(from);
+  if (whole) return load_vector(reinterpret_cast<const Pack<T, n>*>(from));
   Pack<T, n> pack{};
 #pragma unroll
   for (int i = 0; i < n; ++i)
@@ -80,7 +80,7 @@ template <class T, int n>
 TS_DEVICE void store(const Pack<T, n>& pack, void* data, int64_t at, bool whole, int64_t count) {
   T* to = static_cast<T*>(data) + at;
   if (whole) {
-    *reinterpret_cast<Pack<T, n>*>(to) = pack;
+    store_vector(reinterpret_cast<Pack<T, n>*>(to), pack);
     return;
   }
 #pragma unroll

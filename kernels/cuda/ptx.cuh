@@ -449,7 +449,27 @@ TS_DEVICE T atomic_compare_exchange(T* address, T expected, T value) {
 #endif
 }
 
-// ---------------------------------------------------------------- memory with hints
+// ---------------------------------------------------------------- memory
+
+/// A struct of elements as one access of its size, up to 16 bytes, to which it is aligned. The
+/// host's compiler would otherwise see to it element by element, and so would the tracer.
+template <class V>
+TS_DEVICE V load_vector(const V* address) {
+  static_assert(sizeof(V) <= 16);
+  V value = *address;
+#if !defined(__CUDACC__)
+  asm("" : "+m"(value));
+#endif
+  return value;
+}
+template <class V>
+TS_DEVICE void store_vector(V* address, V value) {
+  static_assert(sizeof(V) <= 16);
+#if !defined(__CUDACC__)
+  asm("" : "+m"(value));
+#endif
+  *address = value;
+}
 
 /// Reads that this kernel makes once, and of memory that it does not write: past the first-level
 /// cache.
