@@ -105,7 +105,10 @@ Work gelu_gradient(int64_t n) {
 
 Work bernoulli(int64_t n) {
   const Tensor y = empty(n);
-  return {.run = [=] { kernels::bernoulli(stream(), {3, 0}, 0.1, y.view()); },
+  return {.run =
+              [=] {
+                kernels::bernoulli(stream(), {3, 0}, 0.1, y.view());
+              },
           .check =
               [=] {
                 int64_t ones = 0;

@@ -74,11 +74,13 @@ void add_rows(const T* a, const E* b, int64_t b_stride, int64_t k, int64_t n, T*
     int64_t j = 0;
     for (; j + width <= n; j += width, b += width)
       store(y + j,
-            sum(load(y + j), [](const E* p) __attribute__((always_inline)) { return load(p); }));
+            sum(
+                load(y + j), [](const E* p) __attribute__((always_inline)) { return load(p); }));
     if (const int64_t rest = n - j; rest > 0)
       store(y + j,
-            sum(load(y + j, rest),
-                [&](const E* p) __attribute__((always_inline)) { return load(p, rest); }),
+            sum(
+                load(y + j, rest), [&](const E* p)
+                                       __attribute__((always_inline)) { return load(p, rest); }),
             rest);
     b = first;
   }

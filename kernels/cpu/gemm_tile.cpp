@@ -75,8 +75,9 @@ void multiply_tile(const TileProduct<T>& p) {
   }
   if (edge < n) {
     alignas(vector_bytes) T tile[rows * vectors * n];
-    unrolled<rows * vectors>(
-        [&](auto i) __attribute__((always_inline)) { store(tile + i * n, sum[i] * alpha); });
+    unrolled<rows * vectors>([&](auto i) __attribute__((always_inline)) {
+      store(tile + i * n, sum[i] * alpha);
+    });
     store_edge(tile, rows, vectors * n, p);
     return;
   }
@@ -93,7 +94,8 @@ void multiply_tile(const TileProduct<T>& p) {
 template <class T, TileA layout, int vectors>
 constexpr auto kernels_by_rows = []<int... r>(std::integer_sequence<int, r...>) {
   return std::array<TileKernel<T>, sizeof...(r)>{multiply_tile<T, r + 1, vectors, layout>...};
-}(std::make_integer_sequence<int, vectors <= tile_vectors ? tile_rows : wide_tile_rows>{});
+}
+(std::make_integer_sequence<int, vectors <= tile_vectors ? tile_rows : wide_tile_rows>{});
 
 template <class T, TileA layout>
 TileKernel<T> tile_kernel(size_t r, int64_t columns) {

@@ -13,7 +13,7 @@ namespace tessera::kernels::cpu {
 
 inline constexpr int tile_vectors = 2;
 template <class T>
-inline constexpr int tile_columns = tile_vectors * Vec<T>::width;
+inline constexpr int tile_columns = tile_vectors* Vec<T>::width;
 
 // With 32 registers a tile may be tall, 28 sums, or wide, 24 sums, which read less for as many
 // products; 16 registers hold 12 sums, 2 vectors of B and a broadcast of A.
@@ -23,7 +23,7 @@ inline constexpr int tile_rows = 14, wide_tile_rows = 6, wide_tile_vectors = 4;
 inline constexpr int tile_rows = 6, wide_tile_rows = 6, wide_tile_vectors = 2;
 #endif
 template <class T>
-inline constexpr int wide_tile_columns = wide_tile_vectors * Vec<T>::width;
+inline constexpr int wide_tile_columns = wide_tile_vectors* Vec<T>::width;
 
 /// c = alpha * a b + beta * c for one tile. c is not read when beta is 0. The sum runs over `k`
 /// steps, and where they do not lie evenly in memory over `outer` runs of k steps.

@@ -91,8 +91,9 @@ void multiply_tile(int64_t steps, const typename Step::Element* a, int64_t a_str
     a += Step::depth;
     b += panel * Step::depth;
   }
-  unrolled<rows * tile_vectors>(
-      [&](auto i) __attribute__((always_inline)) { store(out + i * Sum::width, sum[i]); });
+  unrolled<rows * tile_vectors>([&](auto i) __attribute__((always_inline)) {
+    store(out + i * Sum::width, sum[i]);
+  });
 }
 
 template <class Step>
@@ -103,7 +104,8 @@ template <class Step>
 TileFunction<Step> tile_of(int64_t rows) {
   static constexpr auto table = []<int... r>(std::integer_sequence<int, r...>) {
     return std::array<TileFunction<Step>, tile_rows>{multiply_tile<Step, r + 1>...};
-  }(std::make_integer_sequence<int, tile_rows>{});
+  }
+  (std::make_integer_sequence<int, tile_rows>{});
   return table[static_cast<size_t>(rows - 1)];
 }
 

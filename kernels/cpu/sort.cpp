@@ -8,9 +8,9 @@
 #include <utility>
 
 #include "tessera/kernels/cpu/backend.hpp"
-#include "tessera/kernels/order_key.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/sort.hpp"
+#include "tessera/kernels/order_key.hpp"
 #include "tessera/runtime/error.hpp"
 
 namespace tessera::kernels::cpu {

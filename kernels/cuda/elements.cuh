@@ -126,7 +126,8 @@ TS_DEVICE void map_elements(const Elements& e, F f) {
         y[at[inputs]] = narrow<R>(f(widen(e.as<const T>(k)[at[k]])...));
       }
     }
-  }(std::make_integer_sequence<int, inputs>{});
+  }
+  (std::make_integer_sequence<int, inputs>{});
 }
 
 /// Calls body with the unsigned integer of the dtype's size.

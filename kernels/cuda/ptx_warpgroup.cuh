@@ -114,10 +114,10 @@ TS_DEVICE void set_registers() {
 #define TS_REGISTERS_16 "%0, %1, %2, %3, %4, %5, %6, %7"
 #define TS_REGISTERS_32 TS_TEN() ", %10, %11, %12, %13, %14, %15"
 #define TS_REGISTERS_64 TS_TEN() ", " TS_TEN(1) ", " TS_TEN(2) ", %30, %31"
-#define TS_REGISTERS_128                                                   \
-  TS_TEN()                                                                 \
-  ", " TS_TEN(1) ", " TS_TEN(2) ", " TS_TEN(3) ", " TS_TEN(4) ", " TS_TEN( \
-      5) ", %60, %61, %62, %63"
+#define TS_REGISTERS_128 \
+  TS_TEN()               \
+  ", " TS_TEN(1) ", " TS_TEN(2) ", " TS_TEN(3) ", " TS_TEN(4) ", " TS_TEN(5) ", %60, %61, %62, " \
+                                                                             "%63"
 #define TS_REGISTERS_256 \
   TS_TEN() ", " TS_TEN(1) ", " TS_TEN(2) ", " TS_TEN(3) ", " TS_TEN(4) ", " TS_TEN(5) ", " TS_TEN(6) ", " TS_TEN(7) ", " TS_TEN(8) ", " TS_TEN(9) ", " TS_TEN(10) ", " TS_TEN(11) ", %120, %121, %122, %123, %124, %125, %126, %127"
 #define TS_OUTPUTS_8(c) TS_OUT4(c, 0)
