@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "tessera/kernels/cpu/channels_last.hpp"
+#include "tessera/kernels/cpu/gemm_tile.hpp"
 #include "tessera/kernels/cpu/simd.hpp"
 
 /// What both of winograd.hpp's sums share: the interpolation points, the maps to and from them, and
