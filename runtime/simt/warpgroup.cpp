@@ -183,7 +183,9 @@ uint32_t column_of(uint32_t thread, uint32_t word) {
 
 template <class T>
 void multiply(Warpgroup& group, Operation& op, const Block& block) {
-  static thread_local Tile<T> tile;
+  // Not itself thread-local: this library's thread-local memory is scarce (interpreter.cpp).
+  static thread_local const auto own_tile = std::make_unique<Tile<T>>();
+  Tile<T>& tile = *own_tile;
   const WarpgroupProduct& p = op.product;
   const uint32_t size = bytes_of(p.a_element), depth = depth_bytes / size, words = words_of(p.n);
   // Units of 16 bytes run along the depth, or along the rows when transposed.
