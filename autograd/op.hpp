@@ -145,8 +145,7 @@ Var apply_op(const OpRef& op, const Var& first, const Var& second, const More&..
 }
 /// An op without parameters: one shared instance.
 template <class O, class... X>
-  requires(!std::is_convertible_v<O, OpRef>)
-Var apply_op(const X&... x) {
+requires(!std::is_convertible_v<O, OpRef>) Var apply_op(const X&... x) {
   static const OpRef op = std::make_shared<O>();
   return apply_op(op, x...);
 }

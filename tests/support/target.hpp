@@ -40,7 +40,7 @@ inline void PrintTo(const Target& t, std::ostream* out) {
 /// Every dtype on every device that has the family of kernels; one target for a device that is
 /// absent, whose tests are then skipped.
 template <class Table>
-auto targets(std::span<const DType> dtypes, const Table* kernels::Backend::* family) {
+auto targets(std::span<const DType> dtypes, const Table* kernels::Backend::*family) {
   std::vector<Target> list;
   for (Device device : {Device::cpu(), Device::cuda(), Device::simt()}) {
     if (available(device) && !(kernels::backend(device).*family)) continue;
