@@ -133,7 +133,7 @@ const Module* device_module(Device::Type type, std::string& reason) {
 }
 
 Driver& driver(Device::Type type) {
-  static CpuDriver cpu;
+  static auto& cpu = *new CpuDriver;  // outlives every object with static storage that holds memory
   if (type == Device::Type::cpu) return cpu;
   std::string reason;
   const Module* module = device_module(type, reason);

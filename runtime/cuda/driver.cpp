@@ -149,7 +149,7 @@ class CudaDriver final : public Driver {
 namespace tessera {
 
 Driver& module_driver() {
-  static cuda::CudaDriver driver;
+  static auto& driver = *new cuda::CudaDriver;  // as the CPU's, never destroyed
   return driver;
 }
 

@@ -59,7 +59,7 @@ class SimtDriver final : public Driver {
 namespace tessera {
 
 Driver& module_driver() {
-  static simt::SimtDriver driver;
+  static auto& driver = *new simt::SimtDriver;  // as the CPU's, never destroyed
   return driver;
 }
 
