@@ -127,7 +127,7 @@ TS_DEVICE void set_registers() {
 #define TS_OUTPUTS_128(c) TS_OUT64(c, 0)
 #define TS_OUTPUTS_256(c) TS_OUT64(c, 0), TS_OUT64(c, 64)
 
-// `first`, ... : the numbers of the operands behind the results. Halves: both operands in shared
+// p0, p1, ...: the numbers of the operands behind the results. Halves: both operands in shared
 // memory, or a in registers; the last two immediates say which of them memory runs along the rows
 // of. Others have no such choice.
 #define TS_HALVES(n, type, p0, p1, p2, p3, p4)                                                  \

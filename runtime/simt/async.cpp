@@ -375,7 +375,7 @@ void arrive_after_copies(void* barrier) {
 
 namespace {
 
-/// What is moved, in pieces of up to 16 bytes or more: from null come zeros.
+/// A piece of what is moved; from null come zeros.
 struct Move {
   std::byte* to;
   const std::byte* from;
@@ -475,8 +475,8 @@ void wait_bulk(uint32_t groups) { AsyncUnit::drain(unit().of(current()).stores, 
 
 namespace {
 
-/// The rows of a box: where each lies in the tensor, or null outside of it. `inner_in`: the bytes
-/// of a row that lie inside, from `skip` on.
+/// Calls body(row, where it would begin in the tensor at coordinate 0 of the innermost dimension;
+/// null outside of the tensor) for the rows of a box.
 template <class Body>
 void for_rows(const TensorBox& t, const int32_t* start, Body&& body) {
   uint32_t rows = 1;
