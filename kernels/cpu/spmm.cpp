@@ -1,10 +1,11 @@
 // Sums of dense rows that the entries of a sparse matrix select.
 //
-// A row of the result is summed in registers, a chunk of columns at a time. The gather is all there
-// is to this kernel: the processor overlaps rows of one line by itself; of wider ones the first
-// lines are prefetched, and its own prefetcher follows. A row longer than `segment_entries` is cut
-// into segments that are summed like rows of their own and joined in order, so that no row keeps
-// one thread busy while the others are done, and the thread count does not change a bit.
+// A row of the result is summed in registers, a chunk of columns at a time, and the gather is all
+// there is to it. Rows of an x beyond the second-level cache are prefetched twice: long before into
+// that cache, which has more misses under way than the first level can have, and from there shortly
+// before. A row longer than `segment_entries` is cut into segments that are summed like rows of
+// their own and joined in order, so that no row keeps one thread busy while the others are done,
+// and the thread count does not change a bit.
 #include "tessera/kernels/cpu/spmm.hpp"
 
 #include <atomic>
@@ -18,7 +19,9 @@ namespace tessera::kernels::cpu {
 namespace {
 
 constexpr int64_t segment_entries = 1024;
-constexpr int64_t past_caches_bytes = int64_t{16} << 20;  // results from here on bypass the caches
+/// The second-level cache of a core, or more: an x beyond it is prefetched, a y beyond those of all
+/// threads is written past the caches.
+constexpr int64_t second_level_bytes = int64_t{2} << 20;
 
 /// What an entry stands for.
 enum class Entry : uint8_t { next_row, row, weighted_row, weighted_and_scaled_row };
@@ -35,7 +38,7 @@ struct Product {
   const C* row_scale;  // null: ones, as col_scale
   const C* col_scale;
   const T* x;
-  int64_t x_stride;
+  int64_t x_rows, x_stride;
   T* y;
   int64_t y_stride, width;
   C alpha, beta;
@@ -110,23 +113,31 @@ struct Sums {
   }
 };
 
-template <Entry kind, class T, class Chunk>
+/// Prefetches the chunk of columns at p into cache level `level`.
+template <int level, int64_t lines>
+[[gnu::always_inline]] inline void prefetch(const void* p) {
+  for (int64_t line = 0; line < lines; ++line)
+    __builtin_prefetch(static_cast<const char*>(p) + 64 * line, 0, 4 - level);
+}
+
+/// `far`: x lies beyond the second-level cache.
+template <Entry kind, bool far, class T, class Chunk>
 [[gnu::always_inline]] inline auto sum_entries(const Product<T>& p, int64_t begin, int64_t end,
                                                Chunk chunk) {
   using C = compute_t<T>;
   constexpr bool weighted = kind == Entry::weighted_row || kind == Entry::weighted_and_scaled_row;
   constexpr int64_t lines =
       (Chunk::vectors * Vec<C>::width * static_cast<int64_t>(sizeof(T)) + 63) / 64;
-  constexpr int64_t lines_ahead = std::min<int64_t>(lines, 4), entries_ahead = lines > 4 ? 8 : 16;
+  constexpr int64_t far_ahead = lines == 1 ? 128 : 64, near_ahead = 64 / lines;  // entries
   const int64_t last = p.nnz - 1;
+  const auto row_of = [&](int64_t e) { return p.x + p.col[std::min(e, last)] * p.x_stride; };
   Sums<C, Chunk> sums;
   sums.each(p.x, [](const T*, Vec<C>& sum) { sum = C{0}; });
   for (int64_t e = begin; e < end; ++e) {
     const int64_t c = kind == Entry::next_row ? e : p.col[e];
-    if constexpr (kind != Entry::next_row && lines > 1) {
-      const T* next = p.x + p.col[std::min(e + entries_ahead, last)] * p.x_stride;
-      for (int64_t line = 0; line < lines_ahead; ++line)
-        __builtin_prefetch(reinterpret_cast<const char*>(next) + 64 * line);
+    if constexpr (far) {
+      prefetch<2, lines>(row_of(e + far_ahead));
+      if constexpr (lines > 1) prefetch<1, lines>(row_of(e + near_ahead));
     }
     Vec<C> weight{C{1}};
     if constexpr (kind == Entry::weighted_row)
@@ -179,7 +190,7 @@ struct LongRows {
 /// The rows of [first, last) for one chunk of columns, without the long ones, which go to `list`
 /// where there is one. p is a copy, which no write through y can change; not inline, since GCC then
 /// keeps what the loops need in registers.
-template <Entry kind, class T, class Chunk>
+template <Entry kind, bool far, class T, class Chunk>
 [[gnu::noinline]] void sum_rows(const Product<T> p, int64_t first, int64_t last, Chunk chunk,
                                 LongRows* list) {
   using V = Vec<compute_t<T>>;
@@ -193,7 +204,7 @@ template <Entry kind, class T, class Chunk>
       if (list) list->rows[list->count++] = static_cast<int32_t>(row);
       continue;
     }
-    auto sums = sum_entries<kind>(p, begin, end, chunk);
+    auto sums = sum_entries<kind, far>(p, begin, end, chunk);
     if (plain) [[likely]]
       sums.each(y, [&](T* to, V sum) { chunk.write(to, sum * alpha); });
     else
@@ -203,17 +214,17 @@ template <Entry kind, class T, class Chunk>
 }
 
 /// The entries [begin, end) of a row, whose sums [width] go to `partial`.
-template <Entry kind, class T>
+template <Entry kind, bool far, class T>
 void sum_segment(const Product<T>& p, int64_t begin, int64_t end, compute_t<T>* partial) {
   using C = compute_t<T>;
   for_chunks<C>(p.width, [&](int64_t column, auto chunk) {
-    auto sums = sum_entries<kind>(p.from_column(column), begin, end, chunk);
+    auto sums = sum_entries<kind, far>(p.from_column(column), begin, end, chunk);
     sums.each(partial + column, [&](C* to, Vec<C> sum) { chunk.write(to, sum); });
   });
 }
 
 /// The long rows: their segments are handed out like rows, then joined.
-template <Entry kind, class T>
+template <Entry kind, bool far, class T>
 void sum_long_rows(Stream& stream, const Product<T>& p, const int32_t* rows, int64_t count) {
   using C = compute_t<T>;
   const Scratch starts = stream.scratch(static_cast<size_t>(count + 1) * sizeof(int64_t));
@@ -228,7 +239,7 @@ void sum_long_rows(Stream& stream, const Product<T>& p, const int32_t* rows, int
     const int64_t k = std::upper_bound(start, start + count, segment) - start - 1;
     const int64_t begin = p.row_ptr[rows[k]] + (segment - start[k]) * segment_entries;
     const int64_t end = std::min<int64_t>(begin + segment_entries, p.row_ptr[rows[k] + 1]);
-    sum_segment<kind>(p, begin, end, sums.as<C>() + segment * p.width);
+    sum_segment<kind, far>(p, begin, end, sums.as<C>() + segment * p.width);
   });
   parallel_blocks(count, [&](int64_t k) {
     for_chunks<C>(p.width, [&](int64_t column, auto chunk) {
@@ -243,7 +254,7 @@ void sum_long_rows(Stream& stream, const Product<T>& p, const int32_t* rows, int
   });
 }
 
-template <Entry kind, class T>
+template <Entry kind, bool far, class T>
 void run(Stream& stream, const Product<T>& p) {
   if (p.rows == 0) return;
   const bool small = (p.rows + p.nnz) * p.width < (int64_t{1} << 16);
@@ -255,10 +266,11 @@ void run(Stream& stream, const Product<T>& p) {
     const int64_t first = balanced_cut(p.row_ptr, p.rows, piece, pieces),
                   last = balanced_cut(p.row_ptr, p.rows, piece + 1, pieces);
     for_chunks<compute_t<T>>(p.width, [&](int64_t column, auto chunk) {
-      sum_rows<kind>(p.from_column(column), first, last, chunk, column == 0 ? &long_rows : nullptr);
+      sum_rows<kind, far>(p.from_column(column), first, last, chunk,
+                          column == 0 ? &long_rows : nullptr);
     });
   });
-  if (long_rows.count > 0) sum_long_rows<kind>(stream, p, long_rows.rows, long_rows.count);
+  if (long_rows.count > 0) sum_long_rows<kind, far>(stream, p, long_rows.rows, long_rows.count);
 }
 
 template <class T>
@@ -266,7 +278,15 @@ bool writes_past_caches(const Product<T>& p) {
   const auto misaligned =
       static_cast<uintptr_t>(p.y_stride) * sizeof(T) | reinterpret_cast<uintptr_t>(p.y);
   return p.beta == 0 && misaligned % vector_bytes == 0 &&
-         p.rows * p.width * static_cast<int64_t>(sizeof(T)) >= past_caches_bytes;
+         p.rows * p.width * static_cast<int64_t>(sizeof(T)) > max_threads() * second_level_bytes;
+}
+
+template <Entry kind, class T>
+void run(Stream& stream, const Product<T>& p) {
+  if (p.x_rows * p.x_stride * static_cast<int64_t>(sizeof(T)) > second_level_bytes)
+    run<kind, true>(stream, p);
+  else
+    run<kind, false>(stream, p);
 }
 
 template <class T>
@@ -279,7 +299,7 @@ void run(Stream& stream, Product<T> p) {
   else if (p.col)
     run<Entry::row>(stream, p);
   else
-    run<Entry::next_row>(stream, p);
+    run<Entry::next_row, false>(stream, p);
 }
 
 template <class C>
@@ -317,6 +337,7 @@ void spmm(Stream& stream, const CsrView& a, View x, View y, const SpmmParams& pa
                  scale_vector<C>("row_scale", params.row_scale, a.rows),
                  scale_vector<C>("col_scale", params.col_scale, a.cols),
                  x.as<T>(),
+                 from.n,
                  from.stride,
                  y.as<T>(),
                  to.stride,
@@ -384,7 +405,7 @@ void segment_reduce(Stream& stream, SegmentOp op, View x, View offsets, View per
     return segment_extreme(op, a, x, y, index);
   for_float(x.dtype, "segment_reduce", [&]<class T>() {
     run(stream,
-        Product<T>{a.rows, a.nnz, a.row_ptr, a.col, nullptr, 1, nullptr, nullptr, x.as<T>(),
+        Product<T>{a.rows, a.nnz, a.row_ptr, a.col, nullptr, 1, nullptr, nullptr, x.as<T>(), from.n,
                    from.stride, y.as<T>(), to.stride, from.width, 1, 0, op == SegmentOp::mean});
   });
 }

@@ -162,6 +162,23 @@ TEST_P(SpmmTest, ValuesPerHead) {
     }
 }
 
+// Operands larger than a core's second-level cache, and rows long enough for segments.
+TEST_P(SpmmTest, OperandsBeyondTheCaches) {
+  const test::Threads scope(1);
+  const CsrMatrix pattern = random_pattern(large(24000), large(24000), large(60000), 6, 1);
+  for (const int64_t width : {48, 272})
+    for (const bool weighted : {false, true}) {
+      const CsrMatrix a = matrix(pattern, weighted, 5);
+      const Tensor x = integers({a.cols, width}, dtype(), 6), y = empty({a.rows, width});
+      spmm(stream(), test::view(a), on_device(x).view(), y.view());
+      const Product p{.x = to_doubles(x),
+                      .values = weighted ? to_doubles(a.values) : Doubles{},
+                      .width = width};
+      expect_close(y, reference(pattern, p), {test::roundoff(dtype()), 0},
+                   concat("width ", width, weighted ? ", weighted" : ""));
+    }
+}
+
 TEST_P(SpmmTest, SameBitsForEveryVariantAndThreadCount) {
   const CsrMatrix patterns[] = {random_pattern(3000, 900, 60000, 5, 1),
                                 random_pattern(3000, 900, 20000, 1, 2)};
