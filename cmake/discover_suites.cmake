@@ -11,7 +11,9 @@ function(add_suite suite cases)
   math(EXPR last "${shards} - 1")
   foreach(shard RANGE ${last})
     set(name "${test_layer}.${suite}")
-    set(environment OMP_WAIT_POLICY=passive)
+    # Tests ask for more memory than there is: sanitizers are to answer as malloc does.
+    set(environment OMP_WAIT_POLICY=passive ASAN_OPTIONS=allocator_may_return_null=1
+                    TSAN_OPTIONS=allocator_may_return_null=1)
     if(shards GREATER 1)
       string(APPEND name "#${shard}")
       list(APPEND environment GTEST_TOTAL_SHARDS=${shards} GTEST_SHARD_INDEX=${shard})
