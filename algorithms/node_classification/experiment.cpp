@@ -102,8 +102,8 @@ void load(State& state, const std::string& path, const Config& config, uint64_t 
     TS_CHECK(text(key) == wanted, path, " cannot be resumed with another ", key, ": it has ",
              text(key), ", now it is ", wanted);
   };
-  same("graph", state.graph);
   same("seed", std::to_string(seed));
+  same("graph", state.graph);
   Config before;
   parse_config(before, text("config"), path);
   const std::string difference = config_difference(before, config);

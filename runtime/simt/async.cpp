@@ -1,7 +1,10 @@
 #include "tessera/runtime/simt/async.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "tessera/runtime/error.hpp"
@@ -59,17 +62,17 @@ void* moved(void* address, const Block& from, const Block& to) {
   return to.shared + (static_cast<std::byte*>(address) - from.shared);
 }
 
+/// Each element atomically: blocks that other threads interpret may add to it at the same time.
 template <class T>
 void add_elements(std::byte* to, const std::byte* from, size_t bytes) {
+  using Bits = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
   for (size_t i = 0; i < bytes; i += sizeof(T)) {
-    T a, b;
-    std::memcpy(&a, to + i, sizeof(T));
+    T b;
     std::memcpy(&b, from + i, sizeof(T));
-    if constexpr (sizeof(T) == 2)
-      a = T(static_cast<float>(a) + static_cast<float>(b));
-    else
-      a = static_cast<T>(a + b);
-    std::memcpy(to + i, &a, sizeof(T));
+    const std::atomic_ref<Bits> cell(*reinterpret_cast<Bits*>(to + i));
+    Bits seen = cell.load(std::memory_order_relaxed), sum;
+    do sum = std::bit_cast<Bits>(static_cast<T>(std::bit_cast<T>(seen) + b));
+    while (!cell.compare_exchange_weak(seen, sum, std::memory_order_relaxed));
   }
 }
 void write_bytes(std::byte* to, const std::byte* from, size_t bytes, BulkWrite write) {
