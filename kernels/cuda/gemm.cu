@@ -71,7 +71,7 @@ TS_DEVICE void finish(const Job<E>& job, compute_t<E> sum, int64_t c_offset, int
     case Activation::none:
       break;
     case Activation::relu:
-      x = x <= 0 ? 0 : x;
+      x = functors::relu(x);
       break;
     case Activation::gelu:
       x = functors::gelu(x);
