@@ -1,6 +1,6 @@
 # Included by ctest: asks a GoogleTest binary for its suites and makes each one a ctest entry, large ones
 # several by sharding. One process per suite keeps a crash local and costs far fewer starts than one per case.
-# Expects test_binary, test_layer.
+# Expects test_binary, test_layer, suppressions (of the thread sanitizer).
 set(cases_per_entry 48)
 
 function(add_suite suite cases)
@@ -11,7 +11,9 @@ function(add_suite suite cases)
   math(EXPR last "${shards} - 1")
   foreach(shard RANGE ${last})
     set(name "${test_layer}.${suite}")
-    set(environment OMP_WAIT_POLICY=passive)
+    # Tests ask for more memory than there is: sanitizers are to answer as malloc does.
+    set(environment OMP_WAIT_POLICY=passive ASAN_OPTIONS=allocator_may_return_null=1
+                    "TSAN_OPTIONS=allocator_may_return_null=1:suppressions='${suppressions}'")
     if(shards GREATER 1)
       string(APPEND name "#${shard}")
       list(APPEND environment GTEST_TOTAL_SHARDS=${shards} GTEST_SHARD_INDEX=${shard})

@@ -114,6 +114,16 @@ TS_HD T divide(T a, T b) {
 
 // --- activations and their derivatives ---
 
+/// NaN stays.
+template <class V>
+TS_HD V relu(V x) {
+  return where(x <= V(0), V(0), x);
+}
+/// What a change of relu(y) means for y.
+template <class V>
+TS_HD V relu_gradient(V change, V y) {
+  return where(y > V(0), change, V(0));
+}
 /// |x|, at most 40: nothing of the normal distribution lies beyond, in any type.
 template <class V>
 TS_HD V normal_distance(V x) {
@@ -258,7 +268,7 @@ TS_HD auto unary(V x, V a, V b) {
   if constexpr (op == UnaryOp::floor) return floor(x);
   if constexpr (op == UnaryOp::ceil) return ceil(x);
   if constexpr (op == UnaryOp::round) return round(x);
-  if constexpr (op == UnaryOp::relu) return where(x <= V(0), V(0), x);
+  if constexpr (op == UnaryOp::relu) return relu(x);
   if constexpr (op == UnaryOp::leaky_relu) return where(x > V(0), x, a * x);
   if constexpr (op == UnaryOp::elu) return where(x > V(0), x, a * expm1(x));
   if constexpr (op == UnaryOp::gelu) return gelu(x);
@@ -296,7 +306,7 @@ TS_HD auto binary(V x, V y) {
   if constexpr (op == BinaryOp::logical_and) return x && y;
   if constexpr (op == BinaryOp::logical_or) return x || y;
   if constexpr (op == BinaryOp::logical_xor) return x != y;
-  if constexpr (op == BinaryOp::relu_gradient) return where(y > V(0), x, V(0));
+  if constexpr (op == BinaryOp::relu_gradient) return relu_gradient(x, y);
   if constexpr (op == BinaryOp::tanh_gradient) return x * (V(1) - y * y);
   if constexpr (op == BinaryOp::sigmoid_gradient) return x * y * (V(1) - y);
   if constexpr (op == BinaryOp::gelu_gradient) return x * gelu_derivative(y);

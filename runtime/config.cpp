@@ -324,5 +324,15 @@ std::string hash_fields(std::span<const ConfigField> fields) {
   return digits;
 }
 
+std::string difference_of_fields(std::span<const ConfigField> a, std::span<const ConfigField> b) {
+  std::string all;
+  for (size_t i = 0; i < a.size(); ++i) {
+    const std::string before = to_string(a[i].get()), after = to_string(b[i].get());
+    if (before != after)
+      all += concat(all.empty() ? "" : ", ", a[i].key, ": ", before, " -> ", after);
+  }
+  return all;
+}
+
 }  // namespace detail
 }  // namespace tessera

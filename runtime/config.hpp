@@ -198,6 +198,7 @@ void set_from_assignment(std::span<const ConfigField> fields, std::string_view a
 Json fields_to_json(std::span<const ConfigField> fields);
 std::string describe_fields(std::span<const ConfigField> fields);
 std::string hash_fields(std::span<const ConfigField> fields);
+std::string difference_of_fields(std::span<const ConfigField> a, std::span<const ConfigField> b);
 
 template <ConfigStruct C, class Change>
 void change_config(C& config, const Change& change) {
@@ -259,6 +260,15 @@ template <ConfigStruct C>
 std::string config_hash(const C& config) {
   return detail::read_config(config,
                              [](const auto& fields) { return detail::hash_fields(fields); });
+}
+
+/// The settings in which b differs from a, "hidden: 16 -> 8, runs: 100 -> 10"; "" when none does.
+template <ConfigStruct C>
+std::string config_difference(const C& a, const C& b) {
+  return detail::read_config(a, [&](const auto& of_a) {
+    return detail::read_config(
+        b, [&](const auto& of_b) { return detail::difference_of_fields(of_a, of_b); });
+  });
 }
 
 }  // namespace tessera

@@ -125,5 +125,19 @@ decltype(auto) for_any(DType dtype, Body&& body) {
   }
   unsupported_dtype("for_any", dtype);
 }
+/// Calls body with the unsigned integer of the dtype's size: one instance moves all dtypes of it.
+template <class Body>
+decltype(auto) for_bits(DType dtype, Body&& body) {
+  switch (size_of(dtype)) {
+    case 1:
+      return body.template operator()<uint8_t>();
+    case 2:
+      return body.template operator()<uint16_t>();
+    case 4:
+      return body.template operator()<uint32_t>();
+    default:
+      return body.template operator()<uint64_t>();
+  }
+}
 
 }  // namespace tessera

@@ -102,9 +102,12 @@ void load(State& state, const std::string& path, const Config& config, uint64_t 
     TS_CHECK(text(key) == wanted, path, " cannot be resumed with another ", key, ": it has ",
              text(key), ", now it is ", wanted);
   };
-  same("graph", state.graph);
   same("seed", std::to_string(seed));
-  same("config", to_string(config_json(config)));
+  same("graph", state.graph);
+  Config before;
+  parse_config(before, text("config"), path);
+  const std::string difference = config_difference(before, config);
+  TS_CHECK(difference.empty(), path, " cannot be resumed with another config: ", difference);
   parse_config(state.results, text("results"), path);
   state.training = fresh(static_cast<int64_t>(state.results.test.size()));
   parse_config(state.training.history, text("history"), path);

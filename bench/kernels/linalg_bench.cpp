@@ -18,7 +18,7 @@ Stream& stream() { return current_stream(Device::cpu()); }
 Tensor empty(const Shape& shape, DType dtype) { return Tensor::empty(shape, dtype, Device::cpu()); }
 
 Tensor random(const Shape& shape, DType dtype) {
-  const Tensor x = bench::values(1, shape);
+  Tensor x = bench::values(1, shape);
   if (dtype == DType::f32) return x;
   Tensor wide = empty(shape, dtype);
   std::copy_n(static_cast<const float*>(x.data()), x.numel(), static_cast<double*>(wide.data()));

@@ -64,7 +64,8 @@ Work layer_norm(bool backward) {
   const Tensor x = random({rows, width}, 1), gy = random({rows, width}, 2);
   const Tensor gamma = random({width}, 3), beta = random({width}, 4);
   const auto run = [=] {
-    const Tensor y = empty({rows, width}), mean = empty({rows}), rstd = empty({rows});
+    Tensor y = empty({rows, width});
+    const Tensor mean = empty({rows}), rstd = empty({rows});
     kernels::layer_norm(stream(), x.view(), gamma.view(), beta.view(), 1e-5, y.view(), mean.view(),
                         rstd.view());
     if (!backward) return y;
@@ -131,7 +132,8 @@ Work cross_entropy(bool backward) {
     label = static_cast<int64_t>(rng.below(classes));
   const kernels::CrossEntropyParams p{.label_smoothing = 0.1};
   const auto run = [=] {
-    const Tensor loss = empty({}), lse = empty({n});
+    Tensor loss = empty({});
+    const Tensor lse = empty({n});
     kernels::cross_entropy(stream(), x.view(), labels.view(), {}, p, loss.view(), lse.view());
     if (!backward) return loss;
     const Tensor gx = empty({n, classes});

@@ -5,6 +5,7 @@
 #include <type_traits>
 
 #include "tessera/kernels/cpu/rowwise.hpp"
+#include "tessera/kernels/functors.hpp"
 
 /// Loops of batch norm, whose sets of elements are channels over samples and inner extents.
 /// Channels are separate planes in memory where there is an inner extent, and neighbours (columns)
@@ -218,7 +219,7 @@ struct ChannelMap {
   auto through(Relu, Channel channel) const {
     return [z = result(channel)](auto at, Vec<C> deviation, Vec<C> g) {
       if constexpr (Relu::value)
-        return where(z(at, deviation) > Vec<C>(C{0}), g, C{0});
+        return functors::relu_gradient(g, z(at, deviation));
       else
         return g;
     };

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "tessera/kernels/cpu/simd_math.hpp"
+#include "tessera/kernels/functors.hpp"
 #include "tessera/kernels/gemm.hpp"
 
 /// What products do to finished sums while these are in the first-level cache.
@@ -9,22 +10,17 @@ namespace tessera::kernels::cpu {
 /// Calls body(f) with f: Vec<T> -> Vec<T> the activation.
 template <class T, class Body>
 inline void with_activation(Activation activation, Body&& body) {
-  using V = Vec<T>;
   switch (activation) {
     case Activation::none:
-      return body([](V x) { return x; });
+      return body([](Vec<T> x) { return x; });
     case Activation::relu:
-      return body([](V x) { return where(x <= V(0), V(0), x); });
+      return body([](Vec<T> x) { return functors::relu(x); });
     case Activation::gelu:
-      return body([](V x) { return V(T(0.5)) * x * (V(1) + erf(x * V(T(0.70710678118654752)))); });
+      return body([](Vec<T> x) { return functors::gelu(x); });
     case Activation::gelu_tanh:
-      return body([](V x) {
-        const V cube = x * x * x;
-        return V(T(0.5)) * x *
-               (V(1) + tanh(V(T(0.79788456080286536)) * (x + V(T(0.044715)) * cube)));
-      });
+      return body([](Vec<T> x) { return functors::gelu_tanh(x); });
     case Activation::silu:
-      return body([](V x) { return x * sigmoid(x); });
+      return body([](Vec<T> x) { return functors::silu(x); });
   }
 }
 

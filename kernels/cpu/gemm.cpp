@@ -68,95 +68,11 @@ void vendor_gemm([[maybe_unused]] const Product<T, T>& p, [[maybe_unused]] const
 #endif
 }
 
-// The last two dimensions with the strides of single rows and columns made regular.
-struct Layout {
-  int64_t rows, columns, row, column;
-};
-
-Layout layout_of(const View& x, const char* name) {
-  const int r = x.rank - 2;
-  Layout l{x.shape[r], x.shape[r + 1], x.stride[r], x.stride[r + 1]};
-  const auto fits = [](int64_t outer, int64_t outer_extent, int64_t inner_extent) {
-    return outer_extent <= 1 || outer >= inner_extent;
-  };
-  if ((l.column == 1 || l.columns <= 1) && fits(l.row, l.rows, l.columns)) {
-    l.column = 1;
-    if (l.rows <= 1) l.row = std::max<int64_t>(l.columns, 1);
-  } else {
-    TS_CHECK((l.row == 1 || l.rows <= 1) && fits(l.column, l.columns, l.rows), "gemm: ", name, " ",
-             x.dims(), " must be contiguous along rows or columns, its last strides are ", l.row,
-             " and ", l.column);
-    l.row = 1;
-    if (l.columns <= 1) l.column = std::max<int64_t>(l.rows, 1);
-  }
-  return l;
-}
-
-void check_arguments(const View& a, const View& b, const View& c, const GemmParams& p) {
-  TS_CHECK(
-      a.dtype == b.dtype && (c.dtype == a.dtype || (is_half(a.dtype) && c.dtype == DType::f32)),
-      "gemm: a and b of one floating dtype and c of the same, or f32 for halves; got ", a.dtype,
-      ", ", b.dtype, " and ", c.dtype);
-  TS_CHECK(c.rank >= 2 && a.rank == c.rank && b.rank == c.rank,
-           "gemm: equal ranks of at least 2 expected, got ", a.dims(), " x ", b.dims(), " -> ",
-           c.dims());
-  const int r = c.rank - 2;
-  bool fits =
-      a.shape[r] == c.shape[r] && b.shape[r + 1] == c.shape[r + 1] && a.shape[r + 1] == b.shape[r];
-  for (int i = 0; i < r; ++i) fits = fits && a.shape[i] == c.shape[i] && b.shape[i] == c.shape[i];
-  TS_CHECK(fits, "gemm: shapes do not fit: ", a.dims(), " x ", b.dims(), " -> ", c.dims());
-  if (p.bias) {
-    const int64_t extent = p.bias_axis == BiasAxis::row ? c.shape[r] : c.shape[r + 1];
-    TS_CHECK(p.bias.dtype == c.dtype && p.bias.numel() == extent && p.bias.contiguous(),
-             "gemm: bias must be ", extent, " contiguous values of ", c.dtype, ", got ",
-             p.bias.dtype, " ", p.bias.dims());
-  }
-}
-
 template <class E, class C>
 void typed_gemm(Stream& s, const View& a, const View& b, const View& c, const GemmParams& params) {
-  const Layout la = layout_of(a, "a"), lb = layout_of(b, "b"), lc = layout_of(c, "c");
-  using T = compute_t<C>;
-  Product<E, C> p{.m = la.rows,
-                  .n = lb.columns,
-                  .k = la.columns,
-                  .a = a.as<const E>(),
-                  .a_row = la.row,
-                  .a_column = la.column,
-                  .b = b.as<const E>(),
-                  .b_row = lb.row,
-                  .b_column = lb.column,
-                  .c = c.as<C>(),
-                  .c_row = lc.row,
-                  .c_column = lc.column,
-                  .alpha = static_cast<T>(params.alpha),
-                  .beta = static_cast<T>(params.beta),
-                  .bias = params.bias.as<const C>(),
-                  .bias_axis = params.bias_axis,
-                  .activation = params.activation};
-  Batch batch;
-  for (int i = 0; i < c.rank - 2; ++i) {
-    if (c.shape[i] == 1) continue;
-    batch.extent[batch.rank] = c.shape[i];
-    batch.a[batch.rank] = a.stride[i];
-    batch.b[batch.rank] = b.stride[i];
-    batch.c[batch.rank++] = c.stride[i];
-  }
-  if (batch.size() == 0 || p.m == 0 || p.n == 0) return;
-  if (lc.column != 1) {
-    p = p.transposed();
-    batch = batch.transposed();
-  }
-  // A batch over one and the same B is a taller A.
-  while (batch.rank > 0) {
-    const int i = batch.rank - 1;
-    const bool rows_go_on =
-        batch.b[i] == 0 && batch.a[i] == p.m * p.a_row && batch.c[i] == p.m * p.c_row;
-    if (!rows_go_on || p.a_column != 1 || (p.bias && p.bias_axis == BiasAxis::row)) break;
-    p.m *= batch.extent[i];
-    --batch.rank;
-  }
-
+  const BatchedProduct<E, C> operands = batched_product<E, C>(a, b, c, params);
+  if (operands.empty()) return;
+  const auto& [p, batch] = operands;
   GemmVariant variant = params.variant;
   if (variant == GemmVariant::automatic)
     variant = choose_gemm(p.m, p.n, p.k, a.dtype, params.deterministic, vendor_knows<E>);
@@ -170,7 +86,7 @@ void typed_gemm(Stream& s, const View& a, const View& b, const View& c, const Ge
 }
 
 void gemm(Stream& s, View a, View b, View c, const GemmParams& params) {
-  check_arguments(a, b, c, params);
+  check_gemm(a, b, c, params);
   for_float(a.dtype, "gemm", [&]<class E>() {
     if (c.dtype == a.dtype)
       typed_gemm<E, E>(s, a, b, c, params);

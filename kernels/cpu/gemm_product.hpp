@@ -4,72 +4,12 @@
 #include <cstdint>
 
 #include "tessera/kernels/cpu/parallel.hpp"
-#include "tessera/kernels/gemm.hpp"
-#include "tessera/runtime/dtype.hpp"
+#include "tessera/kernels/gemm_operands.hpp"
 
-/// What the files of the gemm family share. gemm.cpp checks operands and chooses a variant,
-/// gemm_blocked.cpp holds the tiled product, gemm_rows.cpp the product of a few rows, which reads
-/// memory and does little else.
+/// What the files of the gemm family share. gemm.cpp chooses a variant, gemm_blocked.cpp holds the
+/// tiled product, gemm_rows.cpp the product of a few rows, which reads memory and does little else.
+/// C's columns are adjacent but in few_rows_gemm.
 namespace tessera::kernels::cpu {
-
-/// One matrix product. E: element of A and B, C: of C. Each matrix has a stride of 1; of C it is
-/// the one between columns, but for few_rows_gemm.
-template <class E, class C>
-struct Product {
-  int64_t m, n, k;
-  const E* a;
-  int64_t a_row, a_column;  // strides
-  const E* b;
-  int64_t b_row, b_column;
-  C* c;
-  int64_t c_row, c_column;
-  compute_t<C> alpha, beta;
-  const C* bias;
-  BiasAxis bias_axis;
-  Activation activation;
-
-  /// C' = B' A'.
-  Product transposed() const {
-    Product p = *this;
-    std::swap(p.m, p.n);
-    std::swap(p.a, p.b);
-    p.a_row = b_column, p.a_column = b_row;
-    p.b_row = a_column, p.b_column = a_row;
-    p.c_row = c_column, p.c_column = c_row;
-    p.bias_axis = bias_axis == BiasAxis::row ? BiasAxis::column : BiasAxis::row;
-    return p;
-  }
-  int64_t work() const { return m * n * std::max<int64_t>(k, 1); }  // multiply-adds
-  bool has_row_bias() const { return bias && bias_axis == BiasAxis::row; }
-};
-
-/// The batch dimensions: extents and the strides of a, b, c.
-struct Batch {
-  int rank = 0;
-  int64_t extent[max_rank], a[max_rank], b[max_rank], c[max_rank];
-
-  int64_t size() const {
-    int64_t n = 1;
-    for (int i = 0; i < rank; ++i) n *= extent[i];
-    return n;
-  }
-  Batch transposed() const {
-    Batch t = *this;
-    std::swap_ranges(t.a, t.a + rank, t.b);
-    return t;
-  }
-  template <class E, class C>
-  Product<E, C> at(Product<E, C> p, int64_t index) const {
-    for (int i = rank - 1; i >= 0; --i) {
-      const int64_t x = i == 0 ? index : index % extent[i];
-      index = i == 0 ? 0 : index / extent[i];
-      p.a += x * a[i];
-      p.b += x * b[i];
-      p.c += x * c[i];
-    }
-    return p;
-  }
-};
 
 /// Multiply-adds that pay for waking a thread.
 inline constexpr int64_t thread_work = 200'000;

@@ -32,28 +32,13 @@ void check_indices(std::string_view operation, const I* index, int64_t count, in
   });
 }
 
-/// Moves elements by size, so that one instance serves all dtypes of that size.
-template <class Body>
-void for_size(DType dtype, Body&& body) {
-  switch (size_of(dtype)) {
-    case 1:
-      return body.template operator()<uint8_t>();
-    case 2:
-      return body.template operator()<uint16_t>();
-    case 4:
-      return body.template operator()<uint32_t>();
-    default:
-      return body.template operator()<uint64_t>();
-  }
-}
-
 void gather(Stream&, View x, View index, View y) {
   check_gather(x, index, y);
   const int64_t width = x.shape[1], grain = 1 + (1 << 14) / std::max<int64_t>(width, 1);
   for_index(index.dtype, "gather", [&]<class I>() {
     const I* rows = index.as<I>();
     check_indices("gather", rows, y.shape[0], 0, x.shape[0]);
-    for_size(x.dtype, [&]<class S>() {
+    for_bits(x.dtype, [&]<class S>() {
       parallel_for(y.shape[0], grain, [&](int64_t first, int64_t last) {
         if (width == 1) {
           for (int64_t k = first; k < last; ++k)
@@ -107,7 +92,7 @@ void take_along(Stream&, View x, int axis, View index, View y) {
   const Along along = check_along("take_along", x, axis, index, y);
   for_index(index.dtype, "take_along", [&]<class I>() {
     check_indices("take_along", index.as<I>(), index.numel(), -1, along.full);
-    for_size(x.dtype, [&]<class S>() {
+    for_bits(x.dtype, [&]<class S>() {
       S* to = y.as<S>();
       const S* from = x.as<S>();
       const I* at = index.as<I>();
@@ -152,7 +137,7 @@ void put_along(Stream&, View x, int axis, View index, View y) {
   const Along along = check_along("put_along", y, axis, index, x);
   for_index(index.dtype, "put_along", [&]<class I>() {
     check_indices("put_along", index.as<I>(), index.numel(), 0, along.full);
-    for_size(x.dtype, [&]<class S>() {
+    for_bits(x.dtype, [&]<class S>() {
       for_each_along(along, index.as<I>(),
                      [to = y.as<S>(), from = x.as<S>()](int64_t chosen, int64_t full) {
                        to[full] = from[chosen];

@@ -86,7 +86,7 @@ void batch_norm(Stream& s, View x, const BatchNormMap& map, View residual, View 
                           result = channels.result(channel)](auto at) {
             Vec<C> z = result(at, read(from + offset, at) - mean(at));
             if constexpr (sum) z += read(added + offset, at);
-            if constexpr (relu) z = where(z <= Vec<C>(C{0}), C{0}, z);
+            if constexpr (relu) z = functors::relu(z);
             store(to + offset, at, z);
           });
         });

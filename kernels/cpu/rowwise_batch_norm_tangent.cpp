@@ -70,7 +70,7 @@ void batch_norm_tangent(Stream& s, View x, const BatchNormMap& map, View y, View
           Vec<C> dz = fma(b(at), e, d(at));
           if (moved) dz = fma(a(at), read(moved + offset, at), dz);
           if (added) dz += read(added + offset, at);
-          if (result) dz = where(read(result + offset, at) > Vec<C>(C{0}), dz, C{0});
+          if (result) dz = functors::relu_gradient(dz, read(result + offset, at));
           store(to + offset, at, through(at, e, dz));
         });
       });

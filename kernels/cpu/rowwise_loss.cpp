@@ -1,4 +1,5 @@
 #include "tessera/kernels/cpu/rowwise.hpp"
+#include "tessera/kernels/functors.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -304,8 +305,8 @@ namespace {
 /// sigmoid(-x).
 template <class C>
 Vec<C> binary_cost(Vec<C> x, Vec<C> t, Vec<C> w) {
-  const Vec<C> softplus = log1p(exp(-abs(x))) + max(-x, Vec<C>(C{0}));
-  return fma(Vec<C>(C{1}) - t, x, fma(w - Vec<C>(C{1}), t, Vec<C>(C{1})) * softplus);
+  const Vec<C> weight = fma(w - Vec<C>(C{1}), t, Vec<C>(C{1}));
+  return fma(Vec<C>(C{1}) - t, x, weight * functors::softplus(-x));
 }
 template <class C>
 Vec<C> binary_slope(Vec<C> x, Vec<C> t, Vec<C> w) {

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <limits>
@@ -70,6 +71,15 @@ template <class T>
 using bits_t = typename detail::signed_of_size<sizeof(T)>::type;
 
 namespace detail {
+/// T, or the unsigned integer of its size: what the arithmetic of integers is done in, for it
+/// wraps.
+template <class T>
+struct wrapping {
+  using type = T;
+};
+template <std::signed_integral T>
+struct wrapping<T> : std::make_unsigned<T> {};
+
 template <class T>
 inline constexpr bits_t<T> sign_bit = std::numeric_limits<bits_t<T>>::min();
 }  // namespace detail
@@ -81,6 +91,7 @@ template <class T>
 struct Vec {
   static constexpr int width = vector_bytes / static_cast<int>(sizeof(T));
   using Native = detail::native_t<T, width>;
+  using Wrapping = detail::native_t<typename detail::wrapping<T>::type, width>;
   Native native;
 
   Vec() = default;
@@ -90,21 +101,22 @@ struct Vec {
   T operator[](int lane) const { return native[lane]; }
   void set(int lane, T value) { native[lane] = value; }
 
-  friend Vec operator-(Vec a) { return -a.native; }
-  friend Vec operator+(Vec a, Vec b) { return a.native + b.native; }
-  friend Vec operator-(Vec a, Vec b) { return a.native - b.native; }
-  friend Vec operator*(Vec a, Vec b) { return a.native * b.native; }
+  // integers wrap around
+  friend Vec operator-(Vec a) { return Native(-Wrapping(a.native)); }
+  friend Vec operator+(Vec a, Vec b) { return Native(Wrapping(a.native) + Wrapping(b.native)); }
+  friend Vec operator-(Vec a, Vec b) { return Native(Wrapping(a.native) - Wrapping(b.native)); }
+  friend Vec operator*(Vec a, Vec b) { return Native(Wrapping(a.native) * Wrapping(b.native)); }
   friend Vec operator/(Vec a, Vec b) { return a.native / b.native; }
   Vec& operator+=(Vec b) {
-    native += b.native;
+    native = (*this + b).native;
     return *this;
   }
   Vec& operator-=(Vec b) {
-    native -= b.native;
+    native = (*this - b).native;
     return *this;
   }
   Vec& operator*=(Vec b) {
-    native *= b.native;
+    native = (*this * b).native;
     return *this;
   }
 
@@ -444,7 +456,10 @@ inline T fold(native_t<T, lanes> x, F f) {
 
 template <class T>
 inline T horizontal_sum(Vec<T> x) {
-  return detail::fold<T, Vec<T>::width>(x.native, [](auto a, auto b) { return a + b; });
+  using W = typename detail::wrapping<T>::type;
+  using Wrapping = typename Vec<T>::Wrapping;
+  return static_cast<T>(
+      detail::fold<W, Vec<T>::width>(Wrapping(x.native), [](auto a, auto b) { return a + b; }));
 }
 /// NaN lanes give an unspecified lane: look for them first where they matter.
 template <class T>

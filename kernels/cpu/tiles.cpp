@@ -102,16 +102,7 @@ constexpr Movers movers_of{sizeof(S), sizeof(compute_t<S>), gather<S>, scatter<S
 const Movers& choose_movers(DType dtype, Halves halves) {
   if (is_half(dtype) && halves == Halves::widened)
     return dtype == DType::f16 ? movers_of<f16> : movers_of<bf16>;
-  switch (size_of(dtype)) {
-    case 1:
-      return movers_of<uint8_t>;
-    case 2:
-      return movers_of<uint16_t>;
-    case 4:
-      return movers_of<uint32_t>;
-    default:
-      return movers_of<uint64_t>;
-  }
+  return for_bits(dtype, []<class S>() -> const Movers& { return movers_of<S>; });
 }
 
 /// Past the caches, where the memory begins on a line.

@@ -8,6 +8,7 @@ const Backend cuda_backend{
     .copy = &copy_kernels,
     .reduce = &reduce_kernels,
     .indexing = &indexing_kernels,
+    .gemm = &gemm_kernels,
     .spmm = &spmm_kernels,
     .pool = &pool_kernels,
     .random = &random_kernels,

@@ -7,6 +7,7 @@ namespace tessera::kernels::cuda {
 /// The tables that the files of this folder define, one per family.
 extern const CopyKernels copy_kernels;
 extern const ElementwiseKernels elementwise_kernels;
+extern const GemmKernels gemm_kernels;
 extern const IndexingKernels indexing_kernels;
 extern const OptimizerKernels optimizer_kernels;
 extern const PoolKernels pool_kernels;

@@ -130,21 +130,6 @@ TS_DEVICE void map_elements(const Elements& e, F f) {
   (std::make_integer_sequence<int, inputs>{});
 }
 
-/// Calls body with the unsigned integer of the dtype's size.
-template <class Body>
-void for_bits(DType dtype, Body&& body) {
-  switch (size_of(dtype)) {
-    case 1:
-      return body.template operator()<uint8_t>();
-    case 2:
-      return body.template operator()<uint16_t>();
-    case 4:
-      return body.template operator()<uint32_t>();
-    default:
-      return body.template operator()<uint64_t>();
-  }
-}
-
 /// The operands in launches of fewer than 2^31 elements each: one, but for very large ones. Packs
 /// hold `pack` elements.
 std::vector<Elements> cut_elements(std::span<const View> inputs, const View& output, int pack);

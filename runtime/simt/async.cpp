@@ -1,11 +1,15 @@
 #include "tessera/runtime/simt/async.hpp"
 
 #include <algorithm>
+#include <atomic>
+#include <bit>
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/half.hpp"
+#include "tessera/runtime/simt/bulk.hpp"
 #include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
@@ -20,26 +24,6 @@ AsyncUnit& unit() { return current().block->interpreter->async(); }
 bool lies_in(const Block& block, const void* address, size_t bytes) {
   const auto* at = static_cast<const std::byte*>(address);
   return at >= block.shared && at + bytes <= block.shared + block.shared_bytes;
-}
-
-/// The block of the caller's cluster whose shared memory holds the bytes, or null.
-Block* holder(const void* address, size_t bytes) {
-  const Block& own = *current().block;
-  for (const auto& block : own.interpreter->blocks())
-    if (block->cluster_first == own.cluster_first && lies_in(*block, address, bytes))
-      return block.get();
-  return nullptr;
-}
-
-void check_own(const void* shared, size_t bytes, const char* name, const char* what,
-               const void* site) {
-  if (!lies_in(*current().block, shared, bytes))
-    fault(concat(name, ": ", what, " is not in the block's shared memory"), site);
-}
-void check_aligned(const void* address, size_t alignment, const char* name, const char* what,
-                   const void* site) {
-  if (reinterpret_cast<uintptr_t>(address) % alignment != 0)
-    fault(concat(name, ": ", what, " is not a multiple of ", alignment, " bytes"), site);
 }
 
 void see(const void* address, size_t bytes, Access access, const void* site) {
@@ -59,17 +43,17 @@ void* moved(void* address, const Block& from, const Block& to) {
   return to.shared + (static_cast<std::byte*>(address) - from.shared);
 }
 
+/// Each element atomically: blocks that other threads interpret may add to it at the same time.
 template <class T>
 void add_elements(std::byte* to, const std::byte* from, size_t bytes) {
+  using Bits = std::conditional_t<sizeof(T) == 2, uint16_t, uint32_t>;
   for (size_t i = 0; i < bytes; i += sizeof(T)) {
-    T a, b;
-    std::memcpy(&a, to + i, sizeof(T));
+    T b;
     std::memcpy(&b, from + i, sizeof(T));
-    if constexpr (sizeof(T) == 2)
-      a = T(static_cast<float>(a) + static_cast<float>(b));
-    else
-      a = static_cast<T>(a + b);
-    std::memcpy(to + i, &a, sizeof(T));
+    const std::atomic_ref<Bits> cell(*reinterpret_cast<Bits*>(to + i));
+    Bits seen = cell.load(std::memory_order_relaxed), sum;
+    do sum = std::bit_cast<Bits>(static_cast<T>(std::bit_cast<T>(seen) + b));
+    while (!cell.compare_exchange_weak(seen, sum, std::memory_order_relaxed));
   }
 }
 void write_bytes(std::byte* to, const std::byte* from, size_t bytes, BulkWrite write) {
@@ -93,6 +77,25 @@ void write_bytes(std::byte* to, const std::byte* from, size_t bytes, BulkWrite w
 }
 
 }  // namespace
+
+Block* holder(const void* address, size_t bytes) {
+  const Block& own = *current().block;
+  for (const auto& block : own.interpreter->blocks())
+    if (block->cluster_first == own.cluster_first && lies_in(*block, address, bytes))
+      return block.get();
+  return nullptr;
+}
+
+void check_own(const void* shared, size_t bytes, const char* name, const char* what,
+               const void* site) {
+  if (!lies_in(*current().block, shared, bytes))
+    fault(concat(name, ": ", what, " is not in the block's shared memory"), site);
+}
+void check_aligned(const void* address, size_t alignment, const char* name, const char* what,
+                   const void* site) {
+  if (reinterpret_cast<uintptr_t>(address) % alignment != 0)
+    fault(concat(name, ": ", what, " is not a multiple of ", alignment, " bytes"), site);
+}
 
 // ---------------------------------------------------------------- the unit
 
@@ -373,16 +376,6 @@ void arrive_after_copies(void* barrier) {
 
 // ---------------------------------------------------------------- bulk copies
 
-namespace {
-
-/// A piece of what is moved; from null come zeros.
-struct Move {
-  std::byte* to;
-  const std::byte* from;
-  size_t bytes;
-};
-
-/// Moves into shared memory of one or several blocks, each of whose barriers gets `bytes`.
 void load_pieces(void* shared, std::vector<Move> moves, uint32_t bytes, void* barrier,
                  uint32_t blocks, const char* name, const void* site) {
   Block* const at = holder(shared, 1);
@@ -436,6 +429,8 @@ void store_pieces(std::vector<Move> moves, BulkWrite write, const void* site) {
   });
 }
 
+namespace {
+
 void check_bulk(const void* a, const void* b, uint32_t bytes, const char* name, const void* site) {
   check_aligned(a, 16, name, "the destination", site);
   check_aligned(b, 16, name, "the source", site);
@@ -470,99 +465,5 @@ void bulk_store(void* global, const void* shared, uint32_t bytes, BulkWrite writ
 
 void commit_bulk() { AsyncUnit::commit(unit().of(current()).stores); }
 void wait_bulk(uint32_t groups) { AsyncUnit::drain(unit().of(current()).stores, groups); }
-
-// ---------------------------------------------------------------- boxes of tensors
-
-namespace {
-
-/// Calls body(row, where it would begin in the tensor at coordinate 0 of the innermost dimension;
-/// null outside of the tensor) for the rows of a box.
-template <class Body>
-void for_rows(const TensorBox& t, const int32_t* start, Body&& body) {
-  uint32_t rows = 1;
-  for (uint32_t d = 1; d < t.rank; ++d) rows *= t.box[d];
-  for (uint32_t r = 0; r < rows; ++r) {
-    std::byte* at = t.base;
-    bool inside = true;
-    for (uint32_t d = 1, rest = r; d < t.rank; rest /= t.box[d], ++d) {
-      const int64_t i = int64_t{start[d]} + rest % t.box[d];
-      inside = inside && i >= 0 && i < t.extent[d];
-      if (inside) at += static_cast<uint64_t>(i) * t.stride[d - 1];
-    }
-    body(r, inside ? at : nullptr);
-  }
-}
-
-/// The pieces of 16 bytes (or what of them lies inside) of a box in shared memory. The hardware
-/// exchanges 16-byte units by bits of the shared address: with a span of 32, 64 or 128 bytes, the
-/// lowest one, two or three bits of the unit's number by those of its 128-byte line.
-std::vector<Move> pieces(const TensorBox& t, const int32_t* start, std::byte* shared,
-                         bool fills_outside) {
-  const Block& block = *holder(shared, 1);
-  const uint32_t row_bytes = t.box[0] * t.element_bytes;
-  const int64_t first = int64_t{start[0]} * t.element_bytes,
-                extent = int64_t{t.extent[0]} * t.element_bytes;
-  std::vector<Move> moves;
-  for_rows(t, start, [&](uint32_t row, std::byte* at) {
-    for (uint32_t b = 0; b < row_bytes; b += 16) {
-      uint64_t address =
-          static_cast<uint64_t>(shared - block.shared) + uint64_t{row} * row_bytes + b;
-      address ^= (address >> 7 & ((1u << t.swizzle) - 1)) << 4;
-      std::byte* const to = block.shared + address;
-      const uint32_t unit_bytes = std::min(16u, row_bytes - b);
-      const int64_t from = first + b;
-      // The part of the unit that lies inside; elements do not straddle the edge.
-      const int64_t low = at ? std::clamp<int64_t>(-from, 0, unit_bytes) : unit_bytes,
-                    high = at ? std::clamp<int64_t>(extent - from, low, unit_bytes) : unit_bytes;
-      const auto add = [&](int64_t begin, int64_t end, bool inside) {
-        if (begin < end && (inside || fills_outside))
-          moves.push_back(
-              {to + begin, inside ? at + from + begin : nullptr, static_cast<size_t>(end - begin)});
-      };
-      add(0, low, false);
-      add(low, high, true);
-      add(high, unit_bytes, false);
-    }
-  });
-  return moves;
-}
-
-const TensorBox& check_box(const void* map, const void* shared, const char* name,
-                           const void* site) {
-  const auto& t = *static_cast<const TensorBox*>(map);
-  if (t.rank < 1 || t.rank > 5) fault(concat(name, ": not a tensor map"), site);
-  check_aligned(map, 64, name, "the tensor map", site);
-  check_aligned(shared, 128, name, "the shared address", site);
-  if (!holder(shared, 1))
-    fault(concat(name, ": the box is not in the shared memory of the cluster"), site);
-  return t;
-}
-
-uint32_t box_bytes(const TensorBox& t) {
-  uint32_t bytes = t.element_bytes;
-  for (uint32_t d = 0; d < t.rank; ++d) bytes *= t.box[d];
-  return bytes;
-}
-
-}  // namespace
-
-void tensor_load(void* shared, const void* map, const int32_t* start, void* barrier,
-                 uint32_t blocks) {
-  const TensorBox& t = check_box(map, shared, "tensor_load", SITE);
-  load_pieces(shared, pieces(t, start, static_cast<std::byte*>(shared), true), box_bytes(t),
-              barrier, blocks, "tensor_load", SITE);
-}
-
-void tensor_store(const void* map, const int32_t* start, const void* shared, BulkWrite write) {
-  const TensorBox& t = check_box(map, shared, "tensor_store", SITE);
-  check_own(shared, box_bytes(t), "tensor_store", "the source", SITE);
-  std::vector<Move> moves =
-      pieces(t, start, static_cast<std::byte*>(const_cast<void*>(shared)), false);
-  for (Move& m : moves) {
-    std::byte* const in_tensor = const_cast<std::byte*>(m.from);
-    m = {in_tensor, m.to, m.bytes};
-  }
-  store_pieces(std::move(moves), write, SITE);
-}
 
 }  // namespace tessera::simt

@@ -5,10 +5,12 @@
 
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "tessera/runtime/error.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 #if !defined(__x86_64__) && !defined(__aarch64__)
@@ -123,28 +125,54 @@ void tessera_simt_switch(void** save, void* resume) asm("tessera_simt_switch");
 void tessera_simt_start() asm("tessera_simt_start");
 }
 
-void switch_context(Context& from, Context& to) {
 #if defined(__SANITIZE_ADDRESS__)
-  void* fake_stack = nullptr;
-  __sanitizer_start_switch_fiber(&fake_stack, to.stack_bottom, to.stack_bytes);
-#endif
-  tessera_simt_switch(&from.stack_pointer, to.stack_pointer);
-#if defined(__SANITIZE_ADDRESS__)
-  __sanitizer_finish_switch_fiber(fake_stack, nullptr, nullptr);
-#endif
+
+// AddressSanitizer must hear of each switch: of the stack that it goes to before it, and on that
+// stack after it, when it tells in turn where the stack that was left lies.
+namespace {
+thread_local Context* left;
+
+void arrive(void* fake_stack) {
+  __sanitizer_finish_switch_fiber(fake_stack, &left->stack_bottom, &left->stack_bytes);
 }
 
+void start_arrived(void* fiber) {
+  arrive(nullptr);
+  const auto* self = static_cast<Fiber*>(fiber);
+  self->entry(self->argument);
+}
+}  // namespace
+
+void switch_context(Context& from, Context& to) {
+  void* fake_stack = nullptr;
+  left = &from;
+  __sanitizer_start_switch_fiber(&fake_stack, to.stack_bottom, to.stack_bytes);
+  tessera_simt_switch(&from.stack_pointer, to.stack_pointer);
+  arrive(fake_stack);
+}
+
+#else
+
+void switch_context(Context& from, Context& to) {
+  tessera_simt_switch(&from.stack_pointer, to.stack_pointer);
+}
+
+#endif
+
 void Fiber::start(std::byte* stack, size_t index, void (*entry)(void*), void* argument) {
+#if defined(__SANITIZE_ADDRESS__)
+  __asan_unpoison_memory_region(stack, stack_bytes);  // frames of an abandoned fiber
+  context.stack_bottom = stack;
+  context.stack_bytes = stack_bytes;
+  this->entry = std::exchange(entry, &start_arrived);
+  this->argument = std::exchange(argument, this);
+#endif
   const size_t colour = index % 64 * 192;
   const auto top = (reinterpret_cast<uintptr_t>(stack) + stack_bytes - colour) & ~uintptr_t{63};
   void** frame = reinterpret_cast<void**>(top - entry_gap) - saved_words;
   std::memset(frame, 0, top - reinterpret_cast<uintptr_t>(frame));
   fill_frame(frame, entry, argument, &tessera_simt_start);
   context.stack_pointer = frame;
-#if defined(__SANITIZE_ADDRESS__)
-  context.stack_bottom = stack;
-  context.stack_bytes = stack_bytes;
-#endif
 }
 
 #else  // any other processor: POSIX contexts, some thirty times slower

@@ -13,7 +13,7 @@ namespace tessera::simt {
 struct Context {
   void* stack_pointer = nullptr;
 #if defined(__SANITIZE_ADDRESS__)
-  const void* stack_bottom = nullptr;  // what AddressSanitizer must hear of each switch
+  const void* stack_bottom = nullptr;
   size_t stack_bytes = 0;
 #endif
 };
@@ -32,6 +32,10 @@ class Fiber {
   void start(std::byte* stack, size_t index, void (*entry)(void*), void* argument);
 
   Context context;
+#if defined(__SANITIZE_ADDRESS__)
+  void (*entry)(void*) = nullptr;
+  void* argument = nullptr;
+#endif
 };
 
 /// Memory for stacks, mapped in one piece, touched only where used, guarded at each lower end.

@@ -116,9 +116,7 @@ void fault(const std::string& what, const void* site) {
   std::string message = concat("simt: ", what);
   if (in_kernel()) message += concat(" in ", describe(*running_thread));
   if (const std::string line = source_line(site); !line.empty()) message += concat(", at ", line);
-  const Error error(ErrorKind::device, message);
-  if (in_kernel()) running_thread->block->interpreter->abandon(std::make_exception_ptr(error));
-  throw error;
+  throw Error(ErrorKind::device, message);
 }
 
 // ---------------------------------------------------------------- running
@@ -131,14 +129,15 @@ void Interpreter::strand_main(void* argument) {
   Interpreter& self = *strand->owner;
   for (;;) {
     Thread* const thread = strand->assigned;
+    Thread* next = nullptr;
     try {
       const Launch& launch = *thread->block->launch;
       launch.body(launch.argument);
       self.finish(*thread);
+      next = self.next_ready();
     } catch (...) {
       self.failure_ = std::current_exception();
     }
-    Thread* const next = self.failure_ ? nullptr : self.next_ready();
     if (next && next->state == Thread::State::fresh) {
       strand->assigned = next;
       next->strand = strand;
@@ -206,7 +205,7 @@ void Interpreter::switch_to(Context& from, Thread* thread) {
 
 void Interpreter::suspend(Thread& thread) {
   Thread* const next = next_ready();
-  if (!next) abandon(std::make_exception_ptr(Error(ErrorKind::device, deadlock())));
+  if (!next) throw Error(ErrorKind::device, deadlock());
   if (next != &thread)
     switch_to(thread.strand->fiber.context, next);
   else

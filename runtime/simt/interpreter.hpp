@@ -155,7 +155,8 @@ class Interpreter {
   void block_barrier(uint32_t id, uint32_t count, bool waits, const char* name, const void* site);
   void cluster_barrier(bool arrive, bool waits, const void* site);
   void grid_barrier(const void* site);
-  /// Gives the launch up: what the threads were doing is left as it is.
+  /// Gives the launch up as an exception from the kernel does, where none may be thrown: what the
+  /// threads were doing is left as it is.
   [[noreturn]] void abandon(std::exception_ptr failure);
 
   /// The copies and mbarriers of the blocks that run, made on first use.

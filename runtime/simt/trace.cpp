@@ -471,8 +471,19 @@ const bool registered = [] {
   return true;
 }();
 
+/// No exception may pass the calls that the compiler put in: a fault leaves the thread where it is.
+void access(const volatile void* address, size_t bytes, bool write, bool atomic, const void* site) {
+  std::exception_ptr failure;
+  try {
+    tracer().access(reinterpret_cast<uintptr_t>(address), bytes, write, atomic, site);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  if (failure) current().block->interpreter->abandon(std::move(failure));
+}
+
 void plain(const volatile void* address, size_t bytes, bool write, const void* site) {
-  if (in_kernel()) tracer().access(reinterpret_cast<uintptr_t>(address), bytes, write, false, site);
+  if (in_kernel()) access(address, bytes, write, false, site);
 }
 
 /// An atomic operation on `address` around the work itself.
@@ -482,7 +493,7 @@ auto atomically(const volatile void* address, size_t bytes, bool write, const vo
   const void* object = const_cast<const void*>(address);
   if (!in_kernel()) return work();
   tracer().acquire(object);
-  tracer().access(reinterpret_cast<uintptr_t>(address), bytes, write, true, site);
+  access(address, bytes, write, true, site);
   tracer().release(object);
   return work();
 }

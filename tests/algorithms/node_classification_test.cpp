@@ -23,8 +23,9 @@ models::GraphData easy_graph() {
                                  Rng(3));
 }
 
-Training trained(const models::GraphData& graph, const Options& options, uint64_t seed = 1) {
-  const Problem problem = prepare(graph, options.model, false, Device::cpu());
+Training trained(const models::GraphData& graph, const Options& options, uint64_t seed = 1,
+                 Device device = Device::cpu()) {
+  const Problem problem = prepare(graph, options.model, false, device);
   Training training = start(problem, options, Rng(seed));
   resume(training, problem, graph.fixed_splits.at(0), options, Rng(seed));
   return training;
@@ -73,6 +74,29 @@ TEST(NodeClassification, LearnsAndTheEdgesHelp) {
   EXPECT_GT(gcn.test, 0.9);
   EXPECT_GT(gcn.test, mlp.test + 0.1);
 }
+
+class NodeClassificationOn : public testing::TestWithParam<Device> {};
+
+// Dropout and initial weights are the same numbers on every device; sums have other orders.
+TEST_P(NodeClassificationOn, TrainsAsOnTheHost) {
+  std::string reason;
+  if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
+  const models::GraphData graph = easy_graph();
+  for (const Network network : {Network::gcn, Network::mlp}) {
+    const Options options{.model = network, .epochs = 10, .evaluate_every = 5};
+    const History host = trained(graph, options).history,
+                  device = trained(graph, options, 1, GetParam()).history;
+    ASSERT_EQ(device.loss.size(), host.loss.size());
+    for (size_t i = 0; i < host.loss.size(); ++i)
+      EXPECT_NEAR(device.loss[i], host.loss[i], 2e-5) << to_string(network) << ", epoch " << i;
+    EXPECT_LT(device.loss.back(), device.loss.front());
+    EXPECT_EQ(device.test, host.test) << to_string(network);
+  }
+}
+INSTANTIATE_TEST_SUITE_P(Devices, NodeClassificationOn,
+                         testing::Values(Device::cuda(), Device::simt()), [](const auto& tested) {
+                           return std::string(tested.param == Device::simt() ? "simt" : "cuda");
+                         });
 
 TEST(NodeClassification, FirstLossIsThatOfTheInitialNetwork) {
   const models::GraphData graph = easy_graph();

@@ -4,7 +4,8 @@
 
 #include <cmath>
 
-#include "tessera/tests/support/values.hpp"
+#include "tessera/kernels/copy.hpp"
+#include "tessera/tests/support/target.hpp"
 
 namespace tessera::kernels {
 namespace {
@@ -13,8 +14,6 @@ using test::expect_close;
 using test::from_doubles;
 using test::integers;
 using test::to_doubles;
-
-Stream& stream() { return current_stream(Device::cpu()); }
 
 double activated(Activation f, double x) {
   switch (f) {
@@ -54,16 +53,16 @@ std::vector<double> reference(const Tensor& a, const Tensor& b, const Tensor& c,
   return z;
 }
 
-// Row-contiguous with gap extra columns, or column-contiguous with gap extra rows.
-Tensor laid_out(const Tensor& x, bool transposed, int64_t gap) {
+// On the device, row-contiguous with gap extra columns, or column-contiguous with gap extra rows.
+Tensor laid_out(const Tensor& x, bool transposed, int64_t gap, Device device = Device::cpu()) {
   Shape wide = x.shape();
   const int r = x.rank();
   if (transposed) std::swap(wide[r - 2], wide[r - 1]);
   const int64_t inner = wide[r - 1];
   wide[r - 1] += gap;
-  Tensor t = Tensor::empty(wide, x.dtype(), Device::cpu()).narrow(-1, 0, inner);
+  Tensor t = Tensor::empty(wide, x.dtype(), device).narrow(-1, 0, inner);
   if (transposed) t = t.transpose(-2, -1);
-  t.copy_from(x);
+  copy(current_stream(device), x.to(device).view(), t.view());
   return t;
 }
 
@@ -71,18 +70,25 @@ struct Extents {
   int64_t m, n, k;
 };
 
-std::ostream& operator<<(std::ostream& out, const Extents& e) {
-  return out << e.m << "x" << e.n << "x" << e.k;
-}
+std::string to_string(const Extents& e) { return concat(e.m, "x", e.n, "x", e.k); }
 
 constexpr Extents extents[] = {
     {1, 1, 1},      {2, 3, 4},      {7, 5, 3},    {14, 32, 10},  {15, 33, 17}, {16, 16, 16},
     {1, 70, 40},    {70, 1, 40},    {61, 16, 90}, {29, 130, 31}, {3, 200, 9},  {197, 65, 48},
     {43, 150, 401}, {130, 257, 33}, {1, 1, 300},  {2, 37, 70},   {4, 9, 130},  {37, 3, 90}};
 
-class GemmTest : public testing::TestWithParam<DType> {
+class GemmTest : public test::TargetTest {
  protected:
-  DType dtype() const { return GetParam(); }
+  static Tensor laid_out(const Tensor& x, bool transposed, int64_t gap) {
+    return kernels::laid_out(x, transposed, gap, device());
+  }
+  static Tensor integers(const Shape& shape, DType dtype, uint64_t seed, int limit) {
+    return on_device(test::integers(shape, dtype, seed, limit));
+  }
+  static Tensor uniform(const Shape& shape, uint64_t seed) {
+    return on_device(test::uniform(shape, dtype(), seed));
+  }
+  static Tensor zeros(const Shape& shape) { return Tensor::zeros(shape, dtype(), device()); }
 };
 
 // Integers in [-1, 1]: the sums here stay exact even in bf16 as long as they are below 256.
@@ -97,8 +103,7 @@ TEST_P(GemmTest, ExactOnIntegersInEveryLayout) {
         GemmParams p{.alpha = 2, .beta = seed % 2 ? 0.0 : -1.0};
         const std::vector<double> wanted = reference(a, b, c, p);
         gemm(stream(), a.view(), b.view(), c.view(), p);
-        expect_close(to_doubles(c), wanted, 0,
-                     concat("layout ", layout, " of ", e.m, "x", e.n, "x", e.k));
+        expect_close(to_doubles(c), wanted, 0, concat("layout ", layout, " of ", e));
       }
 }
 
@@ -147,9 +152,8 @@ TEST_P(GemmTest, Batches) {
 
 TEST_P(GemmTest, CloseToDoubleOnRealNumbers) {
   for (const Extents e : {Extents{90, 100, 800}, Extents{300, 16, 1433}}) {
-    const Tensor a = test::uniform({e.m, e.k}, dtype(), 8),
-                 b = test::uniform({e.k, e.n}, dtype(), 9);
-    const Tensor c = Tensor::zeros({e.m, e.n}, dtype(), Device::cpu());
+    const Tensor a = uniform({e.m, e.k}, 8), b = uniform({e.k, e.n}, 9);
+    const Tensor c = zeros({e.m, e.n});
     gemm(stream(), a.view(), b.view(), c.view());
     const double sums =
         test::roundoff(is_half(dtype()) ? DType::f32 : dtype()) * std::sqrt(double(e.k)) * 8;
@@ -157,7 +161,66 @@ TEST_P(GemmTest, CloseToDoubleOnRealNumbers) {
   }
 }
 
-TEST_P(GemmTest, SameBitsForAnyThreadCount) {
+TEST_P(GemmTest, BetaZeroDoesNotRead) {
+  const Tensor a = integers({3, 4}, dtype(), 1, 3), b = integers({4, 40}, dtype(), 2, 3);
+  const Tensor c = on_device(from_doubles(std::vector<double>(120, NAN), {3, 40}, dtype()));
+  gemm(stream(), a.view(), b.view(), c.view());
+  expect_close(to_doubles(c), reference(a, b, c, {}), 0);
+}
+
+TEST_P(GemmTest, EmptyExtents) {
+  const auto product = [&](int64_t m, int64_t n, int64_t k, double beta) {
+    const Tensor c = on_device(
+        from_doubles(std::vector<double>(static_cast<size_t>(m * n), 5), {m, n}, dtype()));
+    gemm(stream(), empty({m, k}).view(), empty({k, n}).view(), c.view(), {.beta = beta});
+    return to_doubles(c);
+  };
+  EXPECT_TRUE(product(0, 4, 3, 1).empty());
+  EXPECT_TRUE(product(4, 0, 3, 1).empty());
+  EXPECT_EQ(product(2, 2, 0, 0), std::vector<double>(4, 0));
+  EXPECT_EQ(product(2, 2, 0, 2), std::vector<double>(4, 10));
+}
+
+// What is cut otherwise: many tiles of C, and few with a long k.
+TEST_P(GemmTest, ExactOnIntegersInEveryCut) {
+  for (const Extents e : {Extents{1450, 1300, 5}, Extents{70, 90, 1200}, Extents{9, 5, 3000}})
+    for (const int layout : {0, 1, 2, 3}) {
+      const Tensor a = laid_out(integers({e.m, e.k}, dtype(), 12, 1), layout & 1, 0);
+      const Tensor b = laid_out(integers({e.k, e.n}, dtype(), 13, 1), layout & 2, 0);
+      const Tensor bias = integers({e.n}, dtype(), 14, 3), c = zeros({e.m, e.n});
+      const GemmParams p{.bias = bias.view()};
+      const std::vector<double> wanted = reference(a, b, c, p, to_doubles(bias));
+      gemm(stream(), a.view(), b.view(), c.view(), p);
+      expect_close(to_doubles(c), wanted, 0, concat("layout ", layout, " of ", e));
+    }
+}
+
+// Float products by parts of a float must not make a NaN of an infinity, or lose what is small.
+TEST_P(GemmTest, ExtremeNumbers) {
+  const double large = is_half(dtype()) ? 30000.0 : 3e38;
+  const Tensor a = on_device(from_doubles({INFINITY, 1, -INFINITY, large}, {4, 1}, dtype())),
+               b = on_device(from_doubles({1, 2, NAN}, {1, 3}, dtype())), c = zeros({4, 3});
+  gemm(stream(), a.view(), b.view(), c.view());
+  const std::vector<double> got = to_doubles(c);
+  EXPECT_EQ(std::vector(got.begin(), got.begin() + 2), std::vector<double>(2, INFINITY));
+  EXPECT_EQ(std::vector(got.begin() + 6, got.begin() + 8), std::vector<double>(2, -INFINITY));
+  EXPECT_NEAR(got[9] / to_doubles(a)[3], 1, 4 * test::roundoff(test::compute_dtype(dtype())));
+  for (const int64_t nan_at : {2, 5, 8, 11}) EXPECT_TRUE(std::isnan(got[test::at(nan_at)]));
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, GemmTest, test::targets(test::float_dtypes, &Backend::gemm),
+                         test::target_name);
+
+// ---------------------------------------------------------------- the host's alone
+
+Stream& stream() { return current_stream(Device::cpu()); }
+
+class GemmOnTheHost : public testing::TestWithParam<DType> {
+ protected:
+  static DType dtype() { return GetParam(); }
+};
+
+TEST_P(GemmOnTheHost, SameBitsForAnyThreadCount) {
   for (const Extents e :
        {Extents{300, 200, 500}, Extents{2000, 16, 700}, Extents{30, 3000, 64},
         Extents{40, 700, 390}, Extents{1, 900, 300}, Extents{900, 1, 300}, Extents{3, 900, 400}})
@@ -172,33 +235,12 @@ TEST_P(GemmTest, SameBitsForAnyThreadCount) {
           gemm(stream(), a.view(), b.view(), c.view());
           results[threads - 1] = to_doubles(c);
         }
-        EXPECT_EQ(results[0], results[1]) << e;
-        EXPECT_EQ(results[0], results[2]) << e;
+        EXPECT_EQ(results[0], results[1]) << to_string(e);
+        EXPECT_EQ(results[0], results[2]) << to_string(e);
       }
 }
 
-TEST_P(GemmTest, BetaZeroDoesNotRead) {
-  const Tensor a = integers({3, 4}, dtype(), 1), b = integers({4, 40}, dtype(), 2);
-  const Tensor c = from_doubles(std::vector<double>(120, NAN), {3, 40}, dtype());
-  gemm(stream(), a.view(), b.view(), c.view());
-  expect_close(to_doubles(c), reference(a, b, c, {}), 0);
-}
-
-TEST_P(GemmTest, EmptyExtents) {
-  const auto product = [&](int64_t m, int64_t n, int64_t k, double beta) {
-    const Tensor c =
-        from_doubles(std::vector<double>(static_cast<size_t>(m * n), 5), {m, n}, dtype());
-    gemm(stream(), Tensor::empty({m, k}, dtype(), Device::cpu()).view(),
-         Tensor::empty({k, n}, dtype(), Device::cpu()).view(), c.view(), {.beta = beta});
-    return to_doubles(c);
-  };
-  EXPECT_TRUE(product(0, 4, 3, 1).empty());
-  EXPECT_TRUE(product(4, 0, 3, 1).empty());
-  EXPECT_EQ(product(2, 2, 0, 0), std::vector<double>(4, 0));
-  EXPECT_EQ(product(2, 2, 0, 2), std::vector<double>(4, 10));
-}
-
-INSTANTIATE_TEST_SUITE_P(, GemmTest, testing::ValuesIn(test::float_dtypes),
+INSTANTIATE_TEST_SUITE_P(, GemmOnTheHost, testing::ValuesIn(test::float_dtypes),
                          [](const auto& tested) { return std::string(to_string(tested.param)); });
 
 TEST(Gemm, VendorAgreesWithOwn) {

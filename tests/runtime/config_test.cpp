@@ -134,6 +134,17 @@ TEST(Config, HashTellsSettingsApart) {
   EXPECT_NE(config_hash(other), config_hash(Adam{}));
 }
 
+TEST(Config, DifferenceNamesTheSettings) {
+  Settings a;
+  EXPECT_EQ(config_difference(a, Settings{}), "");
+  Settings b = a;
+  set_config(a, "hidden=16");
+  set_config(b, "hidden=3,5");
+  set_config(a, "training.adam.beta1=0.9");
+  set_config(b, "training.adam.beta1=0.8");
+  EXPECT_EQ(config_difference(a, b), "hidden: [16] -> [3,5], training.adam.beta1: 0.9 -> 0.8");
+}
+
 TEST(Config, DescribesEverySetting) {
   const std::string text = describe_config(Settings{});
   EXPECT_NE(text.find("training.adam.lr        = 0.1    learning rate; finite\n"),

@@ -20,7 +20,7 @@ struct Add {
   }
 };
 
-struct Scan {
+struct CumulativeSum {
   Elements lines;  // where they begin in x and y
   int64_t n, x_stride, y_stride;
   int64_t chunk, chunks;
@@ -28,7 +28,7 @@ struct Scan {
 };
 
 template <class S>
-TS_DEVICE Wide<S>& carry(const Scan& s, int64_t line, int64_t chunk) {
+TS_DEVICE Wide<S>& carry(const CumulativeSum& s, int64_t line, int64_t chunk) {
   return static_cast<Wide<S>*>(s.carries)[chunk * s.lines.size + line];
 }
 template <class S>
@@ -38,7 +38,7 @@ TS_DEVICE S narrow_sum(Wide<S> sum) {
 
 /// A thread per chunk of a line, neighbours in lines. Only the sum where `totals`.
 template <class S, bool totals>
-__global__ void __launch_bounds__(element_threads, 3) scan_neighbors(Scan s) {
+__global__ void __launch_bounds__(element_threads, 3) sum_neighbors(CumulativeSum s) {
   for (int64_t job = first_element(); job < s.lines.size * s.chunks; job += element_step()) {
     const int64_t line = job % s.lines.size, c = job / s.lines.size;
     int64_t at[2];
@@ -60,7 +60,7 @@ constexpr int64_t items = 4, tile = items * element_threads;
 
 /// A block per chunk of a line, a tile at a time.
 template <class S, bool totals>
-__global__ void __launch_bounds__(element_threads, 3) scan_blocks(Scan s) {
+__global__ void __launch_bounds__(element_threads, 3) sum_blocks(CumulativeSum s) {
   using W = Wide<S>;
   struct Shared {
     W warps[element_threads / warp_size];
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(element_threads, 3) scan_blocks(Scan s) {
 /// Sums of chunks to sums of all chunks before.
 template <class W>
 __global__ void __launch_bounds__(element_threads)
-    scan_chunks(W* carries, int64_t lines, int64_t chunks) {
+    sum_chunks(W* carries, int64_t lines, int64_t chunks) {
   for (int64_t line = first_element(); line < lines; line += element_step()) {
     W sum = 0;
     for (int64_t c = 0; c < chunks; ++c) {
@@ -133,13 +133,13 @@ void cumulative_sum(Stream& stream, View x, int axis, View y) {
   if (x.numel() == 0) return;
   const View x_lines = without(x, axis), y_lines = without(y, axis);
   for (const Elements& lines : cut_elements({&x_lines, 1}, y_lines, 1)) {
-    Scan s{.lines = lines,
-           .n = x.shape[axis],
-           .x_stride = x.stride[axis],
-           .y_stride = y.stride[axis],
-           .chunk = 0,
-           .chunks = 1,
-           .carries = nullptr};
+    CumulativeSum s{.lines = lines,
+                    .n = x.shape[axis],
+                    .x_stride = x.stride[axis],
+                    .y_stride = y.stride[axis],
+                    .chunk = 0,
+                    .chunks = 1,
+                    .carries = nullptr};
     const bool neighbors = lines.size >= 8 && lines.stride[1][0] < s.y_stride;
     constexpr int64_t wanted_threads = 1 << 16, wanted_blocks = 1024;
     const int64_t most = std::max<int64_t>(
@@ -156,15 +156,15 @@ void cumulative_sum(Stream& stream, View x, int axis, View y) {
         if (s.chunks > 1) {
           s.carries = carries.as<void>();
           launch(stream, {"cumulative_sum totals", {blocks}, {element_threads}},
-                 neighbors ? scan_neighbors<S, true> : scan_blocks<S, true>, s);
+                 neighbors ? sum_neighbors<S, true> : sum_blocks<S, true>, s);
           launch(stream,
                  {"cumulative_sum chunks",
                   {blocks_for(lines.size, element_threads)},
                   {element_threads}},
-                 scan_chunks<Wide<S>>, carries.as<Wide<S>>(), int64_t{lines.size}, s.chunks);
+                 sum_chunks<Wide<S>>, carries.as<Wide<S>>(), int64_t{lines.size}, s.chunks);
         }
         launch(stream, {"cumulative_sum", {blocks}, {element_threads}},
-               neighbors ? scan_neighbors<S, false> : scan_blocks<S, false>, s);
+               neighbors ? sum_neighbors<S, false> : sum_blocks<S, false>, s);
       }
     });
   }

@@ -1,0 +1,206 @@
+#pragma once
+
+#include "tessera/kernels/cuda/pack.cuh"
+#include "tessera/kernels/cuda/ptx_async.cuh"
+#include "tessera/kernels/cuda/ptx_tensor.cuh"
+
+/// Tiles of operands in shared memory, and how the warps of a product read them.
+///
+/// A tile holds `extent` rows of A (columns of B) and tile_bytes of each along k, in chunks of 16
+/// bytes. It lies as the operand does in memory, along k (`along_k`) or along the other axis. The
+/// chunks of a line are permuted by its number so that what a warp reads at a time never meets in a
+/// bank: eight lines of one chunk (ldmatrix), or four lines of two (words of 4 and 8 bytes).
+///
+/// One step of the product is step_bytes along k: m16n8k16 of halves, m16n8k8 of floats, twice
+/// m8n8k4 of doubles. All leave the sums of rows g, g + 8 and columns 2 t, 2 t + 1 with lane 4 g +
+/// t (ptx_tensor.cuh). A float is the sum of two of 11 bits, high and low; of the four products all
+/// but that of the two low parts are added up, which leaves errors as of float products.
+namespace tessera::kernels::cuda {
+
+inline constexpr int tile_bytes = 64, step_bytes = 32, chunk_bytes = 16;
+template <class E>
+inline constexpr int tile_depth = tile_bytes / static_cast<int>(sizeof(E));
+template <class E>
+inline constexpr int step_depth = step_bytes / static_cast<int>(sizeof(E));
+
+template <class E, bool along_k, int extent>
+struct Tile {
+  static constexpr int chunk = chunk_bytes / static_cast<int>(sizeof(E));  // elements
+  static constexpr int lines = along_k ? extent : tile_depth<E>;
+  static constexpr int chunks = (along_k ? tile_depth<E> : extent) / chunk;  // of a line
+  static constexpr size_t bytes = size_t{extent} * tile_bytes;
+  static constexpr bool by_matrices = sizeof(E) == 2 || (sizeof(E) == 4 && along_k);
+
+  alignas(chunk_bytes) unsigned char data[bytes];
+
+  TS_DEVICE static int place(int line, int at) {
+    const int turn = by_matrices ? (chunks == 4 ? line / 2 % 4 : line % 8)
+                                 : (chunks == 4 ? line / 2 % 2 : line % 4) * 2;
+    return (line * chunks + (at ^ turn)) * chunk_bytes;
+  }
+  TS_DEVICE const void* chunk_at(int line, int at) const { return data + place(line, at); }
+  /// Element `k` of row (column) `i`.
+  TS_DEVICE E element(int i, int k) const {
+    const int line = along_k ? i : k, at = along_k ? k : i;
+    return reinterpret_cast<const E*>(data + place(line, at / chunk))[at % chunk];
+  }
+
+  /// Starts to copy rows [first, end) of an operand, `stride` apart, and [k, k_end) of each; zeros
+  /// behind them. `whole_chunks`: memory, stride and all are multiples of 16 bytes.
+  template <int threads>
+  TS_DEVICE void load(const E* from, int64_t stride, int64_t first, int64_t end, int64_t k,
+                      int64_t k_end, bool whole_chunks) {
+    static_assert(lines * chunks % threads == 0);
+    const int64_t outer = along_k ? first : k, outer_end = along_k ? end : k_end;
+    const int64_t inner = along_k ? k : first, inner_end = along_k ? k_end : end;
+#pragma unroll
+    for (int i = 0; i < lines * chunks / threads; ++i) {
+      const int index = i * threads + static_cast<int>(thread_index().x);
+      const int line = index / chunks, at = index % chunks;
+      const int64_t left = outer + line < outer_end ? inner_end - inner - at * chunk : 0;
+      const int valid = left <= 0 ? 0 : left < chunk ? static_cast<int>(left) : chunk;
+      const E* source = valid > 0 ? from + (outer + line) * stride + inner + at * chunk : from;
+      E* target = reinterpret_cast<E*>(data + place(line, at));
+      if (whole_chunks) {
+        copy_async<chunk_bytes>(target, source, valid * sizeof(E));
+      } else {
+#pragma unroll
+        for (int j = 0; j < chunk; ++j) {
+          if constexpr (sizeof(E) >= 4)
+            copy_async<sizeof(E)>(target + j, j < valid ? source + j : from,
+                                  j < valid ? sizeof(E) : 0);
+          else
+            target[j] = j < valid ? source[j] : E{};
+        }
+      }
+    }
+  }
+};
+
+/// What a lane holds of 16 rows of A (of two times 8 columns of B) for one step.
+template <class E>
+struct FragmentA {
+  uint32_t words[4];
+};
+template <class E>
+struct FragmentB {
+  uint32_t words[4];  // two of either half
+};
+template <>
+struct FragmentA<float> {
+  uint32_t high[4], low[4], finite[4];  // finite: high, or 0 where it is no number
+};
+template <>
+struct FragmentB<float> {
+  uint32_t high[4], low[4], finite[4];
+};
+template <>
+struct FragmentA<double> {
+  double rows[2];
+};
+template <>
+struct FragmentB<double> {
+  double columns[2];
+};
+
+namespace detail {
+/// high + low = x but for the last bits of low; infinities and NaN are high alone, lest they meet a
+/// low part of zero.
+TS_DEVICE void split_float(uint32_t bits, uint32_t& high, uint32_t& low, uint32_t& finite) {
+  const bool is_finite = (bits & 0x7f800000u) != 0x7f800000u;
+  finite = is_finite ? bits & 0xffffe000u : 0;
+  low = is_finite ? to_tf32(bit_cast<float>(bits) - bit_cast<float>(finite)) : 0;
+  high = is_finite ? finite : bits;
+}
+}  // namespace detail
+
+template <class E, bool along_k, int extent>
+TS_DEVICE FragmentA<E> fragment_a(const Tile<E, along_k, extent>& tile, int row, int step) {
+  const int lane = static_cast<int>(lane_index()), g = lane / 4, t = lane % 4;
+  FragmentA<E> a;
+  if constexpr (sizeof(E) == 8) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) a.rows[i] = tile.element(row + g + 8 * i, step * step_depth<E> + t);
+  } else {
+    uint32_t words[4];
+    if constexpr (along_k) {
+      load_matrices(words, tile.chunk_at(row + lane % 16, step * 2 + lane / 16));
+    } else if constexpr (sizeof(E) == 2) {
+      load_matrices_transposed(words, tile.chunk_at(step * step_depth<E> + lane / 16 * 8 + lane % 8,
+                                                    row / 8 + lane / 8 % 2));
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        words[i] = bit_cast<uint32_t>(
+            tile.element(row + g + i % 2 * 8, step * step_depth<E> + t + i / 2 * 4));
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (sizeof(E) == 2)
+        a.words[i] = words[i];
+      else
+        detail::split_float(words[i], a.high[i], a.low[i], a.finite[i]);
+    }
+  }
+  return a;
+}
+
+template <class E, bool along_k, int extent>
+TS_DEVICE FragmentB<E> fragment_b(const Tile<E, along_k, extent>& tile, int column, int step) {
+  const int lane = static_cast<int>(lane_index()), g = lane / 4, t = lane % 4;
+  FragmentB<E> b;
+  if constexpr (sizeof(E) == 8) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i)
+      b.columns[i] = tile.element(column + g + 8 * i, step * step_depth<E> + t);
+  } else {
+    uint32_t words[4];
+    if constexpr (along_k) {
+      load_matrices(words,
+                    tile.chunk_at(column + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));
+    } else if constexpr (sizeof(E) == 2) {
+      load_matrices_transposed(
+          words, tile.chunk_at(step * step_depth<E> + lane % 16, column / 8 + lane / 16));
+    } else {
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        words[i] = bit_cast<uint32_t>(
+            tile.element(column + g + i / 2 * 8, step * step_depth<E> + t + i % 2 * 4));
+    }
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      if constexpr (sizeof(E) == 2)
+        b.words[i] = words[i];
+      else
+        detail::split_float(words[i], b.high[i], b.low[i], b.finite[i]);
+    }
+  }
+  return b;
+}
+
+/// sums += a b for the first or second 8 columns of b.
+template <class E>
+TS_DEVICE void multiply_add(compute_t<E> (&sums)[4], const FragmentA<E>& a, const FragmentB<E>& b,
+                            int half) {
+  if constexpr (sizeof(E) == 2) {
+    const uint32_t words[2] = {b.words[2 * half], b.words[2 * half + 1]};
+    mma_m16n8k16<E>(sums, a.words, words);
+  } else if constexpr (sizeof(E) == 4) {
+    const uint32_t high[2] = {b.high[2 * half], b.high[2 * half + 1]};
+    const uint32_t low[2] = {b.low[2 * half], b.low[2 * half + 1]};
+    const uint32_t finite[2] = {b.finite[2 * half], b.finite[2 * half + 1]};
+    mma_m16n8k8_tf32(sums, a.low, finite);
+    mma_m16n8k8_tf32(sums, a.finite, low);
+    mma_m16n8k8_tf32(sums, a.high, high);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      double row[2] = {sums[2 * i], sums[2 * i + 1]};
+      mma_m8n8k4(row, a.rows[i], b.columns[half]);
+      sums[2 * i] = row[0];
+      sums[2 * i + 1] = row[1];
+    }
+  }
+}
+
+}  // namespace tessera::kernels::cuda
