@@ -9,7 +9,7 @@
 #include "tessera/kernels/cpu/epilogue.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/vector.hpp"
-#include "tessera/kernels/quantize.hpp"
+#include "tessera/kernels/qgemm_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -109,30 +109,10 @@ TileFunction<Step> tile_of(int64_t rows) {
   return table[static_cast<size_t>(rows - 1)];
 }
 
-struct Problem {
-  int64_t m, n, k;
-  View a, b;  // [m, k], [n, k]
-};
-
-Problem check_operands(const View& a, const View& b, const View& c) {
-  const auto codes = [](const View& v) { return v.dtype == DType::i8 || v.dtype == DType::u8; };
-  TS_CHECK(a.rank == 2 && b.rank == 2 && c.rank == 2 && a.shape[1] == b.shape[1] &&
-               c.shape[0] == a.shape[0] && c.shape[1] == b.shape[0],
-           "qgemm: shapes ", a.dims(), " x ", b.dims(), "' -> ", c.dims());
-  TS_CHECK(codes(a) && b.dtype == DType::i8, "qgemm: a must be i8 or u8 and b i8, are ", a.dtype,
-           " and ", b.dtype);
-  TS_CHECK((a.stride[1] == 1 || a.shape[1] <= 1) && (b.stride[1] == 1 || b.shape[1] <= 1) &&
-               c.contiguous(),
-           "qgemm: rows of a and b, and c, must be contiguous");
-  TS_CHECK(a.shape[1] <= 65536, "qgemm: k is ", a.shape[1],
-           ", more than 65536 products may not fit 32 bits");
-  return {a.shape[0], b.shape[0], a.shape[1], a, b};
-}
-
 // Adds up products tile by tile and gives them to epilogue(row, first column, columns, sums of that
 // row).
 template <class Step, class Epilogue>
-void multiply(Stream& stream, const Problem& p, Epilogue&& epilogue) {
+void multiply(Stream& stream, const CodeProduct& p, Epilogue&& epilogue) {
   using Element = typename Step::Element;
   const int64_t steps = (p.k + Step::depth - 1) / Step::depth, padded = steps * Step::depth;
   const int64_t panels = (p.n + panel - 1) / panel, row_tiles = (p.m + tile_rows - 1) / tile_rows;
@@ -199,7 +179,7 @@ void multiply(Stream& stream, const Problem& p, Epilogue&& epilogue) {
 }
 
 template <class Epilogue>
-void multiply(Stream& stream, const Problem& p, Epilogue&& epilogue) {
+void multiply(Stream& stream, const CodeProduct& p, Epilogue&& epilogue) {
   if (p.m == 0 || p.n == 0) return;
 #if defined(__AVX512F__)
   static const bool vnni = __builtin_cpu_supports("avx512vnni");
@@ -209,7 +189,7 @@ void multiply(Stream& stream, const Problem& p, Epilogue&& epilogue) {
 }
 
 void qgemm(Stream& stream, View a, View b, View c) {
-  const Problem p = check_operands(a, b, c);
+  const CodeProduct p = check_qgemm(a, b, c);
   TS_CHECK(c.dtype == DType::i32, "qgemm: c must be i32, is ", c.dtype);
   multiply(stream, p, [&](int64_t row, int64_t column, int64_t n, const int32_t* sums) {
     std::copy_n(sums, n, c.as<int32_t>() + row * p.n + column);
@@ -218,45 +198,6 @@ void qgemm(Stream& stream, View a, View b, View c) {
 
 // ---- epilogues
 // -------------------------------------------------------------------------------------
-
-template <class F>
-void for_output(std::string_view operation, DType dtype, F&& f) {
-  switch (dtype) {
-    case DType::f32:
-      return f.template operator()<float>();
-    case DType::f16:
-      return f.template operator()<f16>();
-    case DType::bf16:
-      return f.template operator()<bf16>();
-    default:
-      unsupported_dtype(operation, dtype);
-  }
-}
-
-void check_bias(std::string_view operation, const View& bias, const View& y) {
-  TS_CHECK(!bias || (bias.dtype == y.dtype && bias.rank == 1 && bias.shape[0] == y.shape[1] &&
-                     bias.contiguous()),
-           operation, ": bias must be contiguous ", y.dtype, " [", y.shape[1], "], is ", bias.dtype,
-           " ", bias.dims());
-}
-
-// One value per row of an operand, or one for all.
-struct PerRow {
-  const float* values = nullptr;
-  int64_t stride = 0;
-  float fallback;
-
-  PerRow(const char* what, const View& v, int64_t rows, float absent) : fallback(absent) {
-    if (!v) return;
-    TS_CHECK(v.dtype == DType::f32 && v.rank == 2 && v.contiguous() && v.shape[1] == 1 &&
-                 (v.shape[0] == 1 || v.shape[0] == rows),
-             "qgemm_scaled: ", what, " must be contiguous f32 [1 or ", rows, ", 1], is ", v.dtype,
-             " ", v.dims());
-    values = v.as<float>();
-    stride = v.shape[0] == 1 ? 0 : 1;
-  }
-  float operator[](int64_t i) const { return values ? values[i * stride] : fallback; }
-};
 
 std::vector<int32_t> whole_zeros(const char* what, const View& zero, int64_t rows) {
   const PerRow values(what, zero, rows, 0.0f);
@@ -285,7 +226,7 @@ std::vector<int32_t> row_sums(const View& v) {
 void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y,
                   const QgemmParams& params) {
   TS_CHECK(!a.packed && !b.packed, "qgemm_scaled: packed codes; unpack them first");
-  const Problem p = check_operands(a.codes, b.codes, y);
+  const CodeProduct p = check_qgemm(a.codes, b.codes, y);
   check_bias("qgemm_scaled", params.bias, y);
   const PerRow a_scale("the scale of a", a.scale, p.m, 1.0f),
       b_scale("the scale of b", b.scale, p.n, 1.0f);
@@ -325,28 +266,8 @@ void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y,
 // A quantised weight as whole rows of f32.
 class WeightRows {
  public:
-  WeightRows(const QuantizedView& w, int64_t k) : w_(w), k_(k) {
-    TS_CHECK(w.codes.rank == 2 && w.codes.contiguous(),
-             "weight_only_gemm: codes must be contiguous [n, k], are ", w.codes.dims());
-    const int64_t stored = w.packed ? (k + 1) / 2 : k;
-    TS_CHECK(w.codes.shape[1] == stored &&
-                 (w.codes.dtype == DType::u8 || (w.codes.dtype == DType::i8 && !w.packed)),
-             "weight_only_gemm: codes ", w.codes.dtype, " ", w.codes.dims(), " for k = ", k,
-             w.packed ? ", packed" : "");
-    n_ = w.codes.shape[0];
-    for (const View* v : {&w.scale, &w.zero})
-      TS_CHECK(
-          (v == &w.zero && !*v) || (v->dtype == DType::f32 && v->rank == 2 && v->contiguous() &&
-                                    v->shape[1] > 0 && (v->shape[0] == 1 || v->shape[0] == n_) &&
-                                    k % v->shape[1] == 0 && v->dims() == w.scale.dims()),
-          "weight_only_gemm: scales and zeros must be contiguous f32 [1 or ", n_,
-          ", groups] with groups dividing ", k, ", one is ", v->dtype, " ", v->dims());
-    group_ = k / w.scale.shape[1];
-    TS_CHECK(!w.packed || w.scale.shape[1] == 1 || group_ % 8 == 0,
-             "weight_only_gemm: packed groups of ", group_, "; expected a multiple of 8");
-  }
+  WeightRows(const QuantizedView& w, const WeightExtents& e) : w_(w), k_(e.k), group_(e.group) {}
 
-  int64_t rows() const { return n_; }
   int64_t group() const { return group_; }
   float scale(int64_t row, int64_t g) const { return at(w_.scale, row, g); }
   float zero(int64_t row, int64_t g) const { return w_.zero ? at(w_.zero, row, g) : 0.0f; }
@@ -384,7 +305,7 @@ class WeightRows {
     return v.as<float>()[(v.shape[0] == 1 ? 0 : row) * v.shape[1] + g];
   }
   QuantizedView w_;
-  int64_t k_, n_ = 0, group_ = 0;
+  int64_t k_, group_;
 };
 
 // Rows of x up to which the weight is read once per product and expanded on the way: the product
@@ -394,14 +315,9 @@ constexpr int64_t few_rows = 8, few_columns = 64;
 constexpr int64_t block_rows = 256;
 
 void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmParams& params) {
-  TS_CHECK(x.rank == 2 && y.rank == 2 && x.contiguous() && y.contiguous() && x.dtype == y.dtype &&
-               x.shape[0] == y.shape[0],
-           "weight_only_gemm: x ", x.dtype, " ", x.dims(), " and y ", y.dtype, " ", y.dims());
-  const int64_t m = x.shape[0], n = y.shape[1], k = x.shape[1];
-  const WeightRows weight(w, k);
-  TS_CHECK(weight.rows() == n, "weight_only_gemm: ", weight.rows(), " rows of weight for y ",
-           y.dims());
-  check_bias("weight_only_gemm", params.bias, y);
+  const WeightExtents extents = check_weight_only(x, w, y, params);
+  const int64_t m = x.shape[0], n = extents.n, k = extents.k;
+  const WeightRows weight(w, extents);
   if (m == 0 || n == 0) return;
 
   for_output("weight_only_gemm", y.dtype, [&]<class T>() {

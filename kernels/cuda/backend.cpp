@@ -9,6 +9,7 @@ const Backend cuda_backend{
     .reduce = &reduce_kernels,
     .indexing = &indexing_kernels,
     .gemm = &gemm_kernels,
+    .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
     .pool = &pool_kernels,
     .random = &random_kernels,

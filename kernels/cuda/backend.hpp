@@ -11,6 +11,7 @@ extern const GemmKernels gemm_kernels;
 extern const IndexingKernels indexing_kernels;
 extern const OptimizerKernels optimizer_kernels;
 extern const PoolKernels pool_kernels;
+extern const QgemmKernels qgemm_kernels;
 extern const RandomKernels random_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const SpmmKernels spmm_kernels;

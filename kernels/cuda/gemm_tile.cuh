@@ -11,10 +11,11 @@
 /// chunks of a line are permuted by its number so that what a warp reads at a time never meets in a
 /// bank: eight lines of one chunk (ldmatrix), or four lines of two (words of 4 and 8 bytes).
 ///
-/// One step of the product is step_bytes along k: m16n8k16 of halves, m16n8k8 of floats, twice
-/// m8n8k4 of doubles. All leave the sums of rows g, g + 8 and columns 2 t, 2 t + 1 with lane 4 g +
-/// t (ptx_tensor.cuh). A float is the sum of two of 11 bits, high and low; of the four products all
-/// but that of the two low parts are added up, which leaves errors as of float products.
+/// One step of the product is step_bytes along k: m16n8k32 of bytes, m16n8k16 of halves, m16n8k8 of
+/// floats, twice m8n8k4 of doubles. All leave the sums of rows g, g + 8 and columns 2 t, 2 t + 1
+/// with lane 4 g + t (ptx_tensor.cuh). A float is the sum of two of 11 bits, high and low; of the
+/// four products all but that of the two low parts are added up, which leaves errors as of float
+/// products.
 namespace tessera::kernels::cuda {
 
 inline constexpr int tile_bytes = 64, step_bytes = 32, chunk_bytes = 16;
@@ -29,7 +30,8 @@ struct Tile {
   static constexpr int lines = along_k ? extent : tile_depth<E>;
   static constexpr int chunks = (along_k ? tile_depth<E> : extent) / chunk;  // of a line
   static constexpr size_t bytes = size_t{extent} * tile_bytes;
-  static constexpr bool by_matrices = sizeof(E) == 2 || (sizeof(E) == 4 && along_k);
+  static constexpr bool by_matrices = sizeof(E) == 2 || (sizeof(E) <= 4 && along_k);
+  static_assert(sizeof(E) > 1 || along_k);
 
   alignas(chunk_bytes) unsigned char data[bytes];
 
@@ -73,6 +75,18 @@ struct Tile {
             target[j] = j < valid ? source[j] : E{};
         }
       }
+    }
+  }
+
+  /// Chunk `at` of line `line` becomes value(line, element of the line that it begins with).
+  template <int threads, class Value>
+  TS_DEVICE void fill(Value&& value) {
+#pragma unroll
+    for (int i = 0; i < lines * chunks / threads; ++i) {
+      const int index = i * threads + static_cast<int>(thread_index().x);
+      const int line = index / chunks, at = index % chunks;
+      store_vector(reinterpret_cast<Pack<E, chunk>*>(data + place(line, at)),
+                   value(line, at * chunk));
     }
   }
 };
@@ -125,7 +139,7 @@ TS_DEVICE FragmentA<E> fragment_a(const Tile<E, along_k, extent>& tile, int row,
     uint32_t words[4];
     if constexpr (along_k) {
       load_matrices(words, tile.chunk_at(row + lane % 16, step * 2 + lane / 16));
-    } else if constexpr (sizeof(E) == 2) {
+    } else if constexpr (sizeof(E) <= 2) {
       load_matrices_transposed(words, tile.chunk_at(step * step_depth<E> + lane / 16 * 8 + lane % 8,
                                                     row / 8 + lane / 8 % 2));
     } else {
@@ -136,7 +150,7 @@ TS_DEVICE FragmentA<E> fragment_a(const Tile<E, along_k, extent>& tile, int row,
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if constexpr (sizeof(E) == 2)
+      if constexpr (sizeof(E) <= 2)
         a.words[i] = words[i];
       else
         detail::split_float(words[i], a.high[i], a.low[i], a.finite[i]);
@@ -158,7 +172,7 @@ TS_DEVICE FragmentB<E> fragment_b(const Tile<E, along_k, extent>& tile, int colu
     if constexpr (along_k) {
       load_matrices(words,
                     tile.chunk_at(column + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));
-    } else if constexpr (sizeof(E) == 2) {
+    } else if constexpr (sizeof(E) <= 2) {
       load_matrices_transposed(
           words, tile.chunk_at(step * step_depth<E> + lane % 16, column / 8 + lane / 16));
     } else {
@@ -169,7 +183,7 @@ TS_DEVICE FragmentB<E> fragment_b(const Tile<E, along_k, extent>& tile, int colu
     }
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
-      if constexpr (sizeof(E) == 2)
+      if constexpr (sizeof(E) <= 2)
         b.words[i] = words[i];
       else
         detail::split_float(words[i], b.high[i], b.low[i], b.finite[i]);
@@ -179,13 +193,16 @@ TS_DEVICE FragmentB<E> fragment_b(const Tile<E, along_k, extent>& tile, int colu
 }
 
 /// sums += a b for the first or second 8 columns of b.
-template <class E>
-TS_DEVICE void multiply_add(compute_t<E> (&sums)[4], const FragmentA<E>& a, const FragmentB<E>& b,
+template <class A, class B, class Sum>
+TS_DEVICE void multiply_add(Sum (&sums)[4], const FragmentA<A>& a, const FragmentB<B>& b,
                             int half) {
-  if constexpr (sizeof(E) == 2) {
+  if constexpr (sizeof(A) <= 2) {
     const uint32_t words[2] = {b.words[2 * half], b.words[2 * half + 1]};
-    mma_m16n8k16<E>(sums, a.words, words);
-  } else if constexpr (sizeof(E) == 4) {
+    if constexpr (sizeof(A) == 1)
+      mma_m16n8k32<A, B>(sums, a.words, words);
+    else
+      mma_m16n8k16<A>(sums, a.words, words);
+  } else if constexpr (sizeof(A) == 4) {
     const uint32_t high[2] = {b.high[2 * half], b.high[2 * half + 1]};
     const uint32_t low[2] = {b.low[2 * half], b.low[2 * half + 1]};
     const uint32_t finite[2] = {b.finite[2 * half], b.finite[2 * half + 1]};

@@ -128,13 +128,16 @@ TEST_P(QuantizedProduct, ScaledEqualsTheFormula) {
                      bs = small(per_row ? z.n : 1, 1.0 / 256, false);
         const Tensor az = small(per_row ? z.m : 1, 0, true), bz = small(per_row ? z.n : 1, 0, true);
         const Tensor bias = test::uniform({z.n}, dtype(), ++seed), y = empty({z.m, z.n});
-        kernels::QuantizedView av{.codes = a.view(), .scale = as.view()},
-            bv{.codes = b.view(), .scale = bs.view()};
+        const Tensor there[] = {on_device(a),  on_device(b),  on_device(as),  on_device(bs),
+                                on_device(az), on_device(bz), on_device(bias)};
+        kernels::QuantizedView av{.codes = there[0].view(), .scale = there[2].view()},
+            bv{.codes = there[1].view(), .scale = there[3].view()};
         if (zeros) {
-          av.zero = az.view();
-          bv.zero = bz.view();
+          av.zero = there[4].view();
+          bv.zero = there[5].view();
         }
-        kernels::qgemm_scaled(stream(), av, bv, y.view(), {.bias = bias.view(), .activation = f});
+        kernels::qgemm_scaled(stream(), av, bv, y.view(),
+                              {.bias = there[6].view(), .activation = f});
 
         std::vector<double> wanted;
         const auto x = test::to_doubles(a), w = test::to_doubles(b), sa = test::to_doubles(as),
@@ -157,6 +160,48 @@ TEST_P(QuantizedProduct, ScaledEqualsTheFormula) {
                            concat("m ", z.m, " n ", z.n, " k ", z.k, " seed ", seed));
       }
     }
+  }
+}
+
+// Sums of codes are exact whatever their number and wherever rows lie, and do not saturate.
+TEST_P(QuantizedProduct, ExactSums) {
+  if (dtype() != DType::f32) GTEST_SKIP() << "once is enough";
+  std::vector<Sizes> all(std::begin(sizes), std::end(sizes));
+  all.insert(all.end(), {{9, 70, 3000}, {1500, 1410, 20}});
+  for (const DType a_type : {DType::i8, DType::u8})
+    for (const Sizes& z : all)
+      for (const int64_t gap : {0, 5}) {
+        const Tensor a = codes({z.m, z.k + gap}, a_type, 1),
+                     b = codes({z.n, z.k + gap}, DType::i8, 2);
+        const Tensor on_a = on_device(a).narrow(1, 0, z.k), on_b = on_device(b).narrow(1, 0, z.k);
+        const Tensor c = empty({z.m, z.n}, DType::i32);
+        kernels::qgemm(stream(), on_a.view(), on_b.view(), c.view());
+        const auto wanted = product(a.narrow(1, 0, z.k), b.narrow(1, 0, z.k));
+        const auto got = c.values<int32_t>();
+        for (size_t i = 0; i < wanted.size(); ++i)
+          ASSERT_EQ(got[i], wanted[i])
+              << concat(to_string(a_type), " ", z.m, " x ", z.n, " x ", z.k);
+      }
+  const Tensor a = on_device(
+                   test::from_doubles(std::vector<double>(65536, 255), {1, 65536}, DType::u8)),
+               b = on_device(
+                   test::from_doubles(std::vector<double>(65536, -128), {1, 65536}, DType::i8));
+  const Tensor c = empty({1, 1}, DType::i32);
+  kernels::qgemm(stream(), a.view(), b.view(), c.view());
+  EXPECT_EQ(c.values<int32_t>()[0], -255 * 128 * 65536);
+}
+
+TEST_P(QuantizedProduct, ZerosMustBeWhole) {
+  const Tensor a = on_device(codes({2, 8}, DType::i8, 1)), y = empty({2, 2}),
+               one = on_device(test::from_doubles({1}, {1, 1}, DType::f32));
+  for (const double zero : {0.5, 257.0, std::nan("")}) {
+    const Tensor z = on_device(test::from_doubles({0, zero}, {2, 1}, DType::f32));
+    const auto run = [&] {
+      kernels::qgemm_scaled(stream(), {.codes = a.view(), .scale = one.view(), .zero = z.view()},
+                            {.codes = a.view(), .scale = one.view()}, y.view());
+      stream().synchronize();
+    };
+    EXPECT_THROW(run(), Error) << zero;
   }
 }
 
@@ -192,14 +237,16 @@ TEST_P(QuantizedProduct, WeightOnlyEqualsDequantizedProduct) {
           kernels::dequantize(current_stream(Device::cpu()), code.view(), scale.view(), zero.view(),
                               values.view());
           const Tensor y = empty({m, n});
-          kernels::weight_only_gemm(stream(), on_device(x).view(),
-                                    {.codes = stored.view(),
-                                     .scale = scale.view(),
-                                     .zero = zero.view(),
-                                     .packed = packed,
-                                     .is_signed = is_signed},
-                                    y.view(),
-                                    {.bias = bias.view(), .activation = kernels::Activation::silu});
+          const Tensor there[] = {on_device(stored), on_device(scale), on_device(zero),
+                                  on_device(bias)};
+          kernels::weight_only_gemm(
+              stream(), on_device(x).view(),
+              {.codes = there[0].view(),
+               .scale = there[1].view(),
+               .zero = there[2].view(),
+               .packed = packed,
+               .is_signed = is_signed},
+              y.view(), {.bias = there[3].view(), .activation = kernels::Activation::silu});
           std::vector<double> wanted;
           const auto xs = test::to_doubles(x), ws = test::to_doubles(values),
                      bs = test::to_doubles(bias);
@@ -222,9 +269,10 @@ TEST_P(QuantizedProduct, WeightOnlyEqualsDequantizedProduct) {
 }
 
 TEST_P(QuantizedProduct, OneAndTwoThreadsGiveTheSameBits) {
-  const Tensor a = codes({50, 200}, DType::u8, 1), b = codes({70, 200}, DType::i8, 2);
-  const Tensor scale = test::from_doubles({0.01}, {1, 1}, DType::f32);
-  const Tensor x = test::uniform({50, 200}, dtype(), 3);
+  const Tensor a = on_device(codes({50, 200}, DType::u8, 1)),
+               b = on_device(codes({70, 200}, DType::i8, 2));
+  const Tensor scale = on_device(test::from_doubles({0.01}, {1, 1}, DType::f32));
+  const Tensor x = on_device(test::uniform({50, 200}, dtype(), 3));
   const auto run = [&](int threads) {
     const test::Threads scope(threads);
     const Tensor y = empty({50, 70}), z = empty({50, 70});
