@@ -9,8 +9,8 @@
 #include "tessera/kernels/optimizer.hpp"
 #include "tessera/runtime/host_device.hpp"
 
-/// Every scalar formula of the elementwise and optimizer kernels, once. V is float, double, an
-/// integer, or a vector of floats or doubles that brings its own exp, where, ... under the names
+/// Every scalar formula of the elementwise, loss and optimizer kernels, once. V is float, double,
+/// an integer, or a vector of floats or doubles that brings its own exp, where, ... under the names
 /// below (the CPU's kernels/cpu/simd_math.hpp). Halves are computed as float by whoever calls.
 namespace tessera::kernels::functors {
 
@@ -180,6 +180,18 @@ TS_HD V silu_derivative(V x) {
 template <class V>
 TS_HD V softplus(V x) {
   return where(x > V(0), x, V(0)) + log1p(exp(-abs(x)));
+}
+
+// --- binary cross-entropy of a logit x and a target t, w the factor of the positive term ---
+
+/// -(w t log(sigmoid(x)) + (1 - t) log(1 - sigmoid(x)))
+template <class V>
+TS_HD V binary_cross_entropy(V x, V t, V w) {
+  return fma(V(1) - t, x, fma(w - V(1), t, V(1)) * softplus(-x));
+}
+template <class V>
+TS_HD V binary_cross_entropy_derivative(V x, V t, V w) {
+  return (V(1) - t) - fma(w - V(1), t, V(1)) * sigmoid(-x);
 }
 
 /// True for NaN, which alone differs from itself; never for an integer.

@@ -32,16 +32,7 @@ struct ColumnChannels {
   }
 };
 
-struct BatchLayout {
-  int64_t samples, channels, inner;
-
-  BatchLayout(std::string_view operation, const View& x) {
-    TS_CHECK(x.rank >= 2, operation, ": x ", x.dims(),
-             " must have at least the axes sample and channel");
-    samples = x.shape[0], channels = x.shape[1], inner = 1;
-    for (int i = 2; i < x.rank; ++i) inner *= x.shape[i];
-  }
-  int64_t per_channel() const { return samples * inner; }
+struct BatchLayout : BatchExtents {
   Blocks sample_blocks() const {
     return Blocks(samples, std::max<int64_t>(1, 1024 / std::max<int64_t>(1, inner)), 64);
   }
@@ -234,8 +225,5 @@ void with_flag(bool flag, Body&& body) {
   else
     body(std::false_type{});
 }
-
-/// Throws unless the map's operands fit x.
-void check_map(std::string_view operation, const View& x, const BatchNormMap& map);
 
 }  // namespace tessera::kernels::cpu

@@ -1,16 +1,14 @@
 #pragma once
 
 #include <cmath>
-#include <initializer_list>
 #include <optional>
-#include <string_view>
 
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/rows.hpp"
-#include "tessera/kernels/rowwise.hpp"
+#include "tessera/kernels/rowwise_operands.hpp"
 
-/// What the files of the row-wise family share: the functions that rowwise.cpp puts in the table,
-/// checks of operands, and per-channel parameters in the compute type.
+/// What the files of the row-wise family share: the functions that rowwise.cpp puts in the table
+/// and per-channel parameters in the compute type.
 namespace tessera::kernels::cpu {
 
 // rowwise_softmax.cpp
@@ -90,22 +88,6 @@ void with_store(const View& out, int64_t n, int operands, Body&& body) {
   else
     body(CachedStore{});
 }
-
-struct Operand {
-  const char* name;
-  View view;
-  bool may_be_absent = false;
-};
-inline constexpr bool optional = true;
-inline bool given(const View& v) { return v.data != nullptr || v.rank > 0; }
-
-/// Throws unless the operands are contiguous and have the first one's shape and floating dtype.
-void check_alike(std::string_view operation, std::initializer_list<Operand> operands);
-/// Throws unless the operands are contiguous, have `shape`, and are of one of two dtypes.
-void check_operands(std::string_view operation, const Shape& shape, DType one, DType other,
-                    std::initializer_list<Operand> operands);
-
-constexpr DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
 
 /// The n values of a parameter in the compute type: the operand's own memory where it has that
 /// type, else a copy; `absent` throughout where it was left out.

@@ -28,25 +28,9 @@ void column_moments(const BatchLayout& l, const T* x, int64_t begin, int64_t end
 
 }  // namespace
 
-void check_map(std::string_view operation, const View& x, const BatchNormMap& map) {
-  check_operands(operation, {x.shape[1]}, x.dtype, compute_dtype(x.dtype),
-                 {{"mean", map.mean},
-                  {"rstd", map.rstd},
-                  {"gamma", map.gamma, optional},
-                  {"beta", map.beta, optional}});
-}
-
 void batch_statistics(Stream& s, View x, const BatchNormParams& p, View mean, View rstd,
                       View running_mean, View running_var) {
-  const BatchLayout l("batch_statistics", x);
-  const DType wide = compute_dtype(x.dtype);
-  check_alike("batch_statistics", {{"x", x}});
-  check_operands("batch_statistics", {l.channels}, wide, wide, {{"mean", mean}, {"rstd", rstd}});
-  check_operands(
-      "batch_statistics", {l.channels}, x.dtype, wide,
-      {{"running_mean", running_mean, optional}, {"running_var", running_var, optional}});
-  TS_CHECK(!running_var.data || l.channels == 0 || l.per_channel() != 1, "batch_statistics: x ",
-           x.dims(), " has 1 value per channel; an unbiased variance needs at least 2");
+  const BatchLayout l{check_batch_statistics(x, mean, rstd, running_mean, running_var)};
   for_float(x.dtype, "batch_statistics", [&]<class T>() {
     const T* from = x.as<const T>();
     const PerChannel<Moments> channel(
@@ -71,9 +55,7 @@ void batch_statistics(Stream& s, View x, const BatchNormParams& p, View mean, Vi
 }
 
 void batch_norm(Stream& s, View x, const BatchNormMap& map, View residual, View y) {
-  const BatchLayout l("batch_norm", x);
-  check_alike("batch_norm", {{"x", x}, {"residual", residual, optional}, {"y", y}});
-  check_map("batch_norm", x, map);
+  const BatchLayout l{check_batch_norm(x, map, residual, y)};
   for_float(x.dtype, "batch_norm", [&]<class T>() {
     using C = compute_t<T>;
     const ChannelMap<C> channels(s, map, l.channels);
@@ -100,11 +82,7 @@ void batch_norm(Stream& s, View x, const BatchNormMap& map, View residual, View 
 // where the last two terms are there only because mean and rstd depend on x.
 void batch_norm_gradient(Stream& s, View x, const BatchNormMap& map, View gy, bool batch_statistics,
                          View gx, View ggamma, View gbeta) {
-  const BatchLayout l("batch_norm_gradient", x);
-  check_alike("batch_norm_gradient", {{"x", x}, {"gy", gy}, {"gx", gx, optional}});
-  check_map("batch_norm_gradient", x, map);
-  check_operands("batch_norm_gradient", {l.channels}, x.dtype, compute_dtype(x.dtype),
-                 {{"ggamma", ggamma, optional}, {"gbeta", gbeta, optional}});
+  const BatchLayout l{check_batch_norm_gradient(x, map, gy, gx, ggamma, gbeta)};
   for_float(x.dtype, "batch_norm_gradient", [&]<class T>() {
     using C = compute_t<T>;
     const ChannelMap<C> channels(s, map, l.channels);

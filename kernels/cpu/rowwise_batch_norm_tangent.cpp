@@ -6,12 +6,7 @@ namespace tessera::kernels::cpu {
 // dmean = mean(dx); rstd = (variance + epsilon)^(-1/2) moves by -rstd^3 mean((x - mean) dx).
 void batch_statistics_tangent(Stream& s, View x, View mean, View rstd, View dx, View dmean,
                               View drstd) {
-  const BatchLayout l("batch_statistics_tangent", x);
-  const DType wide = compute_dtype(x.dtype);
-  check_alike("batch_statistics_tangent", {{"x", x}, {"dx", dx}});
-  check_map("batch_statistics_tangent", x, {mean, rstd});
-  check_operands("batch_statistics_tangent", {l.channels}, wide, wide,
-                 {{"dmean", dmean}, {"drstd", drstd}});
+  const BatchLayout l{check_batch_statistics_tangent(x, mean, rstd, dx, dmean, drstd)};
   for_float(x.dtype, "batch_statistics_tangent", [&]<class T>() {
     using C = compute_t<T>;
     const Parameter<C> centre(s, mean, l.channels, C{0}), width(s, rstd, l.channels, C{1});
@@ -34,18 +29,7 @@ void batch_statistics_tangent(Stream& s, View x, View mean, View rstd, View dx, 
 // dz = rstd gamma dx + (drstd gamma + rstd dgamma) (x - mean) + (dbeta - rstd gamma dmean)
 void batch_norm_tangent(Stream& s, View x, const BatchNormMap& map, View y, View dx,
                         const BatchNormMap& moves, View dresidual, View dy) {
-  const BatchLayout l("batch_norm_tangent", x);
-  check_alike("batch_norm_tangent", {{"x", x},
-                                     {"y", y, optional},
-                                     {"dx", dx, optional},
-                                     {"dresidual", dresidual, optional},
-                                     {"dy", dy}});
-  check_map("batch_norm_tangent", x, map);
-  check_operands("batch_norm_tangent", {l.channels}, x.dtype, compute_dtype(x.dtype),
-                 {{"dmean", moves.mean, optional},
-                  {"drstd", moves.rstd, optional},
-                  {"dgamma", moves.gamma, optional},
-                  {"dbeta", moves.beta, optional}});
+  const BatchLayout l{check_batch_norm_tangent(x, map, y, dx, moves, dresidual, dy)};
   for_float(x.dtype, "batch_norm_tangent", [&]<class T>() {
     using C = compute_t<T>;
     const ChannelMap<C> channels(s, map, l.channels);
@@ -85,14 +69,8 @@ void batch_norm_tangent(Stream& s, View x, const BatchNormMap& map, View y, View
 // which is a combination of gy, dgy, dx, x - mean and 1 with one factor of each per channel.
 void batch_norm_gradient_tangent(Stream& s, View x, const BatchNormMap& map, View gy, View dx,
                                  View dgamma, View dgy, View dgx, View dggamma, View dgbeta) {
-  const BatchLayout l("batch_norm_gradient_tangent", x);
-  check_alike(
-      "batch_norm_gradient_tangent",
-      {{"x", x}, {"gy", gy}, {"dx", dx, optional}, {"dgy", dgy, optional}, {"dgx", dgx, optional}});
-  check_map("batch_norm_gradient_tangent", x, map);
-  check_operands(
-      "batch_norm_gradient_tangent", {l.channels}, x.dtype, compute_dtype(x.dtype),
-      {{"dgamma", dgamma, optional}, {"dggamma", dggamma, optional}, {"dgbeta", dgbeta, optional}});
+  const BatchLayout l{
+      check_batch_norm_gradient_tangent(x, map, gy, dx, dgamma, dgy, dgx, dggamma, dgbeta)};
   for_float(x.dtype, "batch_norm_gradient_tangent", [&]<class T>() {
     using C = compute_t<T>;
     const ChannelMap<C> channels(s, map, l.channels);

@@ -9,13 +9,9 @@ class Counted {
  public:
   Counted(std::string_view operation, Stream& s, const View& rows, int64_t n) : rows_(rows), n_(n) {
     if (!given(rows)) return;
-    TS_CHECK(rows.rank == 1 && rows.contiguous(), operation, ": rows ", rows.dims(),
-             " must be one contiguous axis");
     times_.emplace(static_cast<size_t>(n) * sizeof(int32_t), s);
     int32_t* times = times_->as<int32_t>();
     if (rows.dtype == DType::bool_) {
-      TS_CHECK(rows.shape[0] == n, operation, ": mask rows ", rows.dims(), " for ", n,
-               " rows of logits");
       for (int64_t r = 0; r < n; ++r) times[r] = rows.as<const bool>()[r];
       return;
     }
@@ -23,7 +19,8 @@ class Counted {
     for_index(rows.dtype, operation, [&]<class I>() {
       for (int64_t i = 0; i < rows.shape[0]; ++i) {
         const int64_t r = rows.as<const I>()[i];
-        TS_CHECK(r >= 0 && r < n, operation, ": rows[", i, "] is ", r, ", expected 0 to ", n - 1);
+        TS_CHECK(r >= 0 && r < n, operation, ": row number ", i, " is ", r, ", outside [0, ", n,
+                 ")");
         ++times[r];
       }
     });
@@ -107,8 +104,8 @@ struct CrossEntropy {
     const int64_t y =
         target.dtype == DType::i32 ? target.as<const int32_t>()[r] : target.as<const int64_t>()[r];
     if (y == params.ignore_index) return -1;
-    TS_CHECK(y >= 0 && y < classes, operation, ": label ", y, " of row ", r, " is outside 0 to ",
-             classes - 1, " and is not the ignore index ", params.ignore_index);
+    TS_CHECK(y >= 0 && y < classes, operation, ": label of row ", r, " is ", y, ", outside [0, ",
+             classes, "), and is not the ignore index ", params.ignore_index);
     return y;
   }
 
@@ -177,30 +174,6 @@ struct CrossEntropy {
   }
 };
 
-void check_cross_entropy(std::string_view operation, const View& logits, const View& target,
-                         const LossSelection& selection, const CrossEntropyParams& p) {
-  check_alike(operation, {{"logits", logits}});
-  TS_CHECK(logits.rank == 2, operation, ": logits ", logits.dims(), " must be [rows, classes]");
-  if (is_float(target.dtype))
-    check_alike(operation, {{"logits", logits}, {"target", target}});
-  else
-    check_operands(operation, {logits.shape[0]}, DType::i64, DType::i32, {{"target", target}});
-  check_operands(operation, {logits.shape[1]}, logits.dtype, compute_dtype(logits.dtype),
-                 {{"class_weights", selection.class_weights, optional}});
-  TS_CHECK(p.label_smoothing >= 0 && p.label_smoothing <= 1, operation, ": label_smoothing ",
-           p.label_smoothing, " is outside 0 to 1");
-}
-
-// A reduced loss has one element of rank 0 or 1.
-void check_loss(std::string_view operation, const char* name, const View& loss, DType dtype,
-                LossReduction reduction, const Shape& unreduced) {
-  const bool single = reduction != LossReduction::none;
-  check_operands(operation, single ? loss.dims() : unreduced, dtype, compute_dtype(dtype),
-                 {{name, loss}});
-  TS_CHECK(!single || loss.numel() == 1, operation, ": ", name, " ", loss.dims(),
-           " must be one element");
-}
-
 double element(const View& v, int64_t i) {
   return for_float(v.dtype, "loss",
                    [&]<class T>() { return static_cast<double>(v.as<const T>()[i]); });
@@ -225,13 +198,11 @@ void row_factors(const Counted& counted, int64_t rows, LossReduction reduction, 
 
 void cross_entropy(Stream& s, View logits, View target, const LossSelection& selection,
                    const CrossEntropyParams& p, View loss, View lse) {
-  check_cross_entropy("cross_entropy", logits, target, selection, p);
+  check_cross_entropy("cross_entropy", logits, target, selection, p, "loss", loss,
+                      {"lse", lse, optional});
   for_float(logits.dtype, "cross_entropy", [&]<class T>() {
     using C = compute_t<T>;
     const CrossEntropy<T> ce("cross_entropy", s, logits, target, selection, p);
-    check_loss("cross_entropy", "loss", loss, logits.dtype, p.reduction, {ce.counted.entries()});
-    check_operands("cross_entropy", {ce.rows}, dtype_of<C>, dtype_of<C>, {{"lse", lse, optional}});
-
     const Scratch scratch = s.scratch(static_cast<size_t>(ce.rows) * sizeof(C));
     C* cost = scratch.as<C>();
     each_row(ce.rows, ce.classes, [&](int64_t r) {
@@ -263,15 +234,12 @@ void cross_entropy(Stream& s, View logits, View target, const LossSelection& sel
 
 void cross_entropy_gradient(Stream& s, View logits, View target, const LossSelection& selection,
                             const CrossEntropyParams& p, View lse, View gloss, View glogits) {
-  check_cross_entropy("cross_entropy_gradient", logits, target, selection, p);
+  check_cross_entropy("cross_entropy_gradient", logits, target, selection, p, "gloss", gloss,
+                      {"lse", lse});
   check_alike("cross_entropy_gradient", {{"logits", logits}, {"glogits", glogits}});
   for_float(logits.dtype, "cross_entropy_gradient", [&]<class T>() {
     using C = compute_t<T>;
     const CrossEntropy<T> ce("cross_entropy_gradient", s, logits, target, selection, p);
-    check_loss("cross_entropy_gradient", "gloss", gloss, logits.dtype, p.reduction,
-               {ce.counted.entries()});
-    check_operands("cross_entropy_gradient", {ce.rows}, dtype_of<C>, dtype_of<C>, {{"lse", lse}});
-
     const Scratch scratch = s.scratch(static_cast<size_t>(ce.rows) * sizeof(C));
     C* factor = scratch.as<C>();
     row_factors(ce.counted, ce.rows, p.reduction,
@@ -300,18 +268,6 @@ void cross_entropy_gradient(Stream& s, View logits, View target, const LossSelec
 // --- binary cross entropy ---
 
 namespace {
-
-/// cost = (1 - t) x + (1 + (w - 1) t) log(1 + exp(-x)) and its derivative, 1 - t - (1 + (w - 1) t)
-/// sigmoid(-x).
-template <class C>
-Vec<C> binary_cost(Vec<C> x, Vec<C> t, Vec<C> w) {
-  const Vec<C> weight = fma(w - Vec<C>(C{1}), t, Vec<C>(C{1}));
-  return fma(Vec<C>(C{1}) - t, x, weight * functors::softplus(-x));
-}
-template <class C>
-Vec<C> binary_slope(Vec<C> x, Vec<C> t, Vec<C> w) {
-  return (Vec<C>(C{1}) - t) - fma(w - Vec<C>(C{1}), t, Vec<C>(C{1})) * sigmoid(-x);
-}
 
 template <class T>
 struct BinaryCrossEntropy {
@@ -352,39 +308,22 @@ struct BinaryCrossEntropy {
   }
 };
 
-void check_binary(std::string_view operation, const View& logits, const View& target,
-                  const LossSelection& selection) {
-  check_alike(operation, {{"logits", logits}, {"target", target}});
-  TS_CHECK(logits.rank == 1 || logits.rank == 2, operation, ": logits ", logits.dims(),
-           " must be [rows] or [rows, classes]");
-  check_operands(operation, {logits.rank == 2 ? logits.shape[1] : 1}, logits.dtype,
-                 compute_dtype(logits.dtype),
-                 {{"class_weights", selection.class_weights, optional}});
-}
-
-Shape unreduced_shape(const View& logits, const Counted& counted) {
-  Shape shape = logits.dims();
-  shape[0] = counted.entries();
-  return shape;
-}
-
 }  // namespace
 
 void binary_cross_entropy(Stream& s, View logits, View target, const LossSelection& selection,
                           LossReduction reduction, View loss) {
-  check_binary("binary_cross_entropy", logits, target, selection);
+  check_binary_cross_entropy("binary_cross_entropy", logits, target, selection, reduction, "loss",
+                             loss);
   for_float(logits.dtype, "binary_cross_entropy", [&]<class T>() {
     using C = compute_t<T>;
     const BinaryCrossEntropy<T> ce("binary_cross_entropy", s, logits, target, selection);
-    check_loss("binary_cross_entropy", "loss", loss, logits.dtype, reduction,
-               unreduced_shape(logits, ce.counted));
     const Scratch scratch = s.scratch(static_cast<size_t>(ce.rows * ce.classes) * sizeof(C));
     const Scratch sums_scratch = s.scratch(static_cast<size_t>(ce.blocks.count) * sizeof(double));
     C* cost = scratch.as<C>();
     double* sums = sums_scratch.as<double>();
     parallel_blocks(ce.blocks.count, [&](int64_t b) {
       ce.each_vector(b, [&](int64_t from, auto at, Vec<C> x, Vec<C> t, Vec<C> w) {
-        write(cost + from, at, binary_cost(x, t, w));
+        write(cost + from, at, functors::binary_cross_entropy(x, t, w));
       });
       sums[b] = 0;
       for (int64_t r = ce.blocks.begin(b); r < ce.blocks.end(b); ++r)
@@ -413,13 +352,12 @@ void binary_cross_entropy(Stream& s, View logits, View target, const LossSelecti
 void binary_cross_entropy_gradient(Stream& s, View logits, View target,
                                    const LossSelection& selection, LossReduction reduction,
                                    View gloss, View glogits) {
-  check_binary("binary_cross_entropy_gradient", logits, target, selection);
+  check_binary_cross_entropy("binary_cross_entropy_gradient", logits, target, selection, reduction,
+                             "gloss", gloss);
   check_alike("binary_cross_entropy_gradient", {{"logits", logits}, {"glogits", glogits}});
   for_float(logits.dtype, "binary_cross_entropy_gradient", [&]<class T>() {
     using C = compute_t<T>;
     const BinaryCrossEntropy<T> ce("binary_cross_entropy_gradient", s, logits, target, selection);
-    check_loss("binary_cross_entropy_gradient", "gloss", gloss, logits.dtype, reduction,
-               unreduced_shape(logits, ce.counted));
     const Scratch scratch = s.scratch(static_cast<size_t>(ce.rows * ce.classes) * sizeof(C));
     C* factor = scratch.as<C>();  // of each element; 0 where it does not count
     if (reduction == LossReduction::none) {
@@ -440,7 +378,8 @@ void binary_cross_entropy_gradient(Stream& s, View logits, View target,
     parallel_blocks(ce.blocks.count, [&](int64_t b) {
       ce.each_vector(b, [&](int64_t from, auto at, Vec<C> x, Vec<C> t, Vec<C> w) {
         const Vec<C> f = read(static_cast<const C*>(factor + from), at);
-        write(glogits.as<T>() + from, at, where(f == Vec<C>(C{0}), f, f * binary_slope(x, t, w)));
+        write(glogits.as<T>() + from, at,
+              where(f == Vec<C>(C{0}), f, f * functors::binary_cross_entropy_derivative(x, t, w)));
       });
     });
   });

@@ -6,37 +6,9 @@
 namespace tessera::kernels::cpu {
 namespace {
 
-struct Layout {
-  int64_t samples, groups, channels, inner;
-
-  int64_t per_group() const { return channels / groups; }
-  int64_t run() const { return per_group() * inner; }  // elements that share statistics
-  int64_t runs() const { return samples * groups; }
+struct Layout : NormExtents {
   int64_t grain() const { return std::max<int64_t>(1, row_grain / std::max<int64_t>(1, run())); }
 };
-
-Layout layer_layout(std::string_view operation, const View& x) {
-  TS_CHECK(x.rank >= 1, operation, ": a scalar has no rows");
-  const int64_t n = x.shape[x.rank - 1];
-  int64_t rows = 1;
-  for (int i = 0; i + 1 < x.rank; ++i) rows *= x.shape[i];
-  return {rows, 1, n, 1};
-}
-
-Layout group_layout(std::string_view operation, const View& x, int64_t groups) {
-  TS_CHECK(x.rank >= 2, operation, ": x ", x.dims(),
-           " must have at least the axes sample and channel");
-  TS_CHECK(groups >= 1 && x.shape[1] % groups == 0, operation, ": ", groups,
-           " groups do not divide the channels of x ", x.dims());
-  int64_t inner = 1;
-  for (int i = 2; i < x.rank; ++i) inner *= x.shape[i];
-  return {x.shape[0], groups, x.shape[1], inner};
-}
-
-// x's leading axes, what layer norm's statistics have.
-Shape rows_shape(const View& x) {
-  return Shape(std::span<const int64_t>(x.shape, static_cast<size_t>(std::max(0, x.rank - 1))));
-}
 
 template <class T, class C = compute_t<T>>
 Moments about_zero(const T* x, int64_t n) {
@@ -250,75 +222,51 @@ void gradient(Stream& s, const Layout& l, const View& x, const View& gamma, cons
   chosen(s, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
 }
 
-// The checks of all forward functions, and of all gradients.
-void check_norm(std::string_view operation, const Layout& l, const Shape& statistics, View x,
-                View gamma, View beta, View y, View mean, View rstd) {
-  check_alike(operation, {{"x", x}, {"y", y}});
-  const DType wide = compute_dtype(x.dtype);
-  check_operands(operation, {l.channels}, x.dtype, wide,
-                 {{"gamma", gamma, optional}, {"beta", beta, optional}});
-  check_operands(operation, statistics, wide, wide,
-                 {{"mean", mean, optional}, {"rstd", rstd, optional}});
-}
-void check_norm_gradient(std::string_view operation, bool centred, const Layout& l,
-                         const Shape& statistics, View x, View gamma, View mean, View rstd, View gy,
-                         View gx, View ggamma, View gbeta) {
-  check_alike(operation, {{"x", x}, {"gy", gy}, {"gx", gx, optional}});
-  const DType wide = compute_dtype(x.dtype);
-  check_operands(
-      operation, {l.channels}, x.dtype, wide,
-      {{"gamma", gamma, optional}, {"ggamma", ggamma, optional}, {"gbeta", gbeta, optional}});
-  check_operands(operation, statistics, wide, wide, {{"mean", mean, !centred}, {"rstd", rstd}});
-}
-
 }  // namespace
 
 void layer_norm(Stream& s, View x, View gamma, View beta, double epsilon, View y, View mean,
                 View rstd) {
-  const Layout l = layer_layout("layer_norm", x);
-  check_norm("layer_norm", l, rows_shape(x), x, gamma, beta, y, mean, rstd);
+  const Layout l{layer_norm_extents("layer_norm", x)};
+  check_norm("layer_norm", l, x, gamma, beta, y, mean, rstd);
   for_float(x.dtype, "layer_norm",
             [&]<class T>() { normalize<T, true>(s, l, x, gamma, beta, epsilon, y, mean, rstd); });
 }
 
 void layer_norm_gradient(Stream& s, View x, View gamma, View mean, View rstd, View gy, View gx,
                          View ggamma, View gbeta) {
-  const Layout l = layer_layout("layer_norm_gradient", x);
-  check_norm_gradient("layer_norm_gradient", true, l, rows_shape(x), x, gamma, mean, rstd, gy, gx,
-                      ggamma, gbeta);
+  const Layout l{layer_norm_extents("layer_norm_gradient", x)};
+  check_norm_gradient("layer_norm_gradient", true, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
   for_float(x.dtype, "layer_norm_gradient", [&]<class T>() {
     gradient<T, true>(s, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
   });
 }
 
 void rms_norm(Stream& s, View x, View gamma, double epsilon, View y, View rstd) {
-  const Layout l = layer_layout("rms_norm", x);
-  check_norm("rms_norm", l, rows_shape(x), x, gamma, {}, y, {}, rstd);
+  const Layout l{layer_norm_extents("rms_norm", x)};
+  check_norm("rms_norm", l, x, gamma, {}, y, {}, rstd);
   for_float(x.dtype, "rms_norm",
             [&]<class T>() { normalize<T, false>(s, l, x, gamma, {}, epsilon, y, {}, rstd); });
 }
 
 void rms_norm_gradient(Stream& s, View x, View gamma, View rstd, View gy, View gx, View ggamma) {
-  const Layout l = layer_layout("rms_norm_gradient", x);
-  check_norm_gradient("rms_norm_gradient", false, l, rows_shape(x), x, gamma, {}, rstd, gy, gx,
-                      ggamma, {});
+  const Layout l{layer_norm_extents("rms_norm_gradient", x)};
+  check_norm_gradient("rms_norm_gradient", false, l, x, gamma, {}, rstd, gy, gx, ggamma, {});
   for_float(x.dtype, "rms_norm_gradient",
             [&]<class T>() { gradient<T, false>(s, l, x, gamma, {}, rstd, gy, gx, ggamma, {}); });
 }
 
 void group_norm(Stream& s, View x, int64_t groups, View gamma, View beta, double epsilon, View y,
                 View mean, View rstd) {
-  const Layout l = group_layout("group_norm", x, groups);
-  check_norm("group_norm", l, {l.samples, groups}, x, gamma, beta, y, mean, rstd);
+  const Layout l{group_norm_extents("group_norm", x, groups)};
+  check_norm("group_norm", l, x, gamma, beta, y, mean, rstd);
   for_float(x.dtype, "group_norm",
             [&]<class T>() { normalize<T, true>(s, l, x, gamma, beta, epsilon, y, mean, rstd); });
 }
 
 void group_norm_gradient(Stream& s, View x, int64_t groups, View gamma, View mean, View rstd,
                          View gy, View gx, View ggamma, View gbeta) {
-  const Layout l = group_layout("group_norm_gradient", x, groups);
-  check_norm_gradient("group_norm_gradient", true, l, {l.samples, groups}, x, gamma, mean, rstd, gy,
-                      gx, ggamma, gbeta);
+  const Layout l{group_norm_extents("group_norm_gradient", x, groups)};
+  check_norm_gradient("group_norm_gradient", true, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
   for_float(x.dtype, "group_norm_gradient", [&]<class T>() {
     gradient<T, true>(s, l, x, gamma, mean, rstd, gy, gx, ggamma, gbeta);
   });

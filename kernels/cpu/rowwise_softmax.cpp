@@ -7,14 +7,7 @@ namespace {
 // first-level cache.
 constexpr int64_t buffered_row = 4096;
 
-struct RowShape {
-  int64_t rows, n;
-
-  RowShape(std::string_view operation, const View& x) : rows(1), n(0) {
-    TS_CHECK(x.rank >= 1, operation, ": a scalar has no rows");
-    n = x.shape[x.rank - 1];
-    for (int i = 0; i + 1 < x.rank; ++i) rows *= x.shape[i];
-  }
+struct RowShape : RowExtents {
   // Calls body(offset of a row, store) for every row of `out`.
   template <class Body>
   void each(const View& out, int operands, Body&& body) const {
@@ -53,8 +46,7 @@ void softmax_long(const T* x, T* y, int64_t n, Store store) {
 }  // namespace
 
 void softmax(Stream&, View x, View y) {
-  check_alike("softmax", {{"x", x}, {"y", y}});
-  const RowShape shape("softmax", x);
+  const RowShape shape{check_rows("softmax", {{"x", x}, {"y", y}})};
   for_float(x.dtype, "softmax", [&]<class T>() {
     shape.each(y, 2, [&, n = shape.n](int64_t at, auto store) {
       const T* from = x.as<T>() + at;
@@ -65,8 +57,7 @@ void softmax(Stream&, View x, View y) {
 }
 
 void log_softmax(Stream&, View x, View y) {
-  check_alike("log_softmax", {{"x", x}, {"y", y}});
-  const RowShape shape("log_softmax", x);
+  const RowShape shape{check_rows("log_softmax", {{"x", x}, {"y", y}})};
   for_float(x.dtype, "log_softmax", [&]<class T>() {
     using C = compute_t<T>;
     shape.each(y, 2, [&, n = shape.n](int64_t at, auto store) {
@@ -80,8 +71,7 @@ void log_softmax(Stream&, View x, View y) {
 }
 
 void softmax_gradient(Stream&, View y, View gy, View gx) {
-  check_alike("softmax_gradient", {{"y", y}, {"gy", gy}, {"gx", gx}});
-  const RowShape shape("softmax_gradient", y);
+  const RowShape shape{check_rows("softmax_gradient", {{"y", y}, {"gy", gy}, {"gx", gx}})};
   for_float(y.dtype, "softmax_gradient", [&]<class T>() {
     using C = compute_t<T>;
     shape.each(gx, 3, [&, n = shape.n](int64_t at, auto store) {
@@ -94,8 +84,7 @@ void softmax_gradient(Stream&, View y, View gy, View gx) {
 }
 
 void log_softmax_gradient(Stream&, View y, View gy, View gx) {
-  check_alike("log_softmax_gradient", {{"y", y}, {"gy", gy}, {"gx", gx}});
-  const RowShape shape("log_softmax_gradient", y);
+  const RowShape shape{check_rows("log_softmax_gradient", {{"y", y}, {"gy", gy}, {"gx", gx}})};
   for_float(y.dtype, "log_softmax_gradient", [&]<class T>() {
     using C = compute_t<T>;
     shape.each(gx, 3, [&, n = shape.n](int64_t at, auto store) {

@@ -7,6 +7,7 @@ const Backend cuda_backend{
     .elementwise = &elementwise_kernels,
     .copy = &copy_kernels,
     .reduce = &reduce_kernels,
+    .rowwise = &rowwise_kernels,
     .indexing = &indexing_kernels,
     .gemm = &gemm_kernels,
     .qgemm = &qgemm_kernels,

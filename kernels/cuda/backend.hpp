@@ -14,6 +14,7 @@ extern const PoolKernels pool_kernels;
 extern const QgemmKernels qgemm_kernels;
 extern const RandomKernels random_kernels;
 extern const ReduceKernels reduce_kernels;
+extern const RowwiseKernels rowwise_kernels;
 extern const SpmmKernels spmm_kernels;
 
 extern const Backend cuda_backend;

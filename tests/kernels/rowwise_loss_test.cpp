@@ -306,7 +306,7 @@ TEST_P(CrossEntropy, BadInput) {
     run_with(labels({0, 3}));
   } catch (const Error& e) {
     const std::string message = e.what();
-    EXPECT_NE(message.find("label 3 of row 1"), std::string::npos) << message;
+    EXPECT_NE(message.find("label of row 1 is 3"), std::string::npos) << message;
   }
 }
 
