@@ -112,6 +112,20 @@ struct Row {
     if (group <= warp_size) return warp_reduce(value, combine, group);
     return block_reduce(value, combine, reinterpret_cast<V*>(static_shared<Shared>().warps));
   }
+  /// The value of the group's first thread.
+  template <class V>
+  TS_DEVICE V of_first(V value) const {
+    struct Shared {
+      V value;
+    };
+    if (group <= warp_size) return shuffle(value, 0, group);
+    Shared& shared = static_shared<Shared>();
+    if (lane == 0) shared.value = value;
+    sync_block();
+    value = shared.value;
+    sync_block();
+    return value;
+  }
 };
 
 /// body(row) for the rows of this thread's group.

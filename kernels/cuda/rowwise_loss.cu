@@ -254,7 +254,7 @@ __global__ void __launch_bounds__(row_threads, 2)
 
 /// glogits = g * (p_c * sum(w t') - w_c t'_c)
 template <class T, int n, bool soft>
-__global__ void __launch_bounds__(row_threads, 2)
+__global__ void __launch_bounds__(row_threads, soft ? 1 : 2)
     cross_entropy_gradient_rows(CrossEntropy<T> p, bool weighted, LossGradient<T> gradient,
                                 const compute_t<T>* lse, T* glogits) {
   using C = compute_t<T>;

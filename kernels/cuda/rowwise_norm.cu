@@ -42,8 +42,7 @@ __global__ void __launch_bounds__(row_threads, 2)
 #pragma unroll
       for (int i = 0; i < n; ++i) part.add(widen(p.of[0].lane[i]));
     });
-    const T* const from = x + row.number * row.n;
-    const C origin = centred && row.n > 0 ? widen(from[0]) : C{0};
+    const C origin = centred ? row.of_first(part.guess) : C{0};
     const ShiftedSums sums = row.reduce(
         centred ? part.about(origin) : ShiftedSums{{0, static_cast<double>(part.squares)}},
         SumOfValues{});
