@@ -12,6 +12,7 @@
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/simt/interpreter.hpp"
 #include "tessera/runtime/simt/levels.hpp"
+#include "tessera/runtime/simt/trace.hpp"
 #include "tessera/runtime/simt/vector.hpp"
 
 namespace tessera::simt {
@@ -66,9 +67,12 @@ void finish_matrices(void** slots, uint32_t) {
     }
 }
 
-void move_matrices(MatrixSlot slot, const char* name, void (*finish)(void**, uint32_t),
-                   const void* site) {
-  if (current().lane < 8 * slot.count) check_row(slot.row, name, site);
+void move_matrices(MatrixSlot slot, const char* name, Access access,
+                   void (*finish)(void**, uint32_t), const void* site) {
+  if (current().lane < 8 * slot.count) {
+    check_row(slot.row, name, site);
+    if (tracing().access) tracing().access(slot.row, row_bytes, access, site);
+  }
   collective(~0u, name, &slot, finish, site);
 }
 
@@ -213,13 +217,13 @@ void multiply(const char* name, void* d, const void* a, const void* b, const voi
 
 void load_matrices(uint32_t* registers, const void* row, uint32_t count, bool transposed) {
   move_matrices({const_cast<std::byte*>(static_cast<const std::byte*>(row)), registers, count},
-                "load_matrices",
+                "load_matrices", Access::read,
                 transposed ? &finish_matrices<false, true> : &finish_matrices<false, false>,
                 __builtin_return_address(0));
 }
 void store_matrices(void* row, const uint32_t* registers, uint32_t count, bool transposed) {
   move_matrices({static_cast<std::byte*>(row), const_cast<uint32_t*>(registers), count},
-                "store_matrices",
+                "store_matrices", Access::write,
                 transposed ? &finish_matrices<true, true> : &finish_matrices<true, false>,
                 __builtin_return_address(0));
 }

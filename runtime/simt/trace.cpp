@@ -87,9 +87,17 @@ constexpr size_t fences_kept = 16;
 /// One warp's accesses at one place in the code: the k-th of each lane make up request k.
 struct Requests {
   struct Request {
-    std::vector<uintptr_t> addresses;
+    uintptr_t address[warp_size];
+    uint32_t lanes = 0;  // that have one, as bits
     uint32_t bytes = 0;
     bool shared = false;
+
+    std::vector<uintptr_t> addresses() const {
+      std::vector<uintptr_t> all;
+      for (uint32_t lane = 0; lane < warp_size; ++lane)
+        if (lanes >> lane & 1) all.push_back(address[lane]);
+      return all;
+    }
   };
   uint32_t next[warp_size] = {};
   std::vector<Request> list;
@@ -390,21 +398,23 @@ class Tracer {
     Requests& r = requests_[{thread.warp, site}];
     const uint32_t k = r.next[thread.lane]++;
     if (r.list.size() <= k) r.list.resize(k + 1);
-    r.list[k].addresses.push_back(address);
+    r.list[k].address[thread.lane] = address;
+    r.list[k].lanes |= 1u << thread.lane;
     r.list[k].bytes = static_cast<uint32_t>(bytes);
     r.list[k].shared = shared;
   }
 
   static void count(const Requests::Request& r, KernelCounters& c) {
+    const std::vector<uintptr_t> addresses = r.addresses();
     if (r.shared) {
       // Lanes whose words lie in one bank of 32 take turns; wide accesses go by parts of the warp.
       const size_t lanes_per_part = r.bytes <= 4 ? 32 : r.bytes == 8 ? 16 : 8;
       ++c.shared_requests;
-      for (size_t first = 0; first < r.addresses.size(); first += lanes_per_part) {
+      for (size_t first = 0; first < addresses.size(); first += lanes_per_part) {
         std::vector<uintptr_t> words;
-        const size_t last = std::min(r.addresses.size(), first + lanes_per_part);
+        const size_t last = std::min(addresses.size(), first + lanes_per_part);
         for (size_t i = first; i < last; ++i)
-          for (uintptr_t a = r.addresses[i] / 4; a <= (r.addresses[i] + r.bytes - 1) / 4; ++a)
+          for (uintptr_t a = addresses[i] / 4; a <= (addresses[i] + r.bytes - 1) / 4; ++a)
             words.push_back(a);
         std::sort(words.begin(), words.end());
         words.erase(std::unique(words.begin(), words.end()), words.end());
@@ -417,7 +427,7 @@ class Tracer {
       return;
     }
     std::vector<uintptr_t> sectors, bytes;
-    for (const uintptr_t a : r.addresses) {
+    for (const uintptr_t a : addresses) {
       for (uintptr_t s = a / 32; s <= (a + r.bytes - 1) / 32; ++s) sectors.push_back(s);
       bytes.push_back(a);
     }
@@ -429,7 +439,7 @@ class Tracer {
     ++c.global_requests;
     c.global_sectors += unique(sectors);
     c.ideal_sectors += (unique(bytes) * r.bytes + 31) / 32;
-    c.global_bytes += r.addresses.size() * r.bytes;
+    c.global_bytes += addresses.size() * r.bytes;
   }
 
   const Launch* launch_ = nullptr;

@@ -2,6 +2,7 @@
 // and be silent about the second.
 #include <gtest/gtest.h>
 
+#include "tessera/kernels/cuda/ptx_tensor.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/tests/simt/array.hpp"
 
@@ -116,6 +117,30 @@ __global__ void sum_partials(int* partial, int* counter, int* total) {
   int sum = 0;
   for (uint32_t b = 0; b < grid_size().x; ++b) sum += partial[b];
   *total = sum;
+}
+
+// The second of two warps reads as matrices what the first has written.
+template <bool barrier, bool aligned_rows>
+__global__ void hand_over_matrices(uint32_t* out) {
+  auto& rows = dynamic_shared<uint32_t[8][4]>();
+  if (warp_index() == 0) rows[lane_index() / 4][lane_index() % 4] = lane_index();
+  if (barrier) sync_block();
+  if (warp_index() == 0) return;
+  uint32_t word[1];
+  load_matrices(word, &rows[lane_index() % 8][aligned_rows ? 0 : 1]);
+  out[lane_index()] = word[0];
+}
+
+TEST(PlantedBugs, MatricesWithoutABarrier) {
+  const Array<uint32_t> out(32);
+  EXPECT_EQ(failure({"matrices", {1}, {64}, 128}, hand_over_matrices<true, true>, out.data()), "");
+  for (int i = 0; i < 32; ++i) EXPECT_EQ(out[i], static_cast<uint32_t>(i));
+  expect_contains(
+      failure({"matrices", {1}, {64}, 128}, hand_over_matrices<false, true>, out.data()),
+      {"race", "planted_bugs_test.cpp:"});
+  expect_contains(
+      failure({"matrices", {1}, {64}, 128}, hand_over_matrices<true, false>, out.data()),
+      {"multiple of 16"});
 }
 
 TEST(PlantedBugs, RaceBetweenBlocks) {

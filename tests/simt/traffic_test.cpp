@@ -1,10 +1,11 @@
-// How the copies of kernels/cuda fall on memory: whole sectors, and all banks at once.
+// How copies and products of kernels/cuda fall on memory: whole sectors, and all banks at once.
 #include <gtest/gtest.h>
 
 #include <memory>
 
 #include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/cuda/backend.hpp"
+#include "tessera/kernels/gemm.hpp"
 #include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::kernels::cuda {
@@ -33,13 +34,17 @@ View matrix(const Memory& memory, DType dtype, int64_t rows, int64_t columns, in
   return v;
 }
 
-simt::KernelCounters traffic(const char* kernel, const View& x, const View& y) {
+template <class Run>
+simt::KernelCounters traffic(const char* kernel, Run&& run) {
   simt::take_counters();
-  copy_kernels.copy(current_stream(Device::cpu()), x, y);
+  run(current_stream(Device::cpu()));
   for (const simt::KernelCounters& c : simt::take_counters())
     if (c.kernel == kernel) return c;
   ADD_FAILURE() << "no launch of " << kernel;
   return {};
+}
+simt::KernelCounters traffic(const char* kernel, const View& x, const View& y) {
+  return traffic(kernel, [&](Stream& s) { copy_kernels.copy(s, x, y); });
 }
 
 constexpr DType of_each_size[] = {DType::u8, DType::f16, DType::f32, DType::f64};
@@ -78,6 +83,32 @@ TEST(Traffic, TransposesTouchWholeSectorsAndAllBanks) {
     EXPECT_EQ(c.shared_wavefronts, c.ideal_wavefronts) << to_string(dtype);
     EXPECT_GT(c.shared_requests, 0u);
   }
+}
+
+// Tiles of 64 x 64 read each operand n / 64 times, whatever way it runs in memory, and no warp
+// waits for a bank.
+TEST(Traffic, ProductsTouchWholeSectorsAndAllBanks) {
+  constexpr int64_t k = 64;  // not long enough to be cut into parts
+  const Memory a(n * k * 8), b(k * n * 8), c(n * n * 8);
+  for (DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64})
+    for (int layout = 0; layout < 4; ++layout) {
+      const auto operand = [&](const Memory& memory, int64_t rows, int64_t columns,
+                               bool transposed) {
+        return matrix(memory, dtype, rows, columns, transposed ? 1 : columns,
+                      transposed ? rows : 1);
+      };
+      const View x = operand(a, n, k, layout & 1), y = operand(b, k, n, layout & 2),
+                 z = operand(c, n, n, false);
+      const simt::KernelCounters counted =
+          traffic("gemm", [&](Stream& s) { gemm_kernels.gemm(s, x, y, z, {}); });
+      const std::string what = concat(dtype, ", layout ", layout);
+      EXPECT_EQ(counted.global_sectors, counted.ideal_sectors) << what;
+      EXPECT_EQ(static_cast<int64_t>(counted.global_sectors) * 32,
+                (2 * n / 64 * n * k + n * n) * static_cast<int64_t>(size_of(dtype)))
+          << what;
+      EXPECT_EQ(counted.shared_wavefronts, counted.ideal_wavefronts) << what;
+      EXPECT_GT(counted.shared_requests, 0u) << what;
+    }
 }
 
 }  // namespace
