@@ -12,7 +12,7 @@ namespace tessera::kernels::cuda {
 namespace {
 
 template <class T, int n, bool logarithm>
-__global__ void __launch_bounds__(row_threads, 3) softmax_rows(Rows rows, const T* x, T* y) {
+__global__ void __launch_bounds__(row_threads, 2) softmax_rows(Rows rows, const T* x, T* y) {
   using C = compute_t<T>;
   for_rows(rows, [&](const Row& row) {
     const RowPacks<T, n, 1> packs(row, x);
