@@ -10,10 +10,12 @@
 #include <iostream>
 #include <new>
 
+#include "tessera/algorithms/profile.hpp"
 #include "tessera/algorithms/registry.hpp"
 #include "tessera/kernels/threads.hpp"
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/interrupt.hpp"
+#include "tessera/runtime/io/atomic_file.hpp"
 
 namespace {
 
@@ -27,6 +29,7 @@ constexpr const char* program_examples = R"(examples:
   tessera run node_classification
   tessera run node_classification --data cora.npz --set model=gcn --set runs=100 --out results
   tessera run node_classification --help
+  tessera profile gemm 512 512 512
 
 exit status: 0 done, 1 failed, 2 wrong usage, 130 interrupted)";
 
@@ -115,6 +118,24 @@ Status run(RunOptions& options) {
   return done;
 }
 
+struct ProfileOptions {
+  ProfileRequest request;
+  std::string json;
+};
+
+Status run_profile(const ProfileOptions& options) {
+  Profile found;
+  try {
+    found = profile(options.request);
+  } catch (const Error& error) {
+    std::cerr << "tessera: " << error.what() << "\n";
+    return error.kind() == ErrorKind::invalid_argument ? wrong_usage : failed;
+  }
+  std::cout << profile_table(found) << std::flush;
+  if (!options.json.empty()) write_file(options.json, to_string(profile_json(found), 2) + "\n");
+  return done;
+}
+
 /// A check of whole numbers. CLI11 alone takes -1 for the largest unsigned number, and everything
 /// beyond for it too.
 auto whole_number(uint64_t low, uint64_t high) {
@@ -165,6 +186,23 @@ void define_run(CLI::App& command, RunOptions& options) {
   });
 }
 
+void define_profile(CLI::App& command, ProfileOptions& options) {
+  command.add_option("KERNEL", options.request.kernel, "the kernel")->required();
+  command.add_option("SIZES", options.request.sizes, "its sizes")->required();
+  command.add_option("--dtype", options.request.dtype, "f64, f32, f16 or bf16")->check(named);
+  command.add_option("--gpu", options.request.gpu, "whose floor to tell: h200, h100 or a100")
+      ->capture_default_str()
+      ->check(named);
+  command.add_option("--json", options.json, "file for the same as JSON")->check(named);
+  command.footer(
+      concat("kernels, their sizes and usual dtypes:\n", profile_kernels(),
+             "\nThe interpreter runs the kernel with every access traced: sectors of 32 "
+             "bytes of global memory,\nwavefronts of shared memory, operations of tensor "
+             "cores. It tells no time; the floor is what the GPU's\nmemory and arithmetic "
+             "cannot be faster than.\n\nexamples:\n  tessera profile gemm 512 512 512\n  "
+             "tessera profile spmm 10000 100000 64 --gpu a100 --json spmm.json"));
+}
+
 Status parse_and_run(int argc, char** argv) {
   CLI::App app(
       "tessera: a tensor and autograd runtime with hand-written kernels, and the papers that run "
@@ -175,9 +213,13 @@ Status parse_and_run(int argc, char** argv) {
   CLI::App* info_command =
       app.add_subcommand("info", "versions, devices and why one is absent, CPU kernels, BLAS");
   CLI::App* run_command = app.add_subcommand("run", "run an algorithm and print its results");
+  CLI::App* profile_command =
+      app.add_subcommand("profile", "how a kernel uses a GPU's memory, counted on the interpreter");
   app.footer(program_examples);  // after the subcommands, which would inherit it
   RunOptions options;
   define_run(*run_command, options);
+  ProfileOptions profile_options;
+  define_profile(*profile_command, profile_options);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& stop) {
@@ -186,6 +228,7 @@ Status parse_and_run(int argc, char** argv) {
   if (*list_command) return list();
   if (*info_command) return info();
   if (*run_command) return run(options);
+  if (*profile_command) return run_profile(profile_options);
   std::cerr << app.help();
   return wrong_usage;
 }

@@ -1,6 +1,9 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
 
 #include "tessera/runtime/device.hpp"
 
@@ -9,6 +12,24 @@ namespace tessera {
 namespace kernels {
 struct Backend;
 }
+
+/// What the launches of one kernel did, as the interpreter counts it where it traces.
+struct KernelCounters {
+  std::string kernel;
+  uint64_t launches = 0;
+  uint64_t global_requests = 0;  // whole-warp loads and stores
+  uint64_t global_sectors = 0;   // of 32 bytes that they touch
+  uint64_t ideal_sectors = 0;    // that their bytes would need side by side
+  uint64_t unique_sectors = 0;   // that a launch touches at all
+  uint64_t global_bytes = 0;     // asked for, counting lanes that share
+  uint64_t shared_requests = 0;
+  uint64_t shared_wavefronts = 0;  // passes over the 32 banks
+  uint64_t ideal_wavefronts = 0;
+  uint64_t tensor_operations = 0;  // multiplications and additions of tensor cores
+  uint64_t warps = 0;              // that made requests
+  uint64_t busiest_warp = 0;       // requests of the warp that made most of them
+  uint64_t barriers = 0;           // waits of threads at block barriers
+};
 
 /// What the runtime asks of a kind of device: memory, byte moves, ordered queues. One object per
 /// device type. Queue and event handles are the device's own (cudaStream_t, cudaEvent_t); the CPU,
@@ -40,6 +61,9 @@ class Driver {
   virtual void copy_to_host(void* dst, const void* src, size_t bytes, void* queue) = 0;
   virtual void copy_from_host(void* dst, const void* src, size_t bytes, void* queue) = 0;
   virtual void copy_on_device(void* dst, const void* src, size_t bytes, void* queue) = 0;
+
+  /// Counts since the last call; empty where nothing is counted.
+  virtual std::vector<KernelCounters> take_counters() { return {}; }
 };
 
 /// What a device module, a shared library loaded on first use, hands to the core through its only
@@ -49,7 +73,7 @@ struct Module {
   Driver* driver;  // null for a module that only brings other CPU kernels
   const kernels::Backend* backend;
 };
-inline constexpr int module_abi = 2;
+inline constexpr int module_abi = 3;
 
 /// The driver that a device module brings: runtime/cuda or runtime/simt defines it, in the module.
 Driver& module_driver();

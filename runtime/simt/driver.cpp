@@ -51,6 +51,10 @@ class SimtDriver final : public Driver {
   void copy_on_device(void* dst, const void* src, size_t bytes, void*) override {
     std::memcpy(dst, src, bytes);
   }
+
+  std::vector<KernelCounters> take_counters() override {
+    return tracing().take_counters ? tracing().take_counters() : std::vector<KernelCounters>();
+  }
 };
 
 }  // namespace

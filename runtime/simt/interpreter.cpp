@@ -404,6 +404,7 @@ void Interpreter::block_barrier(uint32_t id, uint32_t count, bool waits, const c
     fault(concat(name, ": barrier ", id, " expects ", barrier.expected, " threads, not ", count),
           site);
   barrier.expected = count;
+  if (waits && tracing().wait) tracing().wait();
   arrive(barrier, count ? count : all, waits, Wait::barrier, name, site);
 }
 

@@ -206,8 +206,11 @@ struct DoubleProduct {
   }
 };
 
+/// `operations`: of one product.
 template <class Product>
-void multiply(const char* name, void* d, const void* a, const void* b, const void* site) {
+void multiply(const char* name, uint64_t operations, void* d, const void* a, const void* b,
+              const void* site) {
+  if (tracing().operate && current().lane == 0) tracing().operate(operations);
   static const auto finish = ForLevels<Product, void**, uint32_t>::chosen();
   ProductSlot slot{d, a, b};
   collective(~0u, name, &slot, finish, site);
@@ -231,7 +234,8 @@ void store_matrices(void* row, const uint32_t* registers, uint32_t count, bool t
 template <class T, int k>
 void mma_m16n8(float* d, const uint32_t* a, const uint32_t* b) {
   multiply<WordProduct<HalfWords<T>, HalfWords<T>, k / 2>>(k == 8 ? "mma_m16n8k8" : "mma_m16n8k16",
-                                                           d, a, b, __builtin_return_address(0));
+                                                           2 * 16 * 8 * k, d, a, b,
+                                                           __builtin_return_address(0));
 }
 template void mma_m16n8<f16, 8>(float*, const uint32_t*, const uint32_t*);
 template void mma_m16n8<f16, 16>(float*, const uint32_t*, const uint32_t*);
@@ -239,13 +243,13 @@ template void mma_m16n8<bf16, 8>(float*, const uint32_t*, const uint32_t*);
 template void mma_m16n8<bf16, 16>(float*, const uint32_t*, const uint32_t*);
 
 void mma_m16n8k8_tf32(float* d, const uint32_t* a, const uint32_t* b) {
-  multiply<WordProduct<Tf32Words, Tf32Words, 8>>("mma_m16n8k8_tf32", d, a, b,
+  multiply<WordProduct<Tf32Words, Tf32Words, 8>>("mma_m16n8k8_tf32", 2 * 16 * 8 * 8, d, a, b,
                                                  __builtin_return_address(0));
 }
 
 template <class A, class B>
 void mma_m16n8k32(int32_t* d, const uint32_t* a, const uint32_t* b) {
-  multiply<WordProduct<ByteWords<A>, ByteWords<B>, 8>>("mma_m16n8k32", d, a, b,
+  multiply<WordProduct<ByteWords<A>, ByteWords<B>, 8>>("mma_m16n8k32", 2 * 16 * 8 * 32, d, a, b,
                                                        __builtin_return_address(0));
 }
 template void mma_m16n8k32<int8_t, int8_t>(int32_t*, const uint32_t*, const uint32_t*);
@@ -254,10 +258,12 @@ template void mma_m16n8k32<uint8_t, int8_t>(int32_t*, const uint32_t*, const uin
 template void mma_m16n8k32<uint8_t, uint8_t>(int32_t*, const uint32_t*, const uint32_t*);
 
 void mma_m8n8k4(double* d, double a, double b) {
-  multiply<DoubleProduct<8, 4>>("mma_m8n8k4", d, &a, &b, __builtin_return_address(0));
+  multiply<DoubleProduct<8, 4>>("mma_m8n8k4", 2 * 8 * 8 * 4, d, &a, &b,
+                                __builtin_return_address(0));
 }
 void mma_m16n8k16(double* d, const double* a, const double* b) {
-  multiply<DoubleProduct<16, 16>>("mma_m16n8k16", d, a, b, __builtin_return_address(0));
+  multiply<DoubleProduct<16, 16>>("mma_m16n8k16", 2 * 16 * 8 * 16, d, a, b,
+                                  __builtin_return_address(0));
 }
 
 }  // namespace tessera::simt

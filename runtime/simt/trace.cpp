@@ -12,6 +12,7 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/simt/memory.hpp"
@@ -134,16 +135,25 @@ class Tracer {
   }
   void end_group() {
     KernelCounters& c = counters_[launch_->name];
-    for (const auto& [key, requests] : requests_)
+    std::unordered_map<const void*, uint64_t> of_warps;
+    for (const auto& [key, requests] : requests_) {
       for (const Requests::Request& r : requests.list) count(r, c);
+      of_warps[key.warp] += requests.list.size();
+    }
+    for (const auto& [warp, number] : of_warps) c.busiest_warp = std::max(c.busiest_warp, number);
+    c.warps += of_warps.size();
     requests_.clear();
   }
   void end_launch() {
     KernelCounters& c = counters_[launch_->name];
     c.kernel = launch_->name;
     ++c.launches;
+    c.unique_sectors += sectors_.size();
+    sectors_.clear();
     requests_.clear();
   }
+  void wait() { ++counters_[launch_->name].barriers; }
+  void operate(uint64_t operations) { counters_[launch_->name].tensor_operations += operations; }
 
   void meet(Thread* const* threads, uint32_t count) {
     Clock all;
@@ -357,6 +367,7 @@ class Tracer {
       c.ideal_wavefronts += (bytes + 127) / 128;
     } else {
       ++c.global_requests;
+      for (uintptr_t s = address / 32; s <= (address + bytes - 1) / 32; ++s) sectors_.insert(s);
       c.global_sectors += (address + bytes - 1) / 32 - address / 32 + 1;
       c.ideal_sectors += (bytes + 31) / 32;
       c.global_bytes += bytes;
@@ -404,7 +415,7 @@ class Tracer {
     r.list[k].shared = shared;
   }
 
-  static void count(const Requests::Request& r, KernelCounters& c) {
+  void count(const Requests::Request& r, KernelCounters& c) {
     const std::vector<uintptr_t> addresses = r.addresses();
     if (r.shared) {
       // Lanes whose words lie in one bank of 32 take turns; wide accesses go by parts of the warp.
@@ -437,6 +448,7 @@ class Tracer {
       return static_cast<uint64_t>(std::unique(v.begin(), v.end()) - v.begin());
     };
     ++c.global_requests;
+    sectors_.insert(sectors.begin(), sectors.end());
     c.global_sectors += unique(sectors);
     c.ideal_sectors += (unique(bytes) * r.bytes + 31) / 32;
     c.global_bytes += addresses.size() * r.bytes;
@@ -453,6 +465,7 @@ class Tracer {
   Shadow shadow_;
   uint32_t turn_ = 0;
   std::unordered_map<SiteOfWarp, Requests, HashSite> requests_;
+  std::unordered_set<uintptr_t> sectors_;  // of global memory that the launch has touched
   std::map<std::string, KernelCounters> counters_;
 };
 
@@ -477,6 +490,9 @@ const bool registered = [] {
             tracer().access(reinterpret_cast<uintptr_t>(address), bytes, access, site);
           },
       .fence_proxy = [] { tracer().fence_proxy(); },
+      .wait = [] { tracer().wait(); },
+      .operate = [](uint64_t operations) { tracer().operate(operations); },
+      .take_counters = [] { return tracer().take(); },
   };
   return true;
 }();

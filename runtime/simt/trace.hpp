@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tessera/runtime/driver.hpp"
 #include "tessera/runtime/simt/interpreter.hpp"
 
 /// What is seen of every load and store where kernels are compiled with -fsanitize=thread and
@@ -17,19 +18,7 @@
 /// and votes order nothing. Threads of different blocks are ordered by atomics only.
 namespace tessera::simt {
 
-/// Accesses of one kernel since the last take_counters(), summed over its launches.
-struct KernelCounters {
-  std::string kernel;
-  uint64_t launches = 0;
-  uint64_t global_requests = 0;  // whole-warp loads and stores
-  uint64_t global_sectors = 0;   // of 32 bytes that they touch
-  uint64_t ideal_sectors = 0;    // that their bytes would need side by side
-  uint64_t global_bytes = 0;     // asked for, counting lanes that share
-  uint64_t shared_requests = 0;
-  uint64_t shared_wavefronts = 0;  // passes over the 32 banks
-  uint64_t ideal_wavefronts = 0;
-  uint64_t barriers = 0;  // waits of threads at block barriers
-};
+/// Of each kernel since the last call, summed over its launches.
 std::vector<KernelCounters> take_counters();
 
 /// Tells which device memory kernels may use. `data` is forgotten when it is freed.
@@ -65,6 +54,11 @@ struct Tracing {
   void (*access)(const void* address, size_t bytes, Access access, const void* site) = nullptr;
   /// What the calling thread knows of is visible to proxy_read from now on.
   void (*fence_proxy)() = nullptr;
+  /// The calling thread waits at a barrier of its block.
+  void (*wait)() = nullptr;
+  /// The calling thread's warp has tensor cores multiply and add so many times.
+  void (*operate)(uint64_t operations) = nullptr;
+  std::vector<KernelCounters> (*take_counters)() = nullptr;
 };
 Tracing& tracing();
 

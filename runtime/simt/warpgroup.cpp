@@ -255,6 +255,8 @@ void see_operands(const WarpgroupProduct& p, const Block& block, const void* sit
   };
   if (!p.a_registers) see(p.a, rows, p.a_transposed);
   see(p.b, p.n, p.b_transposed);
+  if (tracing().operate)
+    tracing().operate(uint64_t{2} * rows * p.n * (depth_bytes / bytes_of(p.a_element)));
 }
 
 }  // namespace

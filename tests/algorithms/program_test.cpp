@@ -114,6 +114,28 @@ class Program : public testing::Test {
   fs::path folder;
 };
 
+TEST_F(Program, ProfilesKernels) {
+  expect_usage_error({"profile", "gem", "8", "8", "8"}, "did you mean 'gemm'");
+  expect_usage_error({"profile", "gemm", "8", "8"}, "expected sizes M N K");
+  expect_usage_error({"profile", "gemm", "8", "8", "0"}, "at least 1");
+  expect_usage_error({"profile", "gemm", "8", "8", "8", "--dtype", "i8"}, "does not fit");
+  expect_usage_error({"profile", "gemm", "8", "8", "8", "--gpu", "h20"}, "h200");
+  const std::string file = (folder / "profile.json").string();
+  const Ended ended = run_program({"profile", "gemm", "64", "64", "64", "--json", file});
+  if (ended.text.find("libtessera_simt_checked.so") != std::string::npos)
+    GTEST_SKIP() << "a build without the traced interpreter";
+  ASSERT_EQ(ended.status, 0) << ended.text;
+  EXPECT_NE(ended.text.find("touch 1 times these bytes"), std::string::npos) << ended.text;
+  const Json report = parse_json(content(file), file);
+  const Json& kernel = report.find("kernels")->get_if<Json::Array>()->at(0);
+  const auto number = [&](const char* name) { return *kernel.find(name)->get_if<int64_t>(); };
+  EXPECT_EQ(*kernel.find("kernel")->get_if<std::string>(), "gemm");
+  EXPECT_EQ(number("tensor_operations"), 2 * 64 * 64 * 64);
+  EXPECT_EQ(number("unique_sectors") * 32, 3 * 64 * 64 * 2);  // each operand once
+  EXPECT_EQ(number("shared_wavefronts"), number("ideal_wavefronts"));
+  EXPECT_EQ(number("barriers"), 128 * (2 + 1));  // two tiles along k, and before the results
+}
+
 TEST_F(Program, ListsEveryAlgorithm) {
   const Ended ended = run_program({"list"});
   EXPECT_EQ(ended.status, 0);

@@ -174,16 +174,16 @@ __global__ void read_columns(float* out) {
 
 TEST(Counters, SectorsAndWavefronts) {
   const auto counters = [](const char* name) {
-    for (const simt::KernelCounters& c : simt::take_counters())
+    for (const KernelCounters& c : simt::take_counters())
       if (c.kernel == name) return c;
-    return simt::KernelCounters{};
+    return KernelCounters{};
   };
   const Array<Pack<float, 8>> x(32 * 16), y(32 * 16);  // whole sectors
   simt::take_counters();
   const float* from = x.data()->lane;
   float* to = y.data()->lane;
   launch(current_stream(Device::cpu()), {"strided", {2}, {64}}, strided, from, to, int64_t{1});
-  simt::KernelCounters c = counters("strided");
+  KernelCounters c = counters("strided");
   EXPECT_EQ(c.launches, 1u);
   EXPECT_EQ(c.global_requests, 2u * 4);  // a load and a store for each of four warps
   EXPECT_EQ(c.ideal_sectors, 8u * 4);

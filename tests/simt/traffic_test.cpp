@@ -35,15 +35,15 @@ View matrix(const Memory& memory, DType dtype, int64_t rows, int64_t columns, in
 }
 
 template <class Run>
-simt::KernelCounters traffic(const char* kernel, Run&& run) {
+KernelCounters traffic(const char* kernel, Run&& run) {
   simt::take_counters();
   run(current_stream(Device::cpu()));
-  for (const simt::KernelCounters& c : simt::take_counters())
+  for (const KernelCounters& c : simt::take_counters())
     if (c.kernel == kernel) return c;
   ADD_FAILURE() << "no launch of " << kernel;
   return {};
 }
-simt::KernelCounters traffic(const char* kernel, const View& x, const View& y) {
+KernelCounters traffic(const char* kernel, const View& x, const View& y) {
   return traffic(kernel, [&](Stream& s) { copy_kernels.copy(s, x, y); });
 }
 
@@ -53,7 +53,7 @@ constexpr int64_t n = 128;
 TEST(Traffic, DenseCopiesTouchWholeSectorsInWideAccesses) {
   const Memory from(n * n * 8), to(n * n * 8);
   for (DType dtype : of_each_size) {
-    const simt::KernelCounters c =
+    const KernelCounters c =
         traffic("copy", matrix(from, dtype, n, n, n, 1), matrix(to, dtype, n, n, n, 1));
     EXPECT_EQ(c.global_sectors, c.ideal_sectors) << to_string(dtype);
     const int64_t bytes = 2 * n * n * static_cast<int64_t>(size_of(dtype)),
@@ -68,7 +68,7 @@ TEST(Traffic, ConversionsTouchWholeSectors) {
   for (DType x : of_each_size)
     for (DType y : of_each_size) {
       if (x == y) continue;
-      const simt::KernelCounters c =
+      const KernelCounters c =
           traffic("convert", matrix(from, x, n, n, n, 1), matrix(to, y, n, n, n, 1));
       EXPECT_EQ(c.global_sectors, c.ideal_sectors) << to_string(x) << " to " << to_string(y);
     }
@@ -77,7 +77,7 @@ TEST(Traffic, ConversionsTouchWholeSectors) {
 TEST(Traffic, TransposesTouchWholeSectorsAndAllBanks) {
   const Memory from(n * n * 8), to(n * n * 8);
   for (DType dtype : of_each_size) {
-    const simt::KernelCounters c =
+    const KernelCounters c =
         traffic("transpose", matrix(from, dtype, n, n, 1, n), matrix(to, dtype, n, n, n, 1));
     EXPECT_EQ(c.global_sectors, c.ideal_sectors) << to_string(dtype);
     EXPECT_EQ(c.shared_wavefronts, c.ideal_wavefronts) << to_string(dtype);
@@ -99,7 +99,7 @@ TEST(Traffic, ProductsTouchWholeSectorsAndAllBanks) {
       };
       const View x = operand(a, n, k, layout & 1), y = operand(b, k, n, layout & 2),
                  z = operand(c, n, n, false);
-      const simt::KernelCounters counted =
+      const KernelCounters counted =
           traffic("gemm", [&](Stream& s) { gemm_kernels.gemm(s, x, y, z, {}); });
       const std::string what = concat(dtype, ", layout ", layout);
       EXPECT_EQ(counted.global_sectors, counted.ideal_sectors) << what;
