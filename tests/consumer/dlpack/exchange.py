@@ -3,11 +3,11 @@
 
     exchange.py BRIDGE     BRIDGE: the library built from bridge.cpp; exits with 77 without PyTorch
 """
-import ctypes
 import gc
 import sys
 
 try:
+    import ctypes  # which a minimal Python lacks as well
     import torch
 except ImportError as error:
     print(f"skipped: {error}")
