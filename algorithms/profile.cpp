@@ -186,18 +186,16 @@ Profile profile(const ProfileRequest& request) {
            ": --dtype ", dtype, " does not fit");
   TS_CHECK(request.sizes.size() == kernel.count, kernel.name, ": expected sizes ", kernel.sizes,
            ", found ", request.sizes.size(), " numbers");
-  double elements = 1;
-  for (const int64_t size : request.sizes) {
+  for (const int64_t size : request.sizes)
     TS_CHECK(size > 0, kernel.name, ": sizes must be at least 1, found ", size);
-    elements *= static_cast<double>(size);
-  }
-  TS_CHECK(elements <= 1e10, kernel.name, ": tracing sizes of ", elements,
-           " elements would take hours; choose smaller ones");
 
   setenv("TESSERA_SIMT", "checked", 1);  // before the interpreter is loaded
   std::string reason;
   if (!available(Device::simt(), &reason)) throw Error(ErrorKind::unsupported, reason);
   const Work work = kernel.prepare(request.sizes, dtype);
+  TS_CHECK(work.operations <= 1e11 && work.bytes <= 1e10, kernel.name, ": tracing ",
+           significant(work.operations), " operations on ", significant(work.bytes),
+           " bytes would take hours; choose smaller sizes");
   Driver& interpreter = driver(Device::Type::simt);
   interpreter.take_counters();
   Stream& stream = current_stream(Device::simt());
