@@ -170,9 +170,9 @@ void Fiber::start(std::byte* stack, size_t index, void (*entry)(void*), void* ar
   const size_t colour = index % 64 * 192;
   const auto top = (reinterpret_cast<uintptr_t>(stack) + stack_bytes - colour) & ~uintptr_t{63};
   void** frame = reinterpret_cast<void**>(top - entry_gap) - saved_words;
-  std::memset(frame, 0, top - reinterpret_cast<uintptr_t>(frame));
+  std::memset(static_cast<void*>(frame), 0, top - reinterpret_cast<uintptr_t>(frame));
   fill_frame(frame, entry, argument, &tessera_simt_start);
-  context.stack_pointer = frame;
+  context.stack_pointer = static_cast<void*>(frame);
 }
 
 #else  // any other processor: POSIX contexts, some thirty times slower

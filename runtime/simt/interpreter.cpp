@@ -297,6 +297,7 @@ void Interpreter::run(const Launch& launch, uint64_t first, uint32_t count,
   failure_ = nullptr;
   if (tracing().begin_group) {
     std::vector<Block*> group;
+    group.reserve(count);
     for (uint32_t b = 0; b < count; ++b) group.push_back(blocks_[b].get());
     tracing().begin_group(group.data(), count);
     switch_to(main_, pop_front(ready_));

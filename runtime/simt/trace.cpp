@@ -241,6 +241,7 @@ class Tracer {
 
   std::vector<KernelCounters> take() {
     std::vector<KernelCounters> list;
+    list.reserve(counters_.size());
     for (auto& [name, c] : counters_) list.push_back(c);
     counters_.clear();
     return list;
