@@ -154,6 +154,7 @@ struct BlockProduct {
   }
 };
 
+/// What a product applies to a finished sum.
 template <class T>
 TS_DEVICE T activated(Activation activation, T x) {
   switch (activation) {

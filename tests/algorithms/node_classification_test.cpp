@@ -6,7 +6,6 @@
 
 #include "tessera/algorithms/node_classification/experiment.hpp"
 #include "tessera/autograd/ops/loss.hpp"
-#include "tessera/kernels/backend.hpp"
 #include "tessera/models/data/synthetic.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
@@ -82,7 +81,6 @@ class NodeClassificationOn : public testing::TestWithParam<Device> {};
 TEST_P(NodeClassificationOn, TrainsAsOnTheHost) {
   std::string reason;
   if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
-  if (!kernels::backend(GetParam()).rowwise) GTEST_SKIP() << "no losses on this device";
   const models::GraphData graph = easy_graph();
   for (const Network network : {Network::gcn, Network::mlp}) {
     const Options options{.model = network, .epochs = 10, .evaluate_every = 5};

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 
 #include "tessera/kernels/copy.hpp"
@@ -206,6 +207,16 @@ TEST_P(GemmTest, ExtremeNumbers) {
   EXPECT_EQ(std::vector(got.begin() + 6, got.begin() + 8), std::vector<double>(2, -INFINITY));
   EXPECT_NEAR(got[9] / to_doubles(a)[3], 1, 4 * test::roundoff(test::compute_dtype(dtype())));
   for (const int64_t nan_at : {2, 5, 8, 11}) EXPECT_TRUE(std::isnan(got[test::at(nan_at)]));
+}
+
+// The bits that tell this NaN from an infinity are none that a tf32 has.
+TEST_P(GemmTest, NanOfAnyPayload) {
+  if (dtype() != DType::f32) GTEST_SKIP() << "f32 alone is multiplied by parts";
+  Tensor a = test::from_doubles({0}, {1, 1}, DType::f32);
+  a.host_mutable<float>()[0] = std::bit_cast<float>(0x7f800001u);
+  const Tensor b = on_device(test::from_doubles({2}, {1, 1}, DType::f32)), c = zeros({1, 1});
+  gemm(stream(), on_device(a).view(), b.view(), c.view());
+  EXPECT_TRUE(std::isnan(to_doubles(c)[0])) << to_doubles(c)[0];
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, GemmTest, test::targets(test::float_dtypes, &Backend::gemm),
