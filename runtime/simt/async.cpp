@@ -376,7 +376,7 @@ void arrive_after_copies(void* barrier) {
 
 // ---------------------------------------------------------------- bulk copies
 
-void load_pieces(void* shared, std::vector<Move> moves, uint32_t bytes, void* barrier,
+void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, void* barrier,
                  uint32_t blocks, const char* name, const void* site) {
   Block* const at = holder(shared, 1);
   if (!at || !lies_in(*at, shared, bytes))

@@ -26,7 +26,7 @@ struct Move {
 };
 
 /// Moves into shared memory of one or several blocks, each of whose barriers gets `bytes`.
-void load_pieces(void* shared, std::vector<Move> moves, uint32_t bytes, void* barrier,
+void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, void* barrier,
                  uint32_t blocks, const char* name, const void* site);
 /// Moves out of shared memory, as part of the caller's open group.
 void store_pieces(std::vector<Move> moves, BulkWrite write, const void* site);
