@@ -13,6 +13,7 @@ const Backend cuda_backend{
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
     .pool = &pool_kernels,
+    .sort = &sort_kernels,
     .random = &random_kernels,
     .optimizer = &optimizer_kernels,
 };

@@ -15,6 +15,7 @@ extern const QgemmKernels qgemm_kernels;
 extern const RandomKernels random_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const RowwiseKernels rowwise_kernels;
+extern const SortKernels sort_kernels;
 extern const SpmmKernels spmm_kernels;
 
 extern const Backend cuda_backend;
