@@ -10,6 +10,7 @@ const Backend cuda_backend{
     .rowwise = &rowwise_kernels,
     .indexing = &indexing_kernels,
     .gemm = &gemm_kernels,
+    .quantize = &quantize_kernels,
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
     .pool = &pool_kernels,

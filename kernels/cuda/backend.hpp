@@ -12,6 +12,7 @@ extern const IndexingKernels indexing_kernels;
 extern const OptimizerKernels optimizer_kernels;
 extern const PoolKernels pool_kernels;
 extern const QgemmKernels qgemm_kernels;
+extern const QuantizeKernels quantize_kernels;
 extern const RandomKernels random_kernels;
 extern const ReduceKernels reduce_kernels;
 extern const RowwiseKernels rowwise_kernels;
