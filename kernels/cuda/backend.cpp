@@ -13,6 +13,7 @@ const Backend cuda_backend{
     .quantize = &quantize_kernels,
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
+    .linalg = &linalg_kernels,
     .pool = &pool_kernels,
     .sort = &sort_kernels,
     .random = &random_kernels,

@@ -9,6 +9,7 @@ extern const CopyKernels copy_kernels;
 extern const ElementwiseKernels elementwise_kernels;
 extern const GemmKernels gemm_kernels;
 extern const IndexingKernels indexing_kernels;
+extern const LinalgKernels linalg_kernels;
 extern const OptimizerKernels optimizer_kernels;
 extern const PoolKernels pool_kernels;
 extern const QgemmKernels qgemm_kernels;

@@ -57,7 +57,7 @@ TS_DEVICE void load_tile(T (*to)[pairs + 1], const T* x, int64_t row, int64_t ro
 }
 
 template <class T, bool l2>
-__global__ void __launch_bounds__(sort_threads) all_distances(Pairs<T> p) {
+__global__ void __launch_bounds__(sort_threads, 3) all_distances(Pairs<T> p) {
   struct Shared {
     T queries[coordinates][pairs + 1], points[coordinates][pairs + 1];
   };
