@@ -115,7 +115,7 @@ void measure(benchmark::State& state, const Case& c, std::unique_ptr<Prepared>& 
     const double group = static_cast<double>(prepared->group);
     samples.push_back(seconds_of(prepared->work, stream, prepared->group) / group);
   };
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     sample();
     state.SetIterationTime(samples.back() * static_cast<double>(prepared->group));
   }

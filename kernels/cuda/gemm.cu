@@ -1,4 +1,5 @@
-// Matrix products on tensor cores through mma.sync, for compute capability 8.0 and up.
+// Matrix products on tensor cores through mma.sync, for compute capability 8.0 and up; large ones
+// of halves go to gemm_warpgroup.cu where the GPU has its instructions.
 //
 // A block owns a tile of C and walks along k with a ring of tiles of A and B in shared memory,
 // filled by asynchronous copies while the warps multiply (gemm_tile.cuh). Either operand may run
@@ -9,61 +10,11 @@
 // read A and B n / 128 and m / 128 times, mostly from the second-level cache: blocks that run at
 // the same time own neighbouring tiles.
 #include "tessera/kernels/cuda/backend.hpp"
-#include "tessera/kernels/cuda/gemm_block.cuh"
+#include "tessera/kernels/cuda/gemm_job.cuh"
 #include "tessera/kernels/gemm_operands.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
-
-/// Operands and results as the kernels see them.
-template <class E>
-struct Job {
-  using T = compute_t<E>;
-  const E *a, *b;
-  void* c;           // of E or, where `wide`, of T
-  const void* bias;  // like c
-  T* parts;          // sums of the parts of k, [parts, batch, m, n]; null for one part
-  int64_t m, n, k, a_stride, b_stride, c_stride;
-  T alpha, beta;
-  Batch batch;
-  bool wide, row_bias, a_chunks, b_chunks;
-  Activation activation;
-};
-
-template <class E>
-TS_DEVICE compute_t<E> load_result(const void* from, int64_t at, bool wide) {
-  return wide ? static_cast<const compute_t<E>*>(from)[at] : widen(static_cast<const E*>(from)[at]);
-}
-
-/// Stores activation(alpha sum + beta c + bias).
-template <class E>
-TS_DEVICE void finish(const Job<E>& job, compute_t<E> sum, int64_t c_offset, int64_t row,
-                      int64_t column) {
-  const int64_t at = c_offset + row * job.c_stride + column;
-  compute_t<E> x = job.alpha * sum;
-  if (job.beta != 0) x = fma(job.beta, load_result<E>(job.c, at, job.wide), x);
-  if (job.bias) x += load_result<E>(job.bias, job.row_bias ? row : column, job.wide);
-  x = activated(job.activation, x);
-  if (job.wide)
-    static_cast<compute_t<E>*>(job.c)[at] = x;
-  else
-    static_cast<E*>(job.c)[at] = narrow<E>(x);
-}
-
-struct Offsets {
-  int64_t a = 0, b = 0, c = 0;
-};
-TS_DEVICE Offsets offsets_of(const Batch& batch, int64_t index) {
-  Offsets o;
-  for (int i = batch.rank - 1; i >= 0; --i) {
-    const int64_t x = i == 0 ? index : index % batch.extent[i];
-    index /= batch.extent[i];
-    o.a += x * batch.a[i];
-    o.b += x * batch.b[i];
-    o.c += x * batch.c[i];
-  }
-  return o;
-}
 
 template <class E, class B, bool a_along_k, bool b_along_k>
 __global__ void __launch_bounds__(B::threads, 256 / B::threads)
@@ -172,6 +123,8 @@ void multiply(Stream& stream, const View& a, const View& b, const View& c,
              .activation = p.activation};
   job.a_chunks = all_in_chunks(p.a, job.a_stride, batch, batch.a);
   job.b_chunks = all_in_chunks(p.b, job.b_stride, batch, batch.b);
+  if constexpr (sizeof(E) == 2)
+    if (multiply_by_warpgroups(stream, job, a_along_k, b_along_k)) return;
   if constexpr (sizeof(E) < 8)
     if (ProductCut::wants_large(p.m, p.n, batch.size()))
       return launch_multiply<E, LargeBlock>(stream, job, a_along_k, b_along_k);
