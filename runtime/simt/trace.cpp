@@ -13,6 +13,7 @@
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/simt/memory.hpp"
@@ -135,7 +136,7 @@ class Tracer {
   }
   void end_group() {
     KernelCounters& c = counters_[launch_->name];
-    std::unordered_map<const void*, uint64_t> of_warps;
+    std::unordered_map<const void*, uint64_t> of_warps = std::exchange(bulk_requests_, {});
     for (const auto& [key, requests] : requests_) {
       for (const Requests::Request& r : requests.list) count(r, c);
       of_warps[key.warp] += requests.list.size();
@@ -215,10 +216,10 @@ class Tracer {
     const bool shared = in_shared(thread, address, bytes, site);
     if (!shared && !in_global(thread, address, bytes, write, site)) return;
     if (kind != Access::atomic && kind != Access::write_again) {
-      if (bytes <= 16)
+      if (!shared && bytes > 16)
+        count_bulk(thread, address, bytes);
+      else if (!proxy)  // which passes whole lines to the banks
         note_request(thread, address, bytes, shared, site);
-      else
-        count_bulk(address, bytes, shared);
     }
     for (uintptr_t word = address / word_bytes * word_bytes; word < address + bytes;
          word += word_bytes) {
@@ -360,19 +361,14 @@ class Tracer {
     }
   }
 
-  void count_bulk(uintptr_t address, size_t bytes, bool shared) {
+  void count_bulk(const Thread& thread, uintptr_t address, size_t bytes) {
     KernelCounters& c = counters_[launch_->name];
-    if (shared) {
-      ++c.shared_requests;
-      c.shared_wavefronts += (bytes + 127) / 128;
-      c.ideal_wavefronts += (bytes + 127) / 128;
-    } else {
-      ++c.global_requests;
-      for (uintptr_t s = address / 32; s <= (address + bytes - 1) / 32; ++s) sectors_.insert(s);
-      c.global_sectors += (address + bytes - 1) / 32 - address / 32 + 1;
-      c.ideal_sectors += (bytes + 31) / 32;
-      c.global_bytes += bytes;
-    }
+    ++c.global_requests;
+    ++bulk_requests_[thread.warp];
+    for (uintptr_t s = address / 32; s <= (address + bytes - 1) / 32; ++s) sectors_.insert(s);
+    c.global_sectors += (address + bytes - 1) / 32 - address / 32 + 1;
+    c.ideal_sectors += (bytes + 31) / 32;
+    c.global_bytes += bytes;
   }
 
   void check_race(const Thread& thread, Word& word, uint8_t mask, bool shared, bool write,
@@ -466,6 +462,7 @@ class Tracer {
   Shadow shadow_;
   uint32_t turn_ = 0;
   std::unordered_map<SiteOfWarp, Requests, HashSite> requests_;
+  std::unordered_map<const void*, uint64_t> bulk_requests_;  // of each warp
   std::unordered_set<uintptr_t> sectors_;  // of global memory that the launch has touched
   std::map<std::string, KernelCounters> counters_;
 };
