@@ -1,13 +1,13 @@
 // Products with quantised operands on tensor cores, for compute capability 8.0 and up: codes by
 // codes with exact 32-bit sums (m16n8k32), and numbers by a weight whose codes become floats on
 // their way into shared memory: it is read in its low precision, and multiplied as precisely as
-// floats are (gemm_tile.cuh).
+// floats are (gemm_tile.cuh). Large products of codes go to warp groups where the GPU has them.
 //
 // Floor: 2 m n k operations, or codes and results once. A product of few rows costs what reading
 // the weight's codes costs; parts of a long k keep all of a GPU at it.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/faults.cuh"
-#include "tessera/kernels/cuda/gemm_block.cuh"
+#include "tessera/kernels/cuda/gemm_warpgroup.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/kernels/qgemm_operands.hpp"
 #include "tessera/kernels/quantize.hpp"
@@ -82,6 +82,40 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   });
 }
 
+/// Large products, where the GPU has warp groups.
+template <class A, int columns, class Result>
+__global__ void __launch_bounds__(3 * 128, 1)
+    multiply_codes_by_warpgroups(const __grid_constant__ TensorMap a,
+                                 const __grid_constant__ TensorMap b, int64_t m, int64_t n,
+                                 WarpgroupCut cut, Result result) {
+  using Product = WarpgroupProduct<A, int8_t, int32_t, columns, true, true>;
+  Product::run(dynamic_shared<typename Product::Shared>(), a, b, {}, cut,
+               [&](int64_t, int64_t row, int64_t column, int32_t sum) {
+                 if (row < m && column < n) result.store(row, column, sum);
+               });
+}
+
+template <class A, int columns, class Result>
+bool launch_warpgroups(Stream& stream, const CodeProduct& p, const Result& result) {
+  using Product = WarpgroupProduct<A, int8_t, int32_t, columns, true, true>;
+  const A* a = p.a.as<A>();
+  const int8_t* b = p.b.as<int8_t>();
+  if (!has_warpgroups(stream) || p.k == 0 || !WarpgroupCut::pays(p.m, p.n, 1, columns) ||
+      !in_chunks(a, p.a.stride[0]) || !in_chunks(b, p.b.stride[0]))
+    return false;
+  const WarpgroupCut cut(p.m, p.n, 1, ceil_divide(p.k, Product::depth), columns);
+  launch(stream,
+         {.name = "qgemm",
+          .grid = {cut.blocks()},
+          .block = {Product::threads},
+          .shared_bytes = sizeof(typename Product::Shared),
+          .cluster = {2}},
+         multiply_codes_by_warpgroups<A, columns, Result>,
+         group_map("qgemm", a, true, p.m, p.k, p.a.stride[0], 1, 0),
+         group_map("qgemm", b, true, p.n, p.k, p.b.stride[0], 1, 0), p.m, p.n, cut, result);
+  return true;
+}
+
 template <class Sum, class Result>
 __global__ void __launch_bounds__(block_threads)
     join_parts(const Sum* parts, int64_t count, int64_t m, int64_t n, Result result) {
@@ -128,6 +162,9 @@ void launch_codes(Stream& stream, const CodeProduct& p, const Result& result) {
 template <class Result>
 void multiply(Stream& stream, const CodeProduct& p, const Result& result) {
   const auto launch_for = [&]<class A>() {
+    if (launch_warpgroups<A, 256>(stream, p, result) ||
+        launch_warpgroups<A, 128>(stream, p, result))
+      return;
     if (ProductCut::wants_large(p.m, p.n, 1))
       launch_codes<A, LargeBlock>(stream, p, result);
     else
