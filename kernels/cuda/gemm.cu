@@ -11,6 +11,7 @@
 // the same time own neighbouring tiles.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/gemm_job.cuh"
+#include "tessera/kernels/cuda/vendor.hpp"
 #include "tessera/kernels/gemm_operands.hpp"
 
 namespace tessera::kernels::cuda {
@@ -133,9 +134,7 @@ void multiply(Stream& stream, const View& a, const View& b, const View& c,
 
 void gemm(Stream& stream, View a, View b, View c, const GemmParams& params) {
   check_gemm(a, b, c, params);
-  if (params.variant == GemmVariant::vendor)
-    throw Error(ErrorKind::unsupported,
-                concat("gemm: no vendor variant on ", to_string(stream.device())));
+  if (params.variant == GemmVariant::vendor) return vendor_gemm(stream, a, b, c, params);
   for_float(a.dtype, "gemm", [&]<class E>() {
     if (c.dtype == a.dtype)
       multiply<E, E>(stream, a, b, c, params);
