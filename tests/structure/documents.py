@@ -18,7 +18,7 @@ PATH = re.compile(r"[\w.-]+(?:/[\w.-]+)*/(?:[\w.-]+\.\w+)?")
 LAYERS = ["runtime", "kernels", "autograd", "models", "algorithms", "tests", "bench"]
 SUFFIXES = {".hpp", ".cpp", ".cu", ".cuh"}
 COVERED = {"tests": 1, "bench": 1}  # the READMEs of these describe their folders
-PRODUCED = re.compile(r"build[\w-]*/|results/|lib/")  # what builds and runs leave
+PRODUCED = re.compile(r"build[\w-]*/|results/|lib/|\.deps/")  # what builds and runs leave, what is carried
 
 
 def names(text):
