@@ -44,19 +44,14 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   });
 }
 
-constexpr uint32_t join_threads = 256;
-
-/// The sums of the parts, added in order.
 template <class E>
-__global__ void __launch_bounds__(join_threads) join_parts(Job<E> job, ProductCut cut) {
-  const int64_t size = cut.batches * job.m * job.n;
-  for (int64_t i = first_element(); i < size; i += element_step()) {
-    compute_t<E> sum = job.parts[i];
-    for (int64_t part = 1; part < cut.parts; ++part) sum += job.parts[part * size + i];
+struct Joined {
+  Job<E> job;
+  TS_DEVICE void operator()(int64_t i, compute_t<E> sum) const {
     const int64_t batch = i / (job.m * job.n), at = i % (job.m * job.n);
     finish(job, sum, offsets_of(job.batch, batch).c, at / job.n, at % job.n);
   }
-}
+};
 
 template <class E, class B, bool a_along_k, bool b_along_k>
 void launch_multiply(Stream& stream, Job<E>& job) {
@@ -72,9 +67,7 @@ void launch_multiply(Stream& stream, Job<E>& job) {
           .block = {B::threads},
           .shared_bytes = sizeof(Shared)},
          multiply<E, B, a_along_k, b_along_k>, job, cut);
-  if (job.parts)
-    launch(stream, {"gemm parts", {blocks_for(size, join_threads)}, {join_threads}}, join_parts<E>,
-           job, cut);
+  if (job.parts) launch_join(stream, "gemm parts", job.parts, cut.parts, size, Joined<E>{job});
 }
 
 template <class E, class B>

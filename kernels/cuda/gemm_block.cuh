@@ -37,8 +37,11 @@ struct ProductCut {
            std::min(m, n) > SmallBlock::extent;
   }
   ProductCut(int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles, int extent)
-      : row_tiles(ceil_divide(m, extent)),
-        column_tiles(ceil_divide(n, extent)),
+      : ProductCut(m, n, of_batches, of_k_tiles, extent, extent) {}
+  ProductCut(int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles, int row_extent,
+             int column_extent)
+      : row_tiles(ceil_divide(m, row_extent)),
+        column_tiles(ceil_divide(n, column_extent)),
         batches(of_batches),
         k_tiles(of_k_tiles) {
     const int64_t tiles = row_tiles * column_tiles * batches;
@@ -171,6 +174,26 @@ struct BlockProduct {
           [&](int i, int j, Sum sum) { put(warp_row() + 16 * r + i, warp_column() + j, sum); });
   }
 };
+
+inline constexpr uint32_t join_threads = 256;
+
+/// The sums of `size` elements, each the sum of its parts in order, `size` apart:
+/// store(element, sum).
+template <class Sum, class Store>
+__global__ void __launch_bounds__(join_threads)
+    join_parts(const Sum* parts, int64_t count, int64_t size, Store store) {
+  for (int64_t i = first_element(); i < size; i += element_step()) {
+    Sum sum = parts[i];
+    for (int64_t part = 1; part < count; ++part) sum += parts[part * size + i];
+    store(i, sum);
+  }
+}
+template <class Sum, class Store>
+void launch_join(Stream& stream, const char* name, const Sum* parts, int64_t count, int64_t size,
+                 const Store& store) {
+  launch(stream, {name, {blocks_for(size, join_threads)}, {join_threads}}, join_parts<Sum, Store>,
+         parts, count, size, store);
+}
 
 /// What a product applies to a finished sum.
 template <class T>

@@ -164,8 +164,8 @@ struct WarpgroupProduct {
   template <class Put>
   TS_DEVICE static void consume(Shared& shared, int consumer, const WarpgroupCut& cut, Put& put) {
     constexpr uint32_t eight_lines = 8 * group_line;
-    constexpr Major a_major = a_along_k ? Major::depth : Major::rows;
-    constexpr Major b_major = b_along_k ? Major::depth : Major::rows;
+    [[maybe_unused]] constexpr Major a_major = a_along_k ? Major::depth : Major::rows;
+    [[maybe_unused]] constexpr Major b_major = b_along_k ? Major::depth : Major::rows;
     constexpr uint32_t step = 32;  // bytes along k
     constexpr uint32_t a_step = a_along_k ? step : step / sizeof(A) * group_line;
     constexpr uint32_t b_step = b_along_k ? step : step / sizeof(B) * group_line;

@@ -1,16 +1,14 @@
-// Products with quantised operands on tensor cores, for compute capability 8.0 and up: codes by
-// codes with exact 32-bit sums (m16n8k32), and numbers by a weight whose codes become floats on
-// their way into shared memory: it is read in its low precision, and multiplied as precisely as
-// floats are (gemm_tile.cuh). Large products of codes go to warp groups where the GPU has them.
+// Products of codes by codes on tensor cores with exact 32-bit sums: m16n8k32 for compute
+// capability 8.0 and up, warp groups for large ones where the GPU has them. Products of numbers by
+// codes are in qgemm_weight.cu.
 //
-// Floor: 2 m n k operations, or codes and results once. A product of few rows costs what reading
-// the weight's codes costs; parts of a long k keep all of a GPU at it.
+// Floor: 2 m n k operations, or codes and results once.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/faults.cuh"
 #include "tessera/kernels/cuda/gemm_warpgroup.cuh"
+#include "tessera/kernels/cuda/qgemm.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/kernels/qgemm_operands.hpp"
-#include "tessera/kernels/quantize.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
@@ -29,6 +27,7 @@ struct Scaled {
   int64_t n, k;
   Activation activation;
 
+  TS_DEVICE void operator()(int64_t i, int32_t sum) const { store(i / n, i % n, sum); }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
     int64_t exact = sum;
     if (a_sums) {
@@ -43,6 +42,7 @@ struct Scaled {
 struct Exact {
   int32_t* c;
   int64_t n;
+  TS_DEVICE void operator()(int64_t i, int32_t sum) const { c[i] = sum; }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
     c[row * n + column] = sum;
   }
@@ -116,23 +116,6 @@ bool launch_warpgroups(Stream& stream, const CodeProduct& p, const Result& resul
   return true;
 }
 
-template <class Sum, class Result>
-__global__ void __launch_bounds__(block_threads)
-    join_parts(const Sum* parts, int64_t count, int64_t m, int64_t n, Result result) {
-  for (int64_t i = first_element(); i < m * n; i += element_step()) {
-    Sum sum = parts[i];
-    for (int64_t part = 1; part < count; ++part) sum += parts[part * m * n + i];
-    result.store(i / n, i % n, sum);
-  }
-}
-
-template <class Sum, class Result>
-void launch_join(Stream& stream, const char* name, const Sum* parts, const ProductCut& cut,
-                 int64_t m, int64_t n, const Result& result) {
-  launch(stream, {name, {blocks_for(m * n, block_threads)}, {block_threads}},
-         join_parts<Sum, Result>, parts, cut.parts, m, n, result);
-}
-
 template <class A, class B, class Result>
 void launch_codes(Stream& stream, const CodeProduct& p, const Result& result) {
   const ProductCut cut(p.m, p.n, 1, ceil_divide(p.k, tile_bytes), B::extent);
@@ -156,7 +139,7 @@ void launch_codes(Stream& stream, const CodeProduct& p, const Result& result) {
           .block = {B::threads},
           .shared_bytes = sizeof(Shared)},
          multiply_codes<A, B, Result>, job, cut, result);
-  if (job.parts) launch_join(stream, "qgemm parts", job.parts, cut, p.m, p.n, result);
+  if (job.parts) launch_join(stream, "qgemm parts", job.parts, cut.parts, p.m * p.n, result);
 }
 
 template <class Result>
@@ -246,148 +229,12 @@ void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y,
   });
 }
 
-// ---------------------------------------------------------------- weights in low precision
-
-struct Weight {
-  const uint8_t* codes;  // bytes, of one code or two
-  const float *scale, *zero;
-  int64_t k, group, row_bytes;
-  int64_t scale_stride;  // between rows of scales; 0 where all rows share one
-  bool packed, is_signed;
-
-  TS_DEVICE float code(int64_t row, int64_t at) const {
-    const uint8_t byte = codes[row * row_bytes + (packed ? at / 2 : at)];
-    if (packed) {
-      const int which = static_cast<int>(at % 2);
-      return static_cast<float>(is_signed ? unpack_int4(byte, which) : unpack_uint4(byte, which));
-    }
-    return static_cast<float>(is_signed ? static_cast<int8_t>(byte) : byte);
-  }
-  /// Elements [at, at + 4) of a row; a group is looked up only where it begins.
-  TS_DEVICE Pack<float, 4> values(int64_t row, int64_t at) const {
-    Pack<float, 4> out{};
-    int64_t of_group = at / group, left = group - at % group;
-    float s = 0, z = 0;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (at + i >= k) break;
-      if (i == 0 || left == 0) {
-        if (left == 0) ++of_group, left = group;
-        s = scale[row * scale_stride + of_group];
-        z = zero ? zero[row * scale_stride + of_group] : 0;
-      }
-      --left;
-      out.lane[i] = (code(row, at + i) - z) * s;
-    }
-    return out;
-  }
-};
-
-/// The same of a row of k numbers.
-template <class E>
-TS_DEVICE Pack<float, 4> widened(const E* row, int64_t at, int64_t k) {
-  Pack<float, 4> out{};
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    if (at + i < k) out.lane[i] = widen(row[at + i]);
-  return out;
-}
-
-template <class E>
-struct WeightJob {
-  const E* x;
-  const E* bias;
-  E* y;
-  float* parts;
-  Weight w;
-  int64_t m, n, k;
-  Activation activation;
-
-  TS_DEVICE void store(int64_t row, int64_t column, float sum) const {
-    if (bias) sum += widen(bias[column]);
-    y[row * n + column] = narrow<E>(activated(activation, sum));
-  }
-};
-
-template <class E, class B>
-__global__ void __launch_bounds__(B::threads, 256 / B::threads)
-    multiply_weight(WeightJob<E> job, ProductCut cut) {
-  using Product = BlockProduct<float, float, float, B, true, true>;
-  auto& shared = dynamic_shared<typename Product::Shared>();
-  const BlockPlace place(cut, block_index().x);
-  const int64_t first_row = place.row * B::extent, first_column = place.column * B::extent;
-  Product product;
-  product.multiply(shared, place.count, [&](typename Product::Stage& stage, int64_t i) {
-    const int64_t k = (place.begin + i) * tile_depth<float>;
-    stage.a.template fill<B::threads>([&](int line, int at) {
-      const int64_t row = first_row + line;
-      return row < job.m ? widened(job.x + row * job.k, k + at, job.k) : Pack<float, 4>{};
-    });
-    stage.b.template fill<B::threads>([&](int line, int at) {
-      const int64_t row = first_column + line;
-      return row < job.n ? job.w.values(row, k + at) : Pack<float, 4>{};
-    });
-  });
-  product.write(shared, [&](int i, int j, float sum) {
-    const int64_t row = first_row + i, column = first_column + j;
-    if (row >= job.m || column >= job.n) return;
-    if (job.parts)
-      job.parts[(place.part * job.m + row) * job.n + column] = sum;
-    else
-      job.store(row, column, sum);
-  });
-}
-
-template <class E, class B>
-void launch_weight(Stream& stream, WeightJob<E> job) {
-  const ProductCut cut(job.m, job.n, 1, ceil_divide(job.k, tile_depth<float>), B::extent);
-  const Scratch parts = stream.scratch(
-      cut.parts > 1 ? static_cast<size_t>(cut.parts * job.m * job.n) * sizeof(float) : 0);
-  if (cut.parts > 1) job.parts = parts.as<float>();
-  using Shared = typename BlockProduct<float, float, float, B, true, true>::Shared;
-  launch(stream,
-         {.name = "weight_only_gemm",
-          .grid = {cut.blocks()},
-          .block = {B::threads},
-          .shared_bytes = sizeof(Shared)},
-         multiply_weight<E, B>, job, cut);
-  if (job.parts) launch_join(stream, "weight_only_gemm parts", job.parts, cut, job.m, job.n, job);
-}
-
-void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmParams& params) {
-  const WeightExtents e = check_weight_only(x, w, y, params);
-  for_output("weight_only_gemm", y.dtype, [&]<class E>() {
-    if (y.numel() == 0) return;
-    const WeightJob<E> job{.x = x.as<E>(),
-                           .bias = params.bias ? params.bias.as<E>() : nullptr,
-                           .y = y.as<E>(),
-                           .parts = nullptr,
-                           .w = {.codes = static_cast<const uint8_t*>(w.codes.data),
-                                 .scale = w.scale.as<float>(),
-                                 .zero = w.zero ? w.zero.as<float>() : nullptr,
-                                 .k = e.k,
-                                 .group = e.group,
-                                 .row_bytes = w.codes.shape[1],
-                                 .scale_stride = w.scale.shape[0] == 1 ? 0 : w.scale.shape[1],
-                                 .packed = w.packed,
-                                 .is_signed = w.packed ? w.is_signed : w.codes.dtype == DType::i8},
-                           .m = x.shape[0],
-                           .n = e.n,
-                           .k = e.k,
-                           .activation = params.activation};
-    if (ProductCut::wants_large(job.m, job.n, 1))
-      launch_weight<E, LargeBlock>(stream, job);
-    else
-      launch_weight<E, SmallBlock>(stream, job);
-  });
-}
-
 }  // namespace
 
 extern const QgemmKernels qgemm_kernels{
     .qgemm = qgemm,
     .qgemm_scaled = qgemm_scaled,
-    .weight_only = weight_only,
+    .weight_only = weight_only_gemm,
 };
 
 }  // namespace tessera::kernels::cuda
