@@ -188,7 +188,9 @@ struct CodeReader {
 };
 
 template <class E, class T>
-__global__ void __launch_bounds__(T::threads, T::row_tiles == 4 ? 2 : 4)
+__global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
+                                              : T::row_tiles == 2 ? 3
+                                                                  : 2)
     multiply_codes(WeightJob<E> job, ProductCut cut) {
   auto& shared = dynamic_shared<typename T::Shared>();
   const BlockPlace place(cut, block_index().x);
