@@ -6,6 +6,7 @@
 #include <memory>
 #include <tuple>
 
+#include "tessera/kernels/cuda/data_type.hpp"
 #include "tessera/kernels/cuda/vendor.hpp"
 #include "tessera/kernels/gemm_operands.hpp"
 #include "tessera/runtime/cuda/library.hpp"
@@ -63,19 +64,6 @@ struct Handle {
   std::map<Key, cublasLtMatmulAlgo_t> chosen;
 };
 
-cudaDataType_t type_of(DType dtype) {
-  switch (dtype) {
-    case DType::f64:
-      return CUDA_R_64F;
-    case DType::f32:
-      return CUDA_R_32F;
-    case DType::f16:
-      return CUDA_R_16F;
-    default:
-      return CUDA_R_16BF;
-  }
-}
-
 cublasLtEpilogue_t epilogue_of(Activation activation, bool bias) {
   switch (activation) {
     case Activation::none:
@@ -118,7 +106,7 @@ void multiply(Stream& stream, const View& a, const View& b, const View& c,
   if (p.has_row_bias())
     throw Error(ErrorKind::unsupported, "gemm: cuBLASLt adds biases of columns only");
   using T = compute_t<C>;
-  const cudaDataType_t in = type_of(dtype_of<E>), out = type_of(dtype_of<C>);
+  const cudaDataType_t in = data_type_of(dtype_of<E>), out = data_type_of(dtype_of<C>);
   const bool b_along_n = p.b_column == 1, a_along_k = p.a_column == 1;
   const auto batches =
       static_cast<int32_t>(batch.rank > 0 ? batch.extent[batch.rank - 1] : int64_t{1});

@@ -3,6 +3,7 @@
 
 #include <memory>
 
+#include "tessera/kernels/cuda/data_type.hpp"
 #include "tessera/kernels/cuda/vendor.hpp"
 #include "tessera/kernels/spmm_operands.hpp"
 #include "tessera/runtime/cuda/library.hpp"
@@ -55,19 +56,6 @@ struct Handle {
 template <class Pointer>
 using Owned = std::unique_ptr<std::remove_pointer_t<Pointer>, cusparseStatus_t (*)(Pointer)>;
 
-cudaDataType_t type_of(DType dtype) {
-  switch (dtype) {
-    case DType::f64:
-      return CUDA_R_64F;
-    case DType::f32:
-      return CUDA_R_32F;
-    case DType::f16:
-      return CUDA_R_16F;
-    default:
-      return CUDA_R_16BF;
-  }
-}
-
 }  // namespace
 
 void vendor_spmm(Stream& stream, const CsrView& a, const View& x, const View& y,
@@ -79,7 +67,7 @@ void vendor_spmm(Stream& stream, const CsrView& a, const View& x, const View& y,
                 "product has none, several, a mean or scales");
   const int64_t width = o.x.heads * o.x.width;
   if (a.rows == 0 || width == 0) return;
-  const cudaDataType_t type = type_of(x.dtype),
+  const cudaDataType_t type = data_type_of(x.dtype),
                        sums = x.dtype == DType::f64 ? CUDA_R_64F : CUDA_R_32F;
   cusparseConstSpMatDescr_t matrix = nullptr;
   sparse().check(sparse().cusparseCreateConstCsr(
