@@ -80,8 +80,8 @@ void launch_multiply(Stream& stream, Job<E>& job, bool a_along_k, bool b_along_k
               : launch_multiply<E, B, false, false>(stream, job);
 }
 
-template <class E>
-bool all_in_chunks(const E* data, int64_t stride, const Batch& batch,
+template <class X>
+bool all_in_chunks(const X* data, int64_t stride, const Batch& batch,
                    const int64_t* batch_strides) {
   bool all = in_chunks(data, stride);
   for (int i = 0; i < batch.rank; ++i) all = all && in_chunks(data, batch_strides[i]);
@@ -114,9 +114,11 @@ void multiply(Stream& stream, const View& a, const View& b, const View& c,
              .row_bias = p.has_row_bias(),
              .a_chunks = false,
              .b_chunks = false,
+             .c_chunks = false,
              .activation = p.activation};
   job.a_chunks = all_in_chunks(p.a, job.a_stride, batch, batch.a);
   job.b_chunks = all_in_chunks(p.b, job.b_stride, batch, batch.b);
+  job.c_chunks = p.n % 8 == 0 && all_in_chunks(p.c, job.c_stride, batch, batch.c);
   if constexpr (sizeof(E) == 2)
     if (multiply_by_warpgroups(stream, job, a_along_k, b_along_k)) return;
   if constexpr (sizeof(E) < 8)

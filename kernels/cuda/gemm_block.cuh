@@ -86,12 +86,46 @@ struct BlockPlace : TilePlace {
 /// warp. Lines start eight banks apart, so that the pairs of a fragment never meet.
 template <class Sum>
 struct SumLines {
-  Sum rows[16][warp_columns + 8];
+  alignas(16) Sum rows[16][warp_columns + 8];
 
   /// put(i, j, sum) for each element, the lanes of a warp in neighbouring columns. sum_of(j, 0..3):
   /// what the lane holds of columns 8 j to 8 j + 7 (ptx_tensor.cuh). The whole warp.
   template <class SumOf, class Put>
   TS_DEVICE void write(SumOf&& sum_of, Put&& put) {
+    gather(sum_of);
+    const int lane = static_cast<int>(lane_index());
+#pragma unroll 4
+    for (int i = 0; i < 16; ++i) put(i, lane, rows[i][lane]);
+    sync_warp();
+  }
+  /// The same with eight columns at a time: put(i, j, pack), j a multiple of 8.
+  template <class SumOf, class Put>
+  TS_DEVICE void write_packs(SumOf&& sum_of, Put&& put) {
+    static_assert(sizeof(Sum) == 4);
+    gather(sum_of);
+    const int lane = static_cast<int>(lane_index()), column = lane % 4 * 8;
+    const bool odd = lane / 4 % 2;  // rows side by side begin with different halves, and banks
+#pragma unroll
+    for (int i = lane / 4; i < 16; i += 8) {
+      const auto half = [&](bool second) {
+        return load_vector(
+            reinterpret_cast<const Pack<Sum, 4>*>(&rows[i][column + (second ? 4 : 0)]));
+      };
+      const Pack<Sum, 4> x = half(odd), y = half(!odd);
+      Pack<Sum, 8> pack;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        pack.lane[k] = odd ? y.lane[k] : x.lane[k];
+        pack.lane[4 + k] = odd ? x.lane[k] : y.lane[k];
+      }
+      put(i, column, pack);
+    }
+    sync_warp();
+  }
+
+ private:
+  template <class SumOf>
+  TS_DEVICE void gather(SumOf&& sum_of) {
     const int lane = static_cast<int>(lane_index());
 #pragma unroll
     for (int j = 0; j < warp_columns / 8; ++j)
@@ -100,9 +134,6 @@ struct SumLines {
         store_vector(
             reinterpret_cast<Pack<Sum, 2>*>(&rows[lane / 4 + 8 * half][8 * j + lane % 4 * 2]),
             Pack<Sum, 2>{sum_of(j, 2 * half), sum_of(j, 2 * half + 1)});
-    sync_warp();
-#pragma unroll 4
-    for (int i = 0; i < 16; ++i) put(i, lane, rows[i][lane]);
     sync_warp();
   }
 };

@@ -17,12 +17,13 @@ __global__ void __launch_bounds__(3 * 128, 1)
   const auto moves = [&](const int64_t* strides) {
     return job.batch.rank > 0 && strides[0] != 0 ? int64_t{1} : int64_t{0};
   };
-  Product::run(dynamic_shared<typename Product::Shared>(), a, b,
-               {moves(job.batch.a), moves(job.batch.b)}, cut,
-               [&](int64_t batch, int64_t row, int64_t column, float sum) {
-                 if (row < job.m && column < job.n)
-                   finish(job, sum, offsets_of(job.batch, batch).c, row, column);
-               });
+  const auto put = [&](int64_t batch, int64_t row, int64_t column, const Pack<float, 8>& sums) {
+    if (row < job.m && column < job.n)
+      finish(job, sums, offsets_of(job.batch, batch).c, row, column);
+  };
+  auto& shared = dynamic_shared<typename Product::Shared>();
+  const typename Product::Operands operands{moves(job.batch.a), moves(job.batch.b)};
+  Product::run(shared, a, b, operands, cut, put);
 }
 
 template <class E, int columns, bool a_along_k, bool b_along_k>
@@ -62,7 +63,8 @@ void launch_warpgroups(Stream& stream, const Job<E>& job, bool a_along_k, bool b
 template <class E>
 bool multiply_by_warpgroups(Stream& stream, const Job<E>& job, bool a_along_k, bool b_along_k) {
   const int64_t batches = job.batch.size();
-  if (!has_warpgroups(stream) || job.k == 0 || job.batch.rank > 1 || !job.a_chunks || !job.b_chunks)
+  if (!has_warpgroups(stream) || job.k == 0 || job.batch.rank > 1 || !job.a_chunks ||
+      !job.b_chunks || !job.c_chunks)
     return false;
   if (WarpgroupCut::pays(job.m, job.n, batches, 256))
     launch_warpgroups<E, 256>(stream, job, a_along_k, b_along_k);

@@ -27,24 +27,48 @@ struct Scaled {
   int64_t n, k;
   Activation activation;
 
+  bool in_chunks() const { return aligned(y, chunk_bytes); }
   TS_DEVICE void operator()(int64_t i, int32_t sum) const { store(i / n, i % n, sum); }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
+    y[row * n + column] = value(row, column, sum);
+  }
+  /// Eight columns; n is a multiple of 8.
+  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, 8>& sums) const {
+    constexpr int each = vector_length<T>;
+#pragma unroll
+    for (int first = 0; first < 8; first += each) {
+      Pack<T, each> out;
+#pragma unroll
+      for (int i = 0; i < each; ++i)
+        out.lane[i] = value(row, column + first + i, sums.lane[first + i]);
+      store_vector(reinterpret_cast<Pack<T, each>*>(y + row * n + column + first), out);
+    }
+  }
+  TS_DEVICE T value(int64_t row, int64_t column, int32_t sum) const {
     int64_t exact = sum;
     if (a_sums) {
       const auto za = static_cast<int64_t>(a_zero[row]), zb = static_cast<int64_t>(b_zero[column]);
       exact += k * za * zb - zb * a_sums[row] - za * b_sums[column];
     }
-    float value = a_scale[row] * b_scale[column] * static_cast<float>(exact);
-    if (bias) value += widen(bias[column]);
-    y[row * n + column] = narrow<T>(activated(activation, value));
+    float x = a_scale[row] * b_scale[column] * static_cast<float>(exact);
+    if (bias) x += widen(bias[column]);
+    return narrow<T>(activated(activation, x));
   }
 };
 struct Exact {
   int32_t* c;
   int64_t n;
+  bool in_chunks() const { return aligned(c, chunk_bytes); }
   TS_DEVICE void operator()(int64_t i, int32_t sum) const { c[i] = sum; }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
     c[row * n + column] = sum;
+  }
+  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, 8>& sums) const {
+    auto* to = reinterpret_cast<Pack<int32_t, 4>*>(c + row * n + column);
+#pragma unroll
+    for (int k = 0; k < 2; ++k)
+      store_vector(to + k, Pack<int32_t, 4>{sums.lane[4 * k], sums.lane[4 * k + 1],
+                                            sums.lane[4 * k + 2], sums.lane[4 * k + 3]});
   }
 };
 
@@ -90,8 +114,8 @@ __global__ void __launch_bounds__(3 * 128, 1)
                                  WarpgroupCut cut, Result result) {
   using Product = WarpgroupProduct<A, int8_t, int32_t, columns, true, true>;
   Product::run(dynamic_shared<typename Product::Shared>(), a, b, {}, cut,
-               [&](int64_t, int64_t row, int64_t column, int32_t sum) {
-                 if (row < m && column < n) result.store(row, column, sum);
+               [&](int64_t, int64_t row, int64_t column, const Pack<int32_t, 8>& sums) {
+                 if (row < m && column < n) result.store(row, column, sums);
                });
 }
 
@@ -100,7 +124,8 @@ bool launch_warpgroups(Stream& stream, const CodeProduct& p, const Result& resul
   using Product = WarpgroupProduct<A, int8_t, int32_t, columns, true, true>;
   const A* a = p.a.as<A>();
   const int8_t* b = p.b.as<int8_t>();
-  if (!has_warpgroups(stream) || p.k == 0 || !WarpgroupCut::pays(p.m, p.n, 1, columns) ||
+  if (!has_warpgroups(stream) || p.k == 0 || p.n % 8 != 0 ||
+      !WarpgroupCut::pays(p.m, p.n, 1, columns) || !result.in_chunks() ||
       !in_chunks(a, p.a.stride[0]) || !in_chunks(b, p.b.stride[0]))
     return false;
   const WarpgroupCut cut(p.m, p.n, 1, ceil_divide(p.k, Product::depth), columns);
