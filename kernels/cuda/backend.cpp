@@ -12,6 +12,7 @@ const Backend cuda_backend{
     .gemm = &gemm_kernels,
     .qgemm = &qgemm_kernels,
     .spmm = &spmm_kernels,
+    .conv = &conv_kernels,
     .pool = &pool_kernels,
     .random = &random_kernels,
     .optimizer = &optimizer_kernels,
