@@ -14,6 +14,7 @@ const Backend cuda_backend{
     .spmm = &spmm_kernels,
     .conv = &conv_kernels,
     .pool = &pool_kernels,
+    .attention = &attention_kernels,
     .random = &random_kernels,
     .optimizer = &optimizer_kernels,
 };
