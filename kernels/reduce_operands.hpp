@@ -11,8 +11,9 @@ namespace tessera::kernels {
 /// What enters of an element, how two partial results become one, and what changes nothing.
 template <ReduceOp op>
 struct Reducer {
+  static constexpr bool logical = op == ReduceOp::any || op == ReduceOp::all;  // of bytes 0 and 1
   static constexpr bool sums =
-      op != ReduceOp::product && op != ReduceOp::maximum && op != ReduceOp::minimum;
+      op != ReduceOp::product && op != ReduceOp::maximum && op != ReduceOp::minimum && !logical;
 
   template <class V>
   TS_HD static V term(V x) {
@@ -23,14 +24,14 @@ struct Reducer {
   template <class V>
   TS_HD static V combine(V a, V b) {
     if constexpr (op == ReduceOp::product) return functors::multiply(a, b);
-    if constexpr (op == ReduceOp::maximum) return functors::maximum(a, b);
-    if constexpr (op == ReduceOp::minimum) return functors::minimum(a, b);
+    if constexpr (op == ReduceOp::maximum || op == ReduceOp::any) return functors::maximum(a, b);
+    if constexpr (op == ReduceOp::minimum || op == ReduceOp::all) return functors::minimum(a, b);
     if constexpr (sums) return functors::add(a, b);
   }
   template <class T>
   TS_HD static constexpr T identity() {
     using Limits = std::numeric_limits<T>;
-    if constexpr (op == ReduceOp::product) return 1;
+    if constexpr (op == ReduceOp::product || op == ReduceOp::all) return 1;
     if constexpr (op == ReduceOp::maximum)
       return Limits::has_infinity ? -Limits::infinity() : Limits::lowest();
     if constexpr (op == ReduceOp::minimum)

@@ -86,10 +86,10 @@ class Report:
             samples = samples_of(fn, self.args.min_time)
             self.append(name, case, samples, peak_bytes=peak(fn) if peak else None, **fields)
 
-    def append(self, name, case, samples, dtype="f32", variant="", notes="", peak_bytes=None):
+    def append(self, name, case, samples, dtype="f32", variant="", notes="", peak_bytes=None, device="cpu"):
         samples = sorted(samples)
         self.document["results"].append(
-            {"name": name, "case": case, "variant": variant, "device": "cpu", "dtype": dtype,
+            {"name": name, "case": case, "variant": variant, "device": device, "dtype": dtype,
              "median_s": statistics.median(samples), "p10_s": percentile(samples, 0.1),
              "p90_s": percentile(samples, 0.9), "n": len(samples), "peak_bytes": peak_bytes,
              "notes": notes})

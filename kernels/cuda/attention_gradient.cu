@@ -31,7 +31,9 @@ constexpr uint32_t delta_threads = 256;
 /// delta = the sum of gy * y over the columns of a query; a warp each.
 template <class E>
 __global__ void __launch_bounds__(delta_threads)
-    sum_deltas(LeadingAxes leading, Tokens<const E> y, Tokens<const E> gy, compute_t<E>* delta) {
+    sum_deltas(const __grid_constant__ LeadingAxes leading,
+               const __grid_constant__ Tokens<const E> y,
+               const __grid_constant__ Tokens<const E> gy, compute_t<E>* delta) {
   const int64_t rows = leading.count * y.count;
   for (int64_t row = first_element() / warp_size; row < rows; row += element_step() / warp_size) {
     const int64_t l = row / y.count, i = row % y.count;
@@ -167,6 +169,8 @@ __global__ void __launch_bounds__(ScoreShape<E>::threads, 2)
   store_rows<E>({job.gq, leading, l}, first_query, slice, out, [=](int) { return scale; });
 }
 
+/// Floats spill 136 bytes on sm_80: beside four tiles of sums, fragments of them are three words
+/// per number.
 template <class E>
 __global__ void __launch_bounds__(ScoreShape<E>::threads, 2)
     key_gradient(const __grid_constant__ GradientJob<E> job, int32_t blocks) {

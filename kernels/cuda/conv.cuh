@@ -101,7 +101,7 @@ struct WeightGradient {
   ConvAxis rows, columns;
   bool dual;
 
-  int32_t taps() const { return rows.filter * columns.filter; }
+  TS_HD int32_t taps() const { return rows.filter * columns.filter; }
 };
 
 /// Products of fewer channels and filters fill too little of a tensor core's tile (64 x 16 bytes).

@@ -230,43 +230,35 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   });
 }
 
-constexpr uint32_t join_threads = 256;
-
-/// The sums of the parts, added in order.
 template <class E>
-__global__ void __launch_bounds__(join_threads)
-    join_correlation(CorrelationJob<E> job, ProductCut cut) {
-  const int64_t product = job.filters * job.most_pixels;
-  for (int64_t i = first_element(); i < cut.batches * product; i += element_step()) {
-    const int64_t batch = i / product, at = i % product;
+struct JoinedCorrelation {
+  CorrelationJob<E> job;
+  TS_DEVICE void operator()(int64_t i, compute_t<E> sum) const {
+    const int64_t product = job.filters * job.most_pixels, batch = i / product, at = i % product;
     const int64_t pixel = job.filters_are_rows ? at % job.most_pixels : at / job.filters,
                   filter = job.filters_are_rows ? at / job.most_pixels : at % job.filters;
     const auto of = job.classes_at(batch % job.classes);
-    if (pixel >= of.pixels) continue;
-    compute_t<E> sum = job.parts[i];
-    for (int64_t part = 1; part < cut.parts; ++part)
-      sum += job.parts[part * cut.batches * product + i];
-    job.finish(sum, of, static_cast<uint32_t>(pixel), batch / job.classes * job.filters + filter);
+    if (pixel < of.pixels)
+      job.finish(sum, of, static_cast<uint32_t>(pixel), batch / job.classes * job.filters + filter);
   }
-}
+};
 
-/// Where the parts of a product are kept, and how a product and its joining are launched.
-template <class E, class B, class Job>
+/// A product of batches of m x n; where it is cut into parts, Joined{job} stores their sums.
+template <class Joined, class B, class Job>
 void launch_product(Stream& stream, const char* name, Job job, int64_t m, int64_t n,
                     int64_t batches, int64_t k_tiles, size_t shared_bytes,
-                    void (*multiply)(Job, ProductCut), void (*join)(Job, ProductCut)) {
+                    void (*multiply)(Job, ProductCut)) {
+  using Sum = std::remove_pointer_t<decltype(job.parts)>;
   const ProductCut cut(m, n, batches, k_tiles, B::extent);
   const int64_t size = batches * m * n;
-  const Scratch parts = stream.scratch(
-      cut.parts > 1 ? static_cast<size_t>(cut.parts * size) * sizeof(compute_t<E>) : 0);
-  job.parts = cut.parts > 1 ? parts.as<compute_t<E>>() : nullptr;
+  const Scratch parts =
+      stream.scratch(cut.parts > 1 ? static_cast<size_t>(cut.parts * size) * sizeof(Sum) : 0);
+  job.parts = cut.parts > 1 ? parts.as<Sum>() : nullptr;
   launch(
       stream,
       {.name = name, .grid = {cut.blocks()}, .block = {B::threads}, .shared_bytes = shared_bytes},
       multiply, job, cut);
-  if (job.parts)
-    launch(stream, {"conv parts", {blocks_for(size, join_threads)}, {join_threads}}, join, job,
-           cut);
+  if (job.parts) launch_join(stream, "conv parts", job.parts, cut.parts, size, Joined{job});
 }
 
 // ---------------------------------------------------------------- weight_gradient
@@ -352,15 +344,13 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
 }
 
 template <class E>
-__global__ void __launch_bounds__(join_threads)
-    join_weight_gradient(WeightJob<E> job, ProductCut cut) {
-  const int64_t n = job.columns_of_product(), size = cut.batches * job.filters * n;
-  for (int64_t i = first_element(); i < size; i += element_step()) {
-    compute_t<E> sum = job.parts[i];
-    for (int64_t part = 1; part < cut.parts; ++part) sum += job.parts[part * size + i];
+struct JoinedWeightGradient {
+  WeightJob<E> job;
+  TS_DEVICE void operator()(int64_t i, compute_t<E> sum) const {
+    const int64_t n = job.columns_of_product();
     job.finish(sum, i / n, i % n);
   }
-}
+};
 
 /// body<B>() with the block that suits m x n.
 template <class E, class Body>
@@ -414,9 +404,9 @@ void correlate_product(Stream& stream, const Correlation<E>& p) {
                            source.chunks();
     for_block<E>(m, n, batches, [&]<class B>() {
       using Shared = typename BlockProduct<E, E, compute_t<E>, B, true, true>::Shared;
-      launch_product<E, B>(stream, p.name, job, m, n, batches,
-                           ceil_divide(chunks, tile_bytes / chunk_bytes), sizeof(Shared),
-                           correlate<E, B>, join_correlation<E>);
+      launch_product<JoinedCorrelation<E>, B>(stream, p.name, job, m, n, batches,
+                                              ceil_divide(chunks, tile_bytes / chunk_bytes),
+                                              sizeof(Shared), correlate<E, B>);
     });
   };
   run();
@@ -450,9 +440,9 @@ void weight_gradient_product(Stream& stream, const WeightGradient<E>& p) {
     const int64_t m = p.filters, n = int64_t{p.taps()} * x.group();
     for_block<E>(m, n, p.groups, [&]<class B>() {
       using Shared = typename BlockProduct<E, E, compute_t<E>, B, false, false>::Shared;
-      launch_product<E, B>(stream, p.name, job, m, n, p.groups,
-                           job.terms * ceil_divide(job.pixels, tile_depth<E>), sizeof(Shared),
-                           weight_gradient<E, B>, join_weight_gradient<E>);
+      launch_product<JoinedWeightGradient<E>, B>(stream, p.name, job, m, n, p.groups,
+                                                 job.terms * ceil_divide(job.pixels, tile_depth<E>),
+                                                 sizeof(Shared), weight_gradient<E, B>);
     });
   };
   run();

@@ -1,4 +1,5 @@
-// Matrix products on tensor cores through mma.sync, for compute capability 8.0 and up.
+// Matrix products on tensor cores through mma.sync, for compute capability 8.0 and up; large ones
+// of halves go to gemm_warpgroup.cu where the GPU has its instructions.
 //
 // A block owns a tile of C and walks along k with a ring of tiles of A and B in shared memory,
 // filled by asynchronous copies while the warps multiply (gemm_tile.cuh). Either operand may run
@@ -9,61 +10,12 @@
 // read A and B n / 128 and m / 128 times, mostly from the second-level cache: blocks that run at
 // the same time own neighbouring tiles.
 #include "tessera/kernels/cuda/backend.hpp"
-#include "tessera/kernels/cuda/gemm_block.cuh"
+#include "tessera/kernels/cuda/gemm_job.cuh"
+#include "tessera/kernels/cuda/vendor.hpp"
 #include "tessera/kernels/gemm_operands.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
-
-/// Operands and results as the kernels see them.
-template <class E>
-struct Job {
-  using T = compute_t<E>;
-  const E *a, *b;
-  void* c;           // of E or, where `wide`, of T
-  const void* bias;  // like c
-  T* parts;          // sums of the parts of k, [parts, batch, m, n]; null for one part
-  int64_t m, n, k, a_stride, b_stride, c_stride;
-  T alpha, beta;
-  Batch batch;
-  bool wide, row_bias, a_chunks, b_chunks;
-  Activation activation;
-};
-
-template <class E>
-TS_DEVICE compute_t<E> load_result(const void* from, int64_t at, bool wide) {
-  return wide ? static_cast<const compute_t<E>*>(from)[at] : widen(static_cast<const E*>(from)[at]);
-}
-
-/// Stores activation(alpha sum + beta c + bias).
-template <class E>
-TS_DEVICE void finish(const Job<E>& job, compute_t<E> sum, int64_t c_offset, int64_t row,
-                      int64_t column) {
-  const int64_t at = c_offset + row * job.c_stride + column;
-  compute_t<E> x = job.alpha * sum;
-  if (job.beta != 0) x = fma(job.beta, load_result<E>(job.c, at, job.wide), x);
-  if (job.bias) x += load_result<E>(job.bias, job.row_bias ? row : column, job.wide);
-  x = activated(job.activation, x);
-  if (job.wide)
-    static_cast<compute_t<E>*>(job.c)[at] = x;
-  else
-    static_cast<E*>(job.c)[at] = narrow<E>(x);
-}
-
-struct Offsets {
-  int64_t a = 0, b = 0, c = 0;
-};
-TS_DEVICE Offsets offsets_of(const Batch& batch, int64_t index) {
-  Offsets o;
-  for (int i = batch.rank - 1; i >= 0; --i) {
-    const int64_t x = i == 0 ? index : index % batch.extent[i];
-    index /= batch.extent[i];
-    o.a += x * batch.a[i];
-    o.b += x * batch.b[i];
-    o.c += x * batch.c[i];
-  }
-  return o;
-}
 
 template <class E, class B, bool a_along_k, bool b_along_k>
 __global__ void __launch_bounds__(B::threads, 256 / B::threads)
@@ -92,19 +44,14 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   });
 }
 
-constexpr uint32_t join_threads = 256;
-
-/// The sums of the parts, added in order.
 template <class E>
-__global__ void __launch_bounds__(join_threads) join_parts(Job<E> job, ProductCut cut) {
-  const int64_t size = cut.batches * job.m * job.n;
-  for (int64_t i = first_element(); i < size; i += element_step()) {
-    compute_t<E> sum = job.parts[i];
-    for (int64_t part = 1; part < cut.parts; ++part) sum += job.parts[part * size + i];
+struct Joined {
+  Job<E> job;
+  TS_DEVICE void operator()(int64_t i, compute_t<E> sum) const {
     const int64_t batch = i / (job.m * job.n), at = i % (job.m * job.n);
     finish(job, sum, offsets_of(job.batch, batch).c, at / job.n, at % job.n);
   }
-}
+};
 
 template <class E, class B, bool a_along_k, bool b_along_k>
 void launch_multiply(Stream& stream, Job<E>& job) {
@@ -120,9 +67,7 @@ void launch_multiply(Stream& stream, Job<E>& job) {
           .block = {B::threads},
           .shared_bytes = sizeof(Shared)},
          multiply<E, B, a_along_k, b_along_k>, job, cut);
-  if (job.parts)
-    launch(stream, {"gemm parts", {blocks_for(size, join_threads)}, {join_threads}}, join_parts<E>,
-           job, cut);
+  if (job.parts) launch_join(stream, "gemm parts", job.parts, cut.parts, size, Joined<E>{job});
 }
 
 template <class E, class B>
@@ -135,8 +80,8 @@ void launch_multiply(Stream& stream, Job<E>& job, bool a_along_k, bool b_along_k
               : launch_multiply<E, B, false, false>(stream, job);
 }
 
-template <class E>
-bool all_in_chunks(const E* data, int64_t stride, const Batch& batch,
+template <class X>
+bool all_in_chunks(const X* data, int64_t stride, const Batch& batch,
                    const int64_t* batch_strides) {
   bool all = in_chunks(data, stride);
   for (int i = 0; i < batch.rank; ++i) all = all && in_chunks(data, batch_strides[i]);
@@ -169,9 +114,13 @@ void multiply(Stream& stream, const View& a, const View& b, const View& c,
              .row_bias = p.has_row_bias(),
              .a_chunks = false,
              .b_chunks = false,
+             .c_chunks = false,
              .activation = p.activation};
   job.a_chunks = all_in_chunks(p.a, job.a_stride, batch, batch.a);
   job.b_chunks = all_in_chunks(p.b, job.b_stride, batch, batch.b);
+  job.c_chunks = p.n % 8 == 0 && all_in_chunks(p.c, job.c_stride, batch, batch.c);
+  if constexpr (sizeof(E) == 2)
+    if (multiply_by_warpgroups(stream, job, a_along_k, b_along_k)) return;
   if constexpr (sizeof(E) < 8)
     if (ProductCut::wants_large(p.m, p.n, batch.size()))
       return launch_multiply<E, LargeBlock>(stream, job, a_along_k, b_along_k);
@@ -180,9 +129,7 @@ void multiply(Stream& stream, const View& a, const View& b, const View& c,
 
 void gemm(Stream& stream, View a, View b, View c, const GemmParams& params) {
   check_gemm(a, b, c, params);
-  if (params.variant == GemmVariant::vendor)
-    throw Error(ErrorKind::unsupported,
-                concat("gemm: no vendor variant on ", to_string(stream.device())));
+  if (params.variant == GemmVariant::vendor) return vendor_gemm(stream, a, b, c, params);
   for_float(a.dtype, "gemm", [&]<class E>() {
     if (c.dtype == a.dtype)
       multiply<E, E>(stream, a, b, c, params);

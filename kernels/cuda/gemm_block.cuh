@@ -37,8 +37,11 @@ struct ProductCut {
            std::min(m, n) > SmallBlock::extent;
   }
   ProductCut(int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles, int extent)
-      : row_tiles(ceil_divide(m, extent)),
-        column_tiles(ceil_divide(n, extent)),
+      : ProductCut(m, n, of_batches, of_k_tiles, extent, extent) {}
+  ProductCut(int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles, int row_extent,
+             int column_extent)
+      : row_tiles(ceil_divide(m, row_extent)),
+        column_tiles(ceil_divide(n, column_extent)),
         batches(of_batches),
         k_tiles(of_k_tiles) {
     const int64_t tiles = row_tiles * column_tiles * batches;
@@ -51,22 +54,87 @@ struct ProductCut {
   }
 };
 
-/// What one block computes: tiles [begin, begin + count) along k of one tile of C. Blocks that run
-/// at the same time own neighbours: groups of rows of tiles, within them column by column.
-struct BlockPlace {
-  int64_t row, column, batch, part, begin, count;
+/// The tile of C that comes at place `index`. Blocks that run at the same time own neighbours:
+/// groups of rows of tiles, within them column by column.
+struct TilePlace {
+  int64_t row, column;
 
-  TS_DEVICE BlockPlace(const ProductCut& cut, int64_t index) {
+  TS_DEVICE TilePlace(int64_t row_tiles, int64_t column_tiles, int64_t index) {
     constexpr int64_t group_rows = 8;
-    const int64_t tiles = cut.row_tiles * cut.column_tiles, tile = index % tiles;
-    const int64_t per_group = group_rows * cut.column_tiles, first = tile / per_group * group_rows;
-    const int64_t rows = cut.row_tiles - first < group_rows ? cut.row_tiles - first : group_rows;
-    row = first + tile % per_group % rows;
-    column = tile % per_group / rows;
+    const int64_t per_group = group_rows * column_tiles, first = index / per_group * group_rows;
+    const int64_t rows = row_tiles - first < group_rows ? row_tiles - first : group_rows;
+    row = first + index % per_group % rows;
+    column = index % per_group / rows;
+  }
+};
+
+/// What one block computes: tiles [begin, begin + count) along k of one tile of C.
+struct BlockPlace : TilePlace {
+  int64_t batch, part, begin, count;
+
+  TS_DEVICE BlockPlace(const ProductCut& cut, int64_t index)
+      : TilePlace(cut.row_tiles, cut.column_tiles, index % (cut.row_tiles * cut.column_tiles)) {
+    const int64_t tiles = cut.row_tiles * cut.column_tiles;
     part = index / tiles % cut.parts;
     batch = index / tiles / cut.parts;
     begin = cut.k_tiles * part / cut.parts;
     count = cut.k_tiles * (part + 1) / cut.parts - begin;
+  }
+};
+
+/// Where the sums of 16 rows and warp_columns columns pass on their way from the fragments of a
+/// warp. Lines start eight banks apart, so that the pairs of a fragment never meet.
+template <class Sum>
+struct SumLines {
+  alignas(16) Sum rows[16][warp_columns + 8];
+
+  /// put(i, j, sum) for each element, the lanes of a warp in neighbouring columns. sum_of(j, 0..3):
+  /// what the lane holds of columns 8 j to 8 j + 7 (ptx_tensor.cuh). The whole warp.
+  template <class SumOf, class Put>
+  TS_DEVICE void write(SumOf&& sum_of, Put&& put) {
+    gather(sum_of);
+    const int lane = static_cast<int>(lane_index());
+#pragma unroll 4
+    for (int i = 0; i < 16; ++i) put(i, lane, rows[i][lane]);
+    sync_warp();
+  }
+  /// The same with eight columns at a time: put(i, j, pack), j a multiple of 8.
+  template <class SumOf, class Put>
+  TS_DEVICE void write_packs(SumOf&& sum_of, Put&& put) {
+    static_assert(sizeof(Sum) == 4);
+    gather(sum_of);
+    const int lane = static_cast<int>(lane_index()), column = lane % 4 * 8;
+    const bool odd = lane / 4 % 2;  // rows side by side begin with different halves, and banks
+#pragma unroll
+    for (int i = lane / 4; i < 16; i += 8) {
+      const auto half = [&](bool second) {
+        return load_vector(
+            reinterpret_cast<const Pack<Sum, 4>*>(&rows[i][column + (second ? 4 : 0)]));
+      };
+      const Pack<Sum, 4> x = half(odd), y = half(!odd);
+      Pack<Sum, 8> pack;
+#pragma unroll
+      for (int k = 0; k < 4; ++k) {
+        pack.lane[k] = odd ? y.lane[k] : x.lane[k];
+        pack.lane[4 + k] = odd ? x.lane[k] : y.lane[k];
+      }
+      put(i, column, pack);
+    }
+    sync_warp();
+  }
+
+ private:
+  template <class SumOf>
+  TS_DEVICE void gather(SumOf&& sum_of) {
+    const int lane = static_cast<int>(lane_index());
+#pragma unroll
+    for (int j = 0; j < warp_columns / 8; ++j)
+#pragma unroll
+      for (int half = 0; half < 2; ++half)
+        store_vector(
+            reinterpret_cast<Pack<Sum, 2>*>(&rows[lane / 4 + 8 * half][8 * j + lane % 4 * 2]),
+            Pack<Sum, 2>{sum_of(j, 2 * half), sum_of(j, 2 * half + 1)});
+    sync_warp();
   }
 };
 
@@ -81,13 +149,9 @@ struct BlockProduct {
     Tile<A, a_along_k, Block::extent> a;
     Tile<B, b_along_k, Block::extent> b;
   };
-  // Lines start eight banks apart, so that the pairs of a fragment never meet.
-  struct Lines {
-    Sum rows[16][warp_columns + 8];
-  };
   union Shared {
     Stage stages[BlockProduct::stages];
-    Lines lines[Block::warps];
+    SumLines<Sum> lines[Block::warps];
   };
 
   Sum sums[row_tiles][2 * pairs][4] = {};
@@ -139,28 +203,36 @@ struct BlockProduct {
   /// columns.
   template <class Put>
   TS_DEVICE void write(Shared& shared, Put&& put) {
-    const int lane = static_cast<int>(lane_index());
-    auto& lines = shared.lines[warp_index()].rows;
 #pragma unroll
-    for (int r = 0; r < row_tiles; ++r) {
-#pragma unroll
-      for (int j = 0; j < 2 * pairs; ++j)
-#pragma unroll
-        for (int half = 0; half < 2; ++half)
-          store_vector(
-              reinterpret_cast<Pack<Sum, 2>*>(&lines[lane / 4 + 8 * half][8 * j + lane % 4 * 2]),
-              Pack<Sum, 2>{sums[r][j][2 * half], sums[r][j][2 * half + 1]});
-      sync_warp();
-#pragma unroll 4
-      for (int i = 0; i < 16; ++i)
-        put(warp_row() + 16 * r + i, warp_column() + lane, lines[i][lane]);
-      sync_warp();
-    }
+    for (int r = 0; r < row_tiles; ++r)
+      shared.lines[warp_index()].write(
+          [&](int j, int i) { return sums[r][j][i]; },
+          [&](int i, int j, Sum sum) { put(warp_row() + 16 * r + i, warp_column() + j, sum); });
   }
 
  private:
   bool works_;
 };
+
+inline constexpr uint32_t join_threads = 256;
+
+/// The sums of `size` elements, each the sum of its parts in order, `size` apart:
+/// store(element, sum).
+template <class Sum, class Store>
+__global__ void __launch_bounds__(join_threads)
+    join_parts(const Sum* parts, int64_t count, int64_t size, Store store) {
+  for (int64_t i = first_element(); i < size; i += element_step()) {
+    Sum sum = parts[i];
+    for (int64_t part = 1; part < count; ++part) sum += parts[part * size + i];
+    store(i, sum);
+  }
+}
+template <class Sum, class Store>
+void launch_join(Stream& stream, const char* name, const Sum* parts, int64_t count, int64_t size,
+                 const Store& store) {
+  launch(stream, {name, {blocks_for(size, join_threads)}, {join_threads}}, join_parts<Sum, Store>,
+         parts, count, size, store);
+}
 
 /// What a product applies to a finished sum.
 template <class T>

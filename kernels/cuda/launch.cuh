@@ -34,6 +34,16 @@ inline uint32_t blocks_for(int64_t n, int64_t per_block) {
   return static_cast<uint32_t>(std::clamp<int64_t>(ceil_divide(n, per_block), 1, 132 * 16));
 }
 
+/// Whether the stream's device has what compute capability 9.0a adds: copies of boxes of tensors,
+/// clusters, products of warp groups.
+inline bool has_warpgroups([[maybe_unused]] const Stream& stream) {
+#if defined(__CUDACC__)
+  return TESSERA_CUDA_90A && ::tessera::cuda::compute_capability(stream.device().index) == 90;
+#else
+  return true;
+#endif
+}
+
 /// Queues kernel(arguments...) on the stream. Throws a `device` Error that names the kernel and its
 /// sizes when it cannot be launched.
 template <class... Parameters, class... Arguments>

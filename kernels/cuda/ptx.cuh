@@ -184,9 +184,13 @@ TS_DEVICE void relax() {
 
 // ---------------------------------------------------------------- warp collectives
 
+/// What lanes may exchange.
+template <class T>
+concept Exchangeable = std::is_trivially_copyable_v<T> && sizeof(T) <= 16;
+
 #if defined(__CUDACC__)
 namespace detail {
-/// Exchanges a T of 1 to 16 bytes in 32-bit words.
+/// Exchanges a T in 32-bit words.
 template <class T, class Exchange>
 TS_DEVICE T by_words(T value, Exchange&& exchange) {
   constexpr int words = (sizeof(T) + 3) / 4;
@@ -201,7 +205,7 @@ TS_DEVICE T by_words(T value, Exchange&& exchange) {
 #endif
 
 /// The value of lane `lane` of the caller's segment of `width` lanes (a power of two up to 32).
-template <class T>
+template <Exchangeable T>
 TS_DEVICE T shuffle(T value, uint32_t lane, uint32_t width = warp_size, uint32_t mask = full_warp) {
 #if defined(__CUDACC__)
   return detail::by_words(value, [=](uint32_t w) { return __shfl_sync(mask, w, lane, width); });
@@ -211,7 +215,7 @@ TS_DEVICE T shuffle(T value, uint32_t lane, uint32_t width = warp_size, uint32_t
 #endif
 }
 /// The value of the lane whose number differs in the bits of `bits`.
-template <class T>
+template <Exchangeable T>
 TS_DEVICE T shuffle_xor(T value, uint32_t bits, uint32_t width = warp_size,
                         uint32_t mask = full_warp) {
 #if defined(__CUDACC__)
@@ -222,7 +226,7 @@ TS_DEVICE T shuffle_xor(T value, uint32_t bits, uint32_t width = warp_size,
 #endif
 }
 /// The value of the lane `distance` below (above), or the caller's own where there is none.
-template <class T>
+template <Exchangeable T>
 TS_DEVICE T shuffle_up(T value, uint32_t distance, uint32_t width = warp_size,
                        uint32_t mask = full_warp) {
 #if defined(__CUDACC__)
@@ -233,7 +237,7 @@ TS_DEVICE T shuffle_up(T value, uint32_t distance, uint32_t width = warp_size,
   return value;
 #endif
 }
-template <class T>
+template <Exchangeable T>
 TS_DEVICE T shuffle_down(T value, uint32_t distance, uint32_t width = warp_size,
                          uint32_t mask = full_warp) {
 #if defined(__CUDACC__)

@@ -133,6 +133,22 @@ TS_DEVICE uint32_t pack_halves(T low, T high) {
 
 // ---------------------------------------------------------------- d += a b
 
+/// The sums of two pairs of f16, each rounded once.
+TS_DEVICE uint32_t add_halves(uint32_t a, uint32_t b) {
+#if defined(__CUDACC__)
+  uint32_t sum;
+  asm("add.rn.f16x2 %0, %1, %2;" : "=r"(sum) : "r"(a), "r"(b));
+  return sum;
+#else
+  const auto half = [&](int shift) {
+    const auto x = f16::from_bits(static_cast<uint16_t>(a >> shift));
+    const auto y = f16::from_bits(static_cast<uint16_t>(b >> shift));
+    return static_cast<uint32_t>(f16(static_cast<float>(x) + static_cast<float>(y)).bits) << shift;
+  };
+  return half(0) | half(16);
+#endif
+}
+
 /// f16 or bf16 with float sums.
 template <class T>
 TS_DEVICE void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

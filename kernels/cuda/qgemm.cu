@@ -1,16 +1,14 @@
-// Products with quantised operands on tensor cores, for compute capability 8.0 and up: codes by
-// codes with exact 32-bit sums (m16n8k32), and numbers by a weight whose codes become floats on
-// their way into shared memory: it is read in its low precision, and multiplied as precisely as
-// floats are (gemm_tile.cuh).
+// Products of codes by codes on tensor cores with exact 32-bit sums: m16n8k32 for compute
+// capability 8.0 and up, warp groups for large ones where the GPU has them. Products of numbers by
+// codes are in qgemm_weight.cu.
 //
-// Floor: 2 m n k operations, or codes and results once. A product of few rows costs what reading
-// the weight's codes costs; parts of a long k keep all of a GPU at it.
+// Floor: 2 m n k operations, or codes and results once.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/faults.cuh"
-#include "tessera/kernels/cuda/gemm_block.cuh"
+#include "tessera/kernels/cuda/gemm_warpgroup.cuh"
+#include "tessera/kernels/cuda/qgemm.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/kernels/qgemm_operands.hpp"
-#include "tessera/kernels/quantize.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
@@ -29,22 +27,48 @@ struct Scaled {
   int64_t n, k;
   Activation activation;
 
+  bool in_chunks() const { return aligned(y, chunk_bytes); }
+  TS_DEVICE void operator()(int64_t i, int32_t sum) const { store(i / n, i % n, sum); }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
+    y[row * n + column] = value(row, column, sum);
+  }
+  /// Eight columns; n is a multiple of 8.
+  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, 8>& sums) const {
+    constexpr int each = vector_length<T>;
+#pragma unroll
+    for (int first = 0; first < 8; first += each) {
+      Pack<T, each> out;
+#pragma unroll
+      for (int i = 0; i < each; ++i)
+        out.lane[i] = value(row, column + first + i, sums.lane[first + i]);
+      store_vector(reinterpret_cast<Pack<T, each>*>(y + row * n + column + first), out);
+    }
+  }
+  TS_DEVICE T value(int64_t row, int64_t column, int32_t sum) const {
     int64_t exact = sum;
     if (a_sums) {
       const auto za = static_cast<int64_t>(a_zero[row]), zb = static_cast<int64_t>(b_zero[column]);
       exact += k * za * zb - zb * a_sums[row] - za * b_sums[column];
     }
-    float value = a_scale[row] * b_scale[column] * static_cast<float>(exact);
-    if (bias) value += widen(bias[column]);
-    y[row * n + column] = narrow<T>(activated(activation, value));
+    float x = a_scale[row] * b_scale[column] * static_cast<float>(exact);
+    if (bias) x += widen(bias[column]);
+    return narrow<T>(activated(activation, x));
   }
 };
 struct Exact {
   int32_t* c;
   int64_t n;
+  bool in_chunks() const { return aligned(c, chunk_bytes); }
+  TS_DEVICE void operator()(int64_t i, int32_t sum) const { c[i] = sum; }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
     c[row * n + column] = sum;
+  }
+  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, 8>& sums) const {
+    auto* to = reinterpret_cast<Pack<int32_t, 4>*>(c + row * n + column);
+#pragma unroll
+    for (int k = 0; k < 2; ++k)
+      store_vector(to + k, Pack<int32_t, 4>{sums.lane[4 * k], sums.lane[4 * k + 1],
+                                            sums.lane[4 * k + 2], sums.lane[4 * k + 3]});
   }
 };
 
@@ -82,21 +106,39 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   });
 }
 
-template <class Sum, class Result>
-__global__ void __launch_bounds__(block_threads)
-    join_parts(const Sum* parts, int64_t count, int64_t m, int64_t n, Result result) {
-  for (int64_t i = first_element(); i < m * n; i += element_step()) {
-    Sum sum = parts[i];
-    for (int64_t part = 1; part < count; ++part) sum += parts[part * m * n + i];
-    result.store(i / n, i % n, sum);
-  }
+/// Large products, where the GPU has warp groups.
+template <class A, int columns, class Result>
+__global__ void __launch_bounds__(3 * 128, 1)
+    multiply_codes_by_warpgroups(const __grid_constant__ TensorMap a,
+                                 const __grid_constant__ TensorMap b, int64_t m, int64_t n,
+                                 WarpgroupCut cut, Result result) {
+  using Product = WarpgroupProduct<A, int8_t, int32_t, columns, true, true>;
+  Product::run(dynamic_shared<typename Product::Shared>(), a, b, {}, cut,
+               [&](int64_t, int64_t row, int64_t column, const Pack<int32_t, 8>& sums) {
+                 if (row < m && column < n) result.store(row, column, sums);
+               });
 }
 
-template <class Sum, class Result>
-void launch_join(Stream& stream, const char* name, const Sum* parts, const ProductCut& cut,
-                 int64_t m, int64_t n, const Result& result) {
-  launch(stream, {name, {blocks_for(m * n, block_threads)}, {block_threads}},
-         join_parts<Sum, Result>, parts, cut.parts, m, n, result);
+template <class A, int columns, class Result>
+bool launch_warpgroups(Stream& stream, const CodeProduct& p, const Result& result) {
+  using Product = WarpgroupProduct<A, int8_t, int32_t, columns, true, true>;
+  const A* a = p.a.as<A>();
+  const int8_t* b = p.b.as<int8_t>();
+  if (!has_warpgroups(stream) || p.k == 0 || p.n % 8 != 0 ||
+      !WarpgroupCut::pays(p.m, p.n, 1, columns) || !result.in_chunks() ||
+      !in_chunks(a, p.a.stride[0]) || !in_chunks(b, p.b.stride[0]))
+    return false;
+  const WarpgroupCut cut(p.m, p.n, 1, ceil_divide(p.k, Product::depth), columns);
+  launch(stream,
+         {.name = "qgemm",
+          .grid = {cut.blocks()},
+          .block = {Product::threads},
+          .shared_bytes = sizeof(typename Product::Shared),
+          .cluster = {2}},
+         multiply_codes_by_warpgroups<A, columns, Result>,
+         group_map("qgemm", a, true, p.m, p.k, p.a.stride[0], 1, 0),
+         group_map("qgemm", b, true, p.n, p.k, p.b.stride[0], 1, 0), p.m, p.n, cut, result);
+  return true;
 }
 
 template <class A, class B, class Result>
@@ -122,12 +164,15 @@ void launch_codes(Stream& stream, const CodeProduct& p, const Result& result) {
           .block = {B::threads},
           .shared_bytes = sizeof(Shared)},
          multiply_codes<A, B, Result>, job, cut, result);
-  if (job.parts) launch_join(stream, "qgemm parts", job.parts, cut, p.m, p.n, result);
+  if (job.parts) launch_join(stream, "qgemm parts", job.parts, cut.parts, p.m * p.n, result);
 }
 
 template <class Result>
 void multiply(Stream& stream, const CodeProduct& p, const Result& result) {
   const auto launch_for = [&]<class A>() {
+    if (launch_warpgroups<A, 256>(stream, p, result) ||
+        launch_warpgroups<A, 128>(stream, p, result))
+      return;
     if (ProductCut::wants_large(p.m, p.n, 1))
       launch_codes<A, LargeBlock>(stream, p, result);
     else
@@ -209,148 +254,12 @@ void qgemm_scaled(Stream& stream, QuantizedView a, QuantizedView b, View y,
   });
 }
 
-// ---------------------------------------------------------------- weights in low precision
-
-struct Weight {
-  const uint8_t* codes;  // bytes, of one code or two
-  const float *scale, *zero;
-  int64_t k, group, row_bytes;
-  int64_t scale_stride;  // between rows of scales; 0 where all rows share one
-  bool packed, is_signed;
-
-  TS_DEVICE float code(int64_t row, int64_t at) const {
-    const uint8_t byte = codes[row * row_bytes + (packed ? at / 2 : at)];
-    if (packed) {
-      const int which = static_cast<int>(at % 2);
-      return static_cast<float>(is_signed ? unpack_int4(byte, which) : unpack_uint4(byte, which));
-    }
-    return static_cast<float>(is_signed ? static_cast<int8_t>(byte) : byte);
-  }
-  /// Elements [at, at + 4) of a row; a group is looked up only where it begins.
-  TS_DEVICE Pack<float, 4> values(int64_t row, int64_t at) const {
-    Pack<float, 4> out{};
-    int64_t of_group = at / group, left = group - at % group;
-    float s = 0, z = 0;
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      if (at + i >= k) break;
-      if (i == 0 || left == 0) {
-        if (left == 0) ++of_group, left = group;
-        s = scale[row * scale_stride + of_group];
-        z = zero ? zero[row * scale_stride + of_group] : 0;
-      }
-      --left;
-      out.lane[i] = (code(row, at + i) - z) * s;
-    }
-    return out;
-  }
-};
-
-/// The same of a row of k numbers.
-template <class E>
-TS_DEVICE Pack<float, 4> widened(const E* row, int64_t at, int64_t k) {
-  Pack<float, 4> out{};
-#pragma unroll
-  for (int i = 0; i < 4; ++i)
-    if (at + i < k) out.lane[i] = widen(row[at + i]);
-  return out;
-}
-
-template <class E>
-struct WeightJob {
-  const E* x;
-  const E* bias;
-  E* y;
-  float* parts;
-  Weight w;
-  int64_t m, n, k;
-  Activation activation;
-
-  TS_DEVICE void store(int64_t row, int64_t column, float sum) const {
-    if (bias) sum += widen(bias[column]);
-    y[row * n + column] = narrow<E>(activated(activation, sum));
-  }
-};
-
-template <class E, class B>
-__global__ void __launch_bounds__(B::threads, 256 / B::threads)
-    multiply_weight(WeightJob<E> job, ProductCut cut) {
-  using Product = BlockProduct<float, float, float, B, true, true>;
-  auto& shared = dynamic_shared<typename Product::Shared>();
-  const BlockPlace place(cut, block_index().x);
-  const int64_t first_row = place.row * B::extent, first_column = place.column * B::extent;
-  Product product(job.m - first_row, job.n - first_column);
-  product.multiply(shared, place.count, [&](typename Product::Stage& stage, int64_t i) {
-    const int64_t k = (place.begin + i) * tile_depth<float>;
-    stage.a.template fill<B::threads>([&](int line, int at) {
-      const int64_t row = first_row + line;
-      return row < job.m ? widened(job.x + row * job.k, k + at, job.k) : Pack<float, 4>{};
-    });
-    stage.b.template fill<B::threads>([&](int line, int at) {
-      const int64_t row = first_column + line;
-      return row < job.n ? job.w.values(row, k + at) : Pack<float, 4>{};
-    });
-  });
-  product.write(shared, [&](int i, int j, float sum) {
-    const int64_t row = first_row + i, column = first_column + j;
-    if (row >= job.m || column >= job.n) return;
-    if (job.parts)
-      job.parts[(place.part * job.m + row) * job.n + column] = sum;
-    else
-      job.store(row, column, sum);
-  });
-}
-
-template <class E, class B>
-void launch_weight(Stream& stream, WeightJob<E> job) {
-  const ProductCut cut(job.m, job.n, 1, ceil_divide(job.k, tile_depth<float>), B::extent);
-  const Scratch parts = stream.scratch(
-      cut.parts > 1 ? static_cast<size_t>(cut.parts * job.m * job.n) * sizeof(float) : 0);
-  if (cut.parts > 1) job.parts = parts.as<float>();
-  using Shared = typename BlockProduct<float, float, float, B, true, true>::Shared;
-  launch(stream,
-         {.name = "weight_only_gemm",
-          .grid = {cut.blocks()},
-          .block = {B::threads},
-          .shared_bytes = sizeof(Shared)},
-         multiply_weight<E, B>, job, cut);
-  if (job.parts) launch_join(stream, "weight_only_gemm parts", job.parts, cut, job.m, job.n, job);
-}
-
-void weight_only(Stream& stream, View x, QuantizedView w, View y, const QgemmParams& params) {
-  const WeightExtents e = check_weight_only(x, w, y, params);
-  for_output("weight_only_gemm", y.dtype, [&]<class E>() {
-    if (y.numel() == 0) return;
-    const WeightJob<E> job{.x = x.as<E>(),
-                           .bias = params.bias ? params.bias.as<E>() : nullptr,
-                           .y = y.as<E>(),
-                           .parts = nullptr,
-                           .w = {.codes = static_cast<const uint8_t*>(w.codes.data),
-                                 .scale = w.scale.as<float>(),
-                                 .zero = w.zero ? w.zero.as<float>() : nullptr,
-                                 .k = e.k,
-                                 .group = e.group,
-                                 .row_bytes = w.codes.shape[1],
-                                 .scale_stride = w.scale.shape[0] == 1 ? 0 : w.scale.shape[1],
-                                 .packed = w.packed,
-                                 .is_signed = w.packed ? w.is_signed : w.codes.dtype == DType::i8},
-                           .m = x.shape[0],
-                           .n = e.n,
-                           .k = e.k,
-                           .activation = params.activation};
-    if (ProductCut::wants_large(job.m, job.n, 1))
-      launch_weight<E, LargeBlock>(stream, job);
-    else
-      launch_weight<E, SmallBlock>(stream, job);
-  });
-}
-
 }  // namespace
 
 extern const QgemmKernels qgemm_kernels{
     .qgemm = qgemm,
     .qgemm_scaled = qgemm_scaled,
-    .weight_only = weight_only,
+    .weight_only = weight_only_gemm,
 };
 
 }  // namespace tessera::kernels::cuda

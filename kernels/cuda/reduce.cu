@@ -322,9 +322,9 @@ void reduce(Stream& stream, ReduceOp op, View x, View y) {
   for_any(x.dtype, [&]<class S>() {
     if constexpr (std::is_same_v<S, bool>) {
       if (op == ReduceOp::any)
-        reduce_as<ToNumber<ReduceOp::maximum, uint8_t>, uint8_t>(stream, "any", x, y, 1);
+        reduce_as<ToNumber<ReduceOp::any, uint8_t>, uint8_t>(stream, "any", x, y, 1);
       else
-        reduce_as<ToNumber<ReduceOp::minimum, uint8_t>, uint8_t>(stream, "all", x, y, 1);
+        reduce_as<ToNumber<ReduceOp::all, uint8_t>, uint8_t>(stream, "all", x, y, 1);
     } else {
       switch (op) {
         case ReduceOp::sum:

@@ -12,6 +12,7 @@
 
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/pack.cuh"
+#include "tessera/kernels/cuda/vendor.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
@@ -249,9 +250,7 @@ void run(Stream& stream, const Product<T>& p, int64_t nnz, SpmmVariant variant) 
 }
 
 void spmm(Stream& stream, const CsrView& a, View x, View y, const SpmmParams& params) {
-  if (params.variant == SpmmVariant::vendor)
-    throw Error(ErrorKind::unsupported,
-                concat("spmm: ", stream.device(), " has no vendor variant"));
+  if (params.variant == SpmmVariant::vendor) return vendor_spmm(stream, a, x, y, params);
   const SpmmOperands o = check_spmm(a, x, y, params);
   for_float(x.dtype, "spmm", [&]<class T>() {
     using C = compute_t<T>;

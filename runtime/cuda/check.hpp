@@ -14,6 +14,9 @@ namespace tessera::cuda {
 void check(cudaError_t status, const char* call,
            std::source_location where = std::source_location::current());
 
+/// 10 * major + minor of GPU `index`.
+int compute_capability(int index);
+
 struct Extent {
   unsigned x, y, z;
 };

@@ -41,12 +41,10 @@ class CudaDriver final : public Driver {
       return;
     }
     for (int i = 0; i < count; ++i) {
-      int major = 0, minor = 0;
-      TS_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, i));
-      TS_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, i));
-      if (10 * major + minor < oldest_capability) {
-        reason_ = concat("cuda:", i, " has compute capability ", major, ".", minor,
-                         "; the kernels are for 8.0 and newer");
+      const int capability = compute_capability(i);
+      if (capability < oldest_capability) {
+        reason_ = concat("cuda:", i, " has compute capability ", capability / 10, ".",
+                         capability % 10, "; the kernels are for 8.0 and newer");
         break;
       }
       ++count_;

@@ -58,6 +58,13 @@ void check(cudaError_t status, const char* call, std::source_location where) {
               where);
 }
 
+int compute_capability(int index) {
+  int major = 0, minor = 0;
+  TS_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
+  TS_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
+  return 10 * major + minor;
+}
+
 void launch_kernel(const void* kernel, const KernelLaunch& launch, void** parameters, void* queue) {
   cudaLaunchConfig_t config{};
   config.gridDim = {launch.grid.x, launch.grid.y, launch.grid.z};

@@ -376,6 +376,23 @@ void arrive_after_copies(void* barrier) {
 
 // ---------------------------------------------------------------- bulk copies
 
+namespace {
+
+/// Global memory sees pieces that follow each other there as one access.
+template <class Side>
+void see_runs(const std::vector<Move>& moves, Side side, Access access, const void* site) {
+  for (size_t i = 0; i < moves.size();) {
+    const std::byte* const begin = moves[i].*side;
+    size_t bytes = 0;
+    do {
+      bytes += moves[i++].bytes;
+    } while (i < moves.size() && begin && moves[i].*side == begin + bytes);
+    if (begin) see(begin, bytes, access, site);
+  }
+}
+
+}  // namespace
+
 void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, void* barrier,
                  uint32_t blocks, const char* name, const void* site) {
   Block* const at = holder(shared, 1);
@@ -383,8 +400,7 @@ void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, v
     fault(concat(name, ": the destination is not in the shared memory of the cluster"), site);
   if (!lies_in(*at, barrier, 8))
     fault(concat(name, ": the mbarrier is not in the block that receives"), site);
-  for (const Move& m : moves)
-    if (m.from) see(m.from, m.bytes, Access::read, site);
+  see_runs(moves, &Move::from, Access::read, site);
   AsyncUnit& u = unit();
   const bool lazy = u.interpreter().schedule().lazy;
   const uint32_t all = blocks ? blocks : 1u << at->cluster_rank;
@@ -419,10 +435,9 @@ void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, v
 }
 
 void store_pieces(std::vector<Move> moves, BulkWrite write, const void* site) {
-  for (const Move& m : moves) {
-    see(m.from, m.bytes, Access::proxy_read, site);
-    see(m.to, m.bytes, write == BulkWrite::copy ? Access::proxy_write : Access::atomic_write, site);
-  }
+  for (const Move& m : moves) see(m.from, m.bytes, Access::proxy_read, site);
+  see_runs(moves, &Move::to, write == BulkWrite::copy ? Access::proxy_write : Access::atomic_write,
+           site);
   AsyncUnit& u = unit();
   u.add(u.of(current()).stores, [write, moves = std::move(moves)] {
     for (const Move& m : moves) write_bytes(m.to, m.from, m.bytes, write);

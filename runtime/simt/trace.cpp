@@ -12,10 +12,11 @@
 #include <memory>
 #include <mutex>
 #include <unordered_map>
-#include <unordered_set>
+#include <utility>
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/simt/memory.hpp"
+#include "tessera/runtime/simt/traffic.hpp"
 
 namespace tessera::simt {
 namespace {
@@ -85,35 +86,6 @@ struct Fence {
 };
 constexpr size_t fences_kept = 16;
 
-/// One warp's accesses at one place in the code: the k-th of each lane make up request k.
-struct Requests {
-  struct Request {
-    uintptr_t address[warp_size];
-    uint32_t lanes = 0;  // that have one, as bits
-    uint32_t bytes = 0;
-    bool shared = false;
-
-    std::vector<uintptr_t> addresses() const {
-      std::vector<uintptr_t> all;
-      for (uint32_t lane = 0; lane < warp_size; ++lane)
-        if (lanes >> lane & 1) all.push_back(address[lane]);
-      return all;
-    }
-  };
-  uint32_t next[warp_size] = {};
-  std::vector<Request> list;
-};
-struct SiteOfWarp {
-  const void* warp;
-  const void* site;
-  bool operator==(const SiteOfWarp&) const = default;
-};
-struct HashSite {
-  size_t operator()(const SiteOfWarp& s) const {
-    return std::hash<const void*>()(s.warp) * 31 + std::hash<const void*>()(s.site);
-  }
-};
-
 class Tracer {
  public:
   void begin_launch(const Launch& launch) {
@@ -133,24 +105,12 @@ class Tracer {
     acquired_.assign(threads, {});
     fences_.assign(threads, {});
   }
-  void end_group() {
-    KernelCounters& c = counters_[launch_->name];
-    std::unordered_map<const void*, uint64_t> of_warps;
-    for (const auto& [key, requests] : requests_) {
-      for (const Requests::Request& r : requests.list) count(r, c);
-      of_warps[key.warp] += requests.list.size();
-    }
-    for (const auto& [warp, number] : of_warps) c.busiest_warp = std::max(c.busiest_warp, number);
-    c.warps += of_warps.size();
-    requests_.clear();
-  }
+  void end_group() { traffic_.end_group(counters_[launch_->name]); }
   void end_launch() {
     KernelCounters& c = counters_[launch_->name];
     c.kernel = launch_->name;
     ++c.launches;
-    c.unique_sectors += sectors_.size();
-    sectors_.clear();
-    requests_.clear();
+    traffic_.end_launch(c);
   }
   void wait() { ++counters_[launch_->name].barriers; }
   void operate(uint64_t operations) { counters_[launch_->name].tensor_operations += operations; }
@@ -196,7 +156,7 @@ class Tracer {
     if (!shared && !in_global(thread, address, bytes, write, site)) return;
     if (address % bytes != 0 && std::has_single_bit(bytes))
       fault(concat("misaligned ", write ? "store" : "load", " of ", bytes, " bytes"), site);
-    note_request(thread, address, bytes, shared, site);
+    traffic_.request({thread.warp, site}, thread.lane, address, bytes, shared);
     for (uintptr_t at = address; at < address + bytes;) {
       const uintptr_t word = at / word_bytes * word_bytes,
                       stop = std::min(address + bytes, word + word_bytes);
@@ -215,10 +175,10 @@ class Tracer {
     const bool shared = in_shared(thread, address, bytes, site);
     if (!shared && !in_global(thread, address, bytes, write, site)) return;
     if (kind != Access::atomic && kind != Access::write_again) {
-      if (bytes <= 16)
-        note_request(thread, address, bytes, shared, site);
-      else
-        count_bulk(address, bytes, shared);
+      if (!shared && bytes > 16)
+        traffic_.move(counters_[launch_->name], thread.warp, address, bytes);
+      else if (!proxy)  // which passes whole lines to the banks
+        traffic_.request({thread.warp, site}, thread.lane, address, bytes, shared);
     }
     for (uintptr_t word = address / word_bytes * word_bytes; word < address + bytes;
          word += word_bytes) {
@@ -360,21 +320,6 @@ class Tracer {
     }
   }
 
-  void count_bulk(uintptr_t address, size_t bytes, bool shared) {
-    KernelCounters& c = counters_[launch_->name];
-    if (shared) {
-      ++c.shared_requests;
-      c.shared_wavefronts += (bytes + 127) / 128;
-      c.ideal_wavefronts += (bytes + 127) / 128;
-    } else {
-      ++c.global_requests;
-      for (uintptr_t s = address / 32; s <= (address + bytes - 1) / 32; ++s) sectors_.insert(s);
-      c.global_sectors += (address + bytes - 1) / 32 - address / 32 + 1;
-      c.ideal_sectors += (bytes + 31) / 32;
-      c.global_bytes += bytes;
-    }
-  }
-
   void check_race(const Thread& thread, Word& word, uint8_t mask, bool shared, bool write,
                   bool atomic, const void* site, bool proxy = false) {
     const uint32_t me = rank(thread);
@@ -405,56 +350,6 @@ class Tracer {
               write, atomic,         proxy};
   }
 
-  void note_request(const Thread& thread, uintptr_t address, size_t bytes, bool shared,
-                    const void* site) {
-    Requests& r = requests_[{thread.warp, site}];
-    const uint32_t k = r.next[thread.lane]++;
-    if (r.list.size() <= k) r.list.resize(k + 1);
-    r.list[k].address[thread.lane] = address;
-    r.list[k].lanes |= 1u << thread.lane;
-    r.list[k].bytes = static_cast<uint32_t>(bytes);
-    r.list[k].shared = shared;
-  }
-
-  void count(const Requests::Request& r, KernelCounters& c) {
-    const std::vector<uintptr_t> addresses = r.addresses();
-    if (r.shared) {
-      // Lanes whose words lie in one bank of 32 take turns; wide accesses go by parts of the warp.
-      const size_t lanes_per_part = r.bytes <= 4 ? 32 : r.bytes == 8 ? 16 : 8;
-      ++c.shared_requests;
-      for (size_t first = 0; first < addresses.size(); first += lanes_per_part) {
-        std::vector<uintptr_t> words;
-        const size_t last = std::min(addresses.size(), first + lanes_per_part);
-        for (size_t i = first; i < last; ++i)
-          for (uintptr_t a = addresses[i] / 4; a <= (addresses[i] + r.bytes - 1) / 4; ++a)
-            words.push_back(a);
-        std::sort(words.begin(), words.end());
-        words.erase(std::unique(words.begin(), words.end()), words.end());
-        uint32_t banks[32] = {};
-        uint32_t most = 0;
-        for (const uintptr_t w : words) most = std::max(most, ++banks[w % 32]);
-        c.shared_wavefronts += most;
-        c.ideal_wavefronts += (words.size() + 31) / 32;
-      }
-      return;
-    }
-    std::vector<uintptr_t> sectors, bytes;
-    for (const uintptr_t a : addresses) {
-      for (uintptr_t s = a / 32; s <= (a + r.bytes - 1) / 32; ++s) sectors.push_back(s);
-      bytes.push_back(a);
-    }
-    std::sort(sectors.begin(), sectors.end());
-    std::sort(bytes.begin(), bytes.end());
-    const auto unique = [](std::vector<uintptr_t>& v) {
-      return static_cast<uint64_t>(std::unique(v.begin(), v.end()) - v.begin());
-    };
-    ++c.global_requests;
-    sectors_.insert(sectors.begin(), sectors.end());
-    c.global_sectors += unique(sectors);
-    c.ideal_sectors += (unique(bytes) * r.bytes + 31) / 32;
-    c.global_bytes += addresses.size() * r.bytes;
-  }
-
   const Launch* launch_ = nullptr;
   uint64_t launch_number_ = 0, group_ = 0;
   Block* const* blocks_ = nullptr;
@@ -465,8 +360,7 @@ class Tracer {
   std::unordered_map<const void*, Knowledge> objects_;
   Shadow shadow_;
   uint32_t turn_ = 0;
-  std::unordered_map<SiteOfWarp, Requests, HashSite> requests_;
-  std::unordered_set<uintptr_t> sectors_;  // of global memory that the launch has touched
+  Traffic traffic_;
   std::map<std::string, KernelCounters> counters_;
 };
 

@@ -134,6 +134,40 @@ TEST_P(GemmTest, BiasAndActivation) {
   }
 }
 
+// Sizes that devices cut into large tiles, more of them than they compute at a time; the last tiles
+// are partial.
+TEST_P(GemmTest, LargeProducts) {
+  if (!is_half(dtype())) GTEST_SKIP() << "halves alone have kernels of their own for these";
+  for (const Extents e : {Extents{1100, 1032, 72}, Extents{2056, 2056, 72}}) {
+    const Tensor a = integers({e.m, e.k}, dtype(), 1, 1), b = integers({e.k, e.n}, dtype(), 2, 1);
+    const Tensor c = Tensor::empty({e.m, e.n}, DType::f32, device()),
+                 bias = integers({e.n}, DType::f32, 3, 3);
+    const GemmParams p{.alpha = 2, .bias = bias.view(), .activation = Activation::relu};
+    const std::vector<double> wanted = reference(a, b, c, p, to_doubles(bias));
+    for (int layout = 0; layout < 4; ++layout) {
+      gemm(stream(), laid_out(a, layout & 1, 0).view(), laid_out(b, layout & 2, 8).view(), c.view(),
+           p);
+      expect_close(to_doubles(c), wanted, 0, concat("layout ", layout, " of ", e));
+    }
+  }
+}
+
+TEST_P(GemmTest, LargeBatches) {
+  if (!is_half(dtype())) GTEST_SKIP() << "halves alone have kernels of their own for these";
+  constexpr int64_t batches = 17;
+  const Extents e{200, 264, 400};
+  for (const bool repeated : {false, true}) {
+    const Tensor a = integers({batches, e.m, e.k}, dtype(), 5, 1);
+    const Tensor b = integers({repeated ? 1 : batches, e.k, e.n}, dtype(), 6, 1)
+                         .broadcast_to({batches, e.k, e.n});
+    const Tensor c = integers({batches, e.m, e.n}, DType::f32, 7, 1);
+    const GemmParams p{.beta = 1};
+    const std::vector<double> wanted = reference(a, b, c, p);
+    gemm(stream(), a.view(), b.view(), c.view(), p);
+    expect_close(to_doubles(c), wanted, 0, concat("repeated ", repeated));
+  }
+}
+
 TEST_P(GemmTest, Batches) {
   for (const Extents e : {Extents{5, 7, 6}, Extents{33, 40, 20}, Extents{1, 9, 300}})
     for (int repeated = 0; repeated < 4; ++repeated) {

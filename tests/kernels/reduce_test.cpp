@@ -270,6 +270,14 @@ TEST_P(ReduceDevice, NothingGivesTheIdentity) {
   EXPECT_EQ(run(ReduceOp::product), (std::vector<double>{1, 1}));
   EXPECT_TRUE(std::isnan(run(ReduceOp::mean)[1]));
   EXPECT_THROW(run(ReduceOp::maximum), Error);
+  const Tensor none = Tensor::empty({0, 2}, DType::bool_, device());
+  for (const ReduceOp op : {ReduceOp::any, ReduceOp::all}) {
+    const Tensor y = Tensor::empty({1, 2}, DType::bool_, device());
+    reduce(s, op, none.view(), y.view());
+    const Tensor on_host = y.to(Device::cpu());
+    for (int i = 0; i < 2; ++i)  // the byte itself, which is 0 or 1
+      EXPECT_EQ(static_cast<const uint8_t*>(on_host.data())[i], op == ReduceOp::all ? 1 : 0);
+  }
   const Tensor index = Tensor::empty({1, 2}, DType::i64, device());
   EXPECT_THROW(argmax(s, x.view(), 0, index.view()), Error);
 }

@@ -85,30 +85,44 @@ TEST(Traffic, TransposesTouchWholeSectorsAndAllBanks) {
   }
 }
 
-// Tiles of 64 x 64 read each operand n / 64 times, whatever way it runs in memory, and no warp
-// waits for a bank.
+// One operand of a product, in rows or transposed.
+View operand(const Memory& memory, DType dtype, int64_t rows, int64_t columns, bool transposed) {
+  return matrix(memory, dtype, rows, columns, transposed ? 1 : columns, transposed ? rows : 1);
+}
+
+// A product of m x m x k reads and writes so many elements, in whole sectors, and no warp waits for
+// a bank, whatever way its operands run in memory.
+void expect_ideal_product(DType dtype, int64_t m, int64_t k, int64_t elements) {
+  const Memory a(m * k * 8), b(k * m * 8), c(m * m * 8);
+  for (int layout = 0; layout < 4; ++layout) {
+    const View x = operand(a, dtype, m, k, layout & 1), y = operand(b, dtype, k, m, layout & 2),
+               z = operand(c, dtype, m, m, false);
+    const KernelCounters counted =
+        traffic("gemm", [&](Stream& s) { gemm_kernels.gemm(s, x, y, z, {}); });
+    const std::string what = concat(dtype, ", layout ", layout);
+    EXPECT_EQ(counted.global_sectors, counted.ideal_sectors) << what;
+    EXPECT_EQ(static_cast<int64_t>(counted.global_sectors) * 32,
+              elements * static_cast<int64_t>(size_of(dtype)))
+        << what;
+    EXPECT_EQ(counted.shared_wavefronts, counted.ideal_wavefronts) << what;
+    EXPECT_GT(counted.shared_requests, 0u) << what;
+    EXPECT_GE(counted.busiest_warp * counted.warps,
+              counted.global_requests + counted.shared_requests)
+        << what;
+  }
+}
+
+// Tiles of 64 x 64 read each operand n / 64 times.
 TEST(Traffic, ProductsTouchWholeSectorsAndAllBanks) {
   constexpr int64_t k = 64;  // not long enough to be cut into parts
-  const Memory a(n * k * 8), b(k * n * 8), c(n * n * 8);
   for (DType dtype : {DType::f16, DType::bf16, DType::f32, DType::f64})
-    for (int layout = 0; layout < 4; ++layout) {
-      const auto operand = [&](const Memory& memory, int64_t rows, int64_t columns,
-                               bool transposed) {
-        return matrix(memory, dtype, rows, columns, transposed ? 1 : columns,
-                      transposed ? rows : 1);
-      };
-      const View x = operand(a, n, k, layout & 1), y = operand(b, k, n, layout & 2),
-                 z = operand(c, n, n, false);
-      const KernelCounters counted =
-          traffic("gemm", [&](Stream& s) { gemm_kernels.gemm(s, x, y, z, {}); });
-      const std::string what = concat(dtype, ", layout ", layout);
-      EXPECT_EQ(counted.global_sectors, counted.ideal_sectors) << what;
-      EXPECT_EQ(static_cast<int64_t>(counted.global_sectors) * 32,
-                (2 * n / 64 * n * k + n * n) * static_cast<int64_t>(size_of(dtype)))
-          << what;
-      EXPECT_EQ(counted.shared_wavefronts, counted.ideal_wavefronts) << what;
-      EXPECT_GT(counted.shared_requests, 0u) << what;
-    }
+    expect_ideal_product(dtype, n, k, 2 * n / 64 * n * k + n * n);
+}
+
+// A pair of tiles, 256 x 128, reads its columns of B once.
+TEST(Traffic, PairsOfTilesShareTheirColumns) {
+  constexpr int64_t m = 1280, k = 64;
+  expect_ideal_product(DType::f16, m, k, m / 256 * (m / 128) * (256 + 128) * k + m * m);
 }
 
 }  // namespace

@@ -1,0 +1,95 @@
+#pragma once
+
+#include "tessera/kernels/cuda/gemm_block.cuh"
+#include "tessera/kernels/gemm_operands.hpp"
+
+/// A matrix product as its kernels see it, and what becomes of their sums.
+namespace tessera::kernels::cuda {
+
+/// Operands and results as the kernels see them.
+template <class E>
+struct Job {
+  using T = compute_t<E>;
+  const E *a, *b;
+  void* c;           // of E or, where `wide`, of T
+  const void* bias;  // like c
+  T* parts;          // sums of the parts of k, [parts, batch, m, n]; null for one part
+  int64_t m, n, k, a_stride, b_stride, c_stride;
+  T alpha, beta;
+  Batch batch;
+  bool wide, row_bias, a_chunks, b_chunks, c_chunks;
+  Activation activation;
+};
+
+template <class E>
+TS_DEVICE compute_t<E> load_result(const void* from, int64_t at, bool wide) {
+  return wide ? static_cast<const compute_t<E>*>(from)[at] : widen(static_cast<const E*>(from)[at]);
+}
+
+/// Stores activation(alpha sum + beta c + bias).
+template <class E>
+TS_DEVICE void finish(const Job<E>& job, compute_t<E> sum, int64_t c_offset, int64_t row,
+                      int64_t column) {
+  const int64_t at = c_offset + row * job.c_stride + column;
+  compute_t<E> x = job.alpha * sum;
+  if (job.beta != 0) x = fma(job.beta, load_result<E>(job.c, at, job.wide), x);
+  if (job.bias) x += load_result<E>(job.bias, job.row_bias ? row : column, job.wide);
+  x = activated(job.activation, x);
+  if (job.wide)
+    static_cast<compute_t<E>*>(job.c)[at] = x;
+  else
+    static_cast<E*>(job.c)[at] = narrow<E>(x);
+}
+
+/// The same for eight columns, `column` and n multiples of 8; C lies in chunks of 16 bytes.
+template <class E>
+TS_DEVICE void finish(const Job<E>& job, const Pack<compute_t<E>, 8>& sums, int64_t c_offset,
+                      int64_t row, int64_t column) {
+  using T = compute_t<E>;
+  const int64_t at = c_offset + row * job.c_stride + column;
+  T x[8];
+#pragma unroll
+  for (int k = 0; k < 8; ++k) x[k] = job.alpha * sums.lane[k];
+  const auto add = [&](const void* from, int64_t first, T factor, bool across) {
+#pragma unroll
+    for (int k = 0; k < 8; ++k)
+      x[k] = fma(factor, load_result<E>(from, across ? first + k : first, job.wide), x[k]);
+  };
+  if (job.beta != 0) add(job.c, at, job.beta, true);
+  if (job.bias) add(job.bias, job.row_bias ? row : column, T{1}, !job.row_bias);
+#pragma unroll
+  for (int k = 0; k < 8; ++k) x[k] = activated(job.activation, x[k]);
+  if (job.wide) {
+    auto* to = reinterpret_cast<Pack<T, 4>*>(static_cast<T*>(job.c) + at);
+    store_vector(to, Pack<T, 4>{x[0], x[1], x[2], x[3]});
+    store_vector(to + 1, Pack<T, 4>{x[4], x[5], x[6], x[7]});
+  } else {
+    Pack<E, 8> y;
+#pragma unroll
+    for (int k = 0; k < 8; ++k) y.lane[k] = narrow<E>(x[k]);
+    store_vector(reinterpret_cast<Pack<E, 8>*>(static_cast<E*>(job.c) + at), y);
+  }
+}
+
+/// Where a matrix of a batch begins in A, B and C.
+struct Offsets {
+  int64_t a = 0, b = 0, c = 0;
+};
+TS_DEVICE Offsets offsets_of(const Batch& batch, int64_t index) {
+  Offsets o;
+  for (int i = batch.rank - 1; i >= 0; --i) {
+    const int64_t x = i == 0 ? index : index % batch.extent[i];
+    index /= batch.extent[i];
+    o.a += x * batch.a[i];
+    o.b += x * batch.b[i];
+    o.c += x * batch.c[i];
+  }
+  return o;
+}
+
+/// The product by warp groups (gemm_warpgroup.cu), E = f16 or bf16; false, and nothing is done,
+/// where the device, the extents or the layout of the operands are not for them.
+template <class E>
+bool multiply_by_warpgroups(Stream& stream, const Job<E>& job, bool a_along_k, bool b_along_k);
+
+}  // namespace tessera::kernels::cuda
