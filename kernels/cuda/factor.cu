@@ -41,7 +41,7 @@ TS_DEVICE void give_back(const Matrix<T>& copy, const Matrix<T>& panel, bool hel
 /// Factors columns [k, k + w) of each a from row k on, and clears what is to their right in the
 /// rows of the panel's square.
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     cholesky_panel(Matrices<T> matrices, int64_t k, int64_t w, bool held, int32_t* status) {
   const Matrix<T> a = matrices[block_index().x];
   const int64_t n = a.rows - k;
@@ -107,7 +107,7 @@ constexpr int64_t solve_tile = 32, solve_each = solve_tile / linalg_warps;
 /// A block per 32 columns of x: 32 rows of x at a time, less the products with those found before,
 /// then the triangle of these rows. x may be b.
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     solve_triangles(Matrices<T> matrices, Matrices<T> right, Matrices<T> solutions,
                     TriangularParams params) {
   struct Shared {
@@ -215,7 +215,7 @@ struct LargerPivot {
 /// Eliminates columns [k, k + w) of each a in all rows from k on, exchanging whole rows: row k + j
 /// with row pivots[k + j].
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     lu_panel(Matrices<T> matrices, int64_t k, int64_t w, bool held, int32_t* pivots,
              int32_t* status) {
   struct Shared {
@@ -270,7 +270,7 @@ __global__ void __launch_bounds__(linalg_threads)
 
 /// x = b with its rows exchanged. Dynamic shared memory: i32 [n], the order that this gives.
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     exchange_rows(Matrices<T> right, const int32_t* pivots, Matrices<T> solutions,
                   const int32_t* status) {
   if (status[block_index().x] != 0) return;  // not all pivots are there

@@ -44,7 +44,7 @@ TS_DEVICE T scale_of(T largest) {
 /// to = factor from, or its transpose where the shapes are so. Of symmetric matrices the lower
 /// triangle is read, and `shifted` is the same with a diagonal that makes it positive definite.
 template <class T, bool symmetric>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     scale_matrix(Matrices<T> from, Matrices<T> to, Matrices<T> shifted, T* factors,
                  int32_t* status) {
   struct Shared {
@@ -136,7 +136,7 @@ TS_DEVICE bool orthogonalize(const Matrix<T>& x, const Matrix<T>& y, int64_t p, 
 /// Rotates the rows of each x [n, n] until all are orthogonal to each other; y, absent or [n, n],
 /// becomes the product of the rotations.
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     rotate_rows(Matrices<T> xs, Matrices<T> ys, bool held, int32_t* status) {
   struct Shared {
     int32_t turned;
@@ -235,7 +235,7 @@ TS_DEVICE T sign_of(const T* row, int64_t n) {
 }
 
 template <class T>
-__global__ void __launch_bounds__(linalg_threads) normalize_rows(Matrices<T> xs) {
+__global__ void __launch_bounds__(linalg_threads, 2) normalize_rows(Matrices<T> xs) {
   const Matrix<T> x = xs[block_index().x];
   for (int64_t i = warp_index(); i < x.rows; i += linalg_warps) {
     const T norm = std::sqrt(inner_product(x[i], x[i], x.cols));
@@ -245,7 +245,7 @@ __global__ void __launch_bounds__(linalg_threads) normalize_rows(Matrices<T> xs)
 
 /// Rows of x are eigenvectors v of a, those of y are v^T a.
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     write_eigenvectors(Matrices<T> xs, Matrices<T> ys, const T* factors, RowOrder<T> orders,
                        Matrices<T> w, Matrices<T> vectors, const int32_t* status) {
   const int64_t b = block_index().x;
@@ -320,7 +320,7 @@ struct SingularVectors {
 };
 
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     write_singular_vectors(SingularVectors<T> out, const int32_t* status) {
   struct Shared {
     int32_t warps[warp_size];

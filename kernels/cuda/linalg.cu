@@ -18,7 +18,7 @@ void own_variant_only(std::string_view operation, const LinalgParams& params) {
 namespace {
 
 /// Reports the first matrix whose status is not 0. One block.
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     report_first(const int32_t* status, int64_t count, Finding* finding, int32_t call) {
   struct Shared {
     int64_t warps[warp_size];
@@ -71,7 +71,7 @@ struct TriangleTile {
 
 /// partial [slabs, n, n], lower triangle: sums over the rows of a slab.
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     gram_slabs(const T* x, const T* shift, int64_t m, int64_t n, int64_t slab, double* partial) {
   struct Shared {
     double left[gram_rows][gram_tile + 1], right[gram_rows][gram_tile + 1];
@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(linalg_threads)
 
 /// One triangle for both, so that g is symmetric to the last bit.
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     join_slabs(const double* partial, int64_t n, int64_t slabs, T* g) {
   for (int64_t at = first_element(); at < n * n; at += element_step()) {
     const int64_t i = at / n, j = at % n, lower = i >= j ? at : j * n + i;

@@ -64,7 +64,7 @@ TS_DEVICE void apply_reflector(const Matrix<T>& a, int64_t j, T tau, const Matri
 
 /// Reflectors are made in `work`, or in shared memory; taus [matrices, min(m, n)].
 template <class T>
-__global__ void __launch_bounds__(linalg_threads)
+__global__ void __launch_bounds__(linalg_threads, 2)
     qr_matrix(Matrices<T> matrices, Matrices<T> work, bool held, T* taus, Matrices<T> qs,
               Matrices<T> rs) {
   QrShared<T>& shared = static_shared<QrShared<T>>();

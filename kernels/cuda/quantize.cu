@@ -221,7 +221,8 @@ __global__ void __launch_bounds__(threads)
   Shared& shared = static_shared<Shared>();
   const uint32_t thread = thread_index().x, count = threads / teams.team,
                  member = teams.neighbors ? thread / count : thread % teams.team,
-                 team = teams.neighbors ? thread % count : thread / teams.team;
+                 team = teams.neighbors ? thread % count : thread / teams.team,
+                 step = teams.neighbors ? count : 1;  // from one member of a team to the next
   for (int64_t first = int64_t{block_index().x} * count; first < teams.jobs;
        first += int64_t{grid_size().x} * count) {
     const int64_t job = first + team;
@@ -243,12 +244,12 @@ __global__ void __launch_bounds__(threads)
           }
       }
     }
-    shared.of[member * count + team] = own;
-    for (uint32_t half = threads / 2; half >= count; half /= 2) {
+    shared.of[thread] = own;
+    for (uint32_t half = teams.team / 2; half > 0; half /= 2) {
       sync_block();
-      if (thread < half) shared.of[thread].add(shared.of[thread + half]);
+      if (member < half) shared.of[thread].add(shared.of[thread + half * step]);
     }
-    if (thread < count && first + thread < teams.jobs) results[first + thread] = shared.of[thread];
+    if (member == 0 && job < teams.jobs) results[job] = shared.of[thread];
     sync_block();
   }
 }

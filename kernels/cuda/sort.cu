@@ -109,7 +109,7 @@ __global__ void __launch_bounds__(sort_threads)
 
 /// y[i] = x[position of item i]; its index counts from the beginning of its row of `width`.
 template <class T>
-__global__ void __launch_bounds__(sort_threads)
+__global__ void __launch_bounds__(sort_threads, 4)
     fetch_items(const T* x, const uint32_t* positions, int64_t n, int64_t width, T* y,
                 IndexOutput index) {
   for (int64_t i = first_element(); i < n; i += element_step()) {
