@@ -16,8 +16,8 @@ struct StridedSpace {
 
   int operands;
   int rank = 0;
-  int64_t extent[max_rank];
-  int64_t stride[max_operands][max_rank];
+  int64_t extent[max_rank] = {};
+  int64_t stride[max_operands][max_rank] = {};
 
   StridedSpace(std::span<const View> inputs, const View& output)
       : operands(static_cast<int>(inputs.size()) + 1) {

@@ -237,7 +237,7 @@ TEST_P(FloatElementwise, SpecialValues) {
     return to_doubles(y);
   };
   const double e = std::exp(1.0);
-  const auto expect = [&](UnaryOp op, std::vector<double> wanted, const char* name,
+  const auto expect = [&](UnaryOp op, const std::vector<double>& wanted, const char* name,
                           UnaryParams p = {}) {
     expect_close(run(op, p), wanted, test::tolerance(dtype()), name);
   };
