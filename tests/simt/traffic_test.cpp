@@ -3,8 +3,6 @@
 
 #include <memory>
 
-#include "tessera/kernels/attention.hpp"
-#include "tessera/kernels/conv.hpp"
 #include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/gemm.hpp"
@@ -125,58 +123,6 @@ TEST(Traffic, ProductsTouchWholeSectorsAndAllBanks) {
 TEST(Traffic, PairsOfTilesShareTheirColumns) {
   constexpr int64_t m = 1280, k = 64;
   expect_ideal_product(DType::f16, m, k, m / 256 * (m / 128) * (256 + 128) * k + m * m);
-}
-
-// Channels innermost, as the products read them: chunks of pixels and of the weight, and lines of
-// results.
-TEST(Traffic, ConvolutionsTouchWholeSectorsAndAllBanks) {
-  constexpr int64_t channels = 64, side = 16, size = channels * side * side;
-  const Memory x(size * 8), w(channels * channels * 8), y(size * 8);
-  for (DType dtype : {DType::f16, DType::f32, DType::f64}) {
-    const auto operand = [&](const Memory& memory, int64_t count, int64_t extent) {
-      View v{.data = memory.data, .dtype = dtype, .rank = 4};
-      const int64_t shape[] = {count, channels, extent, extent},
-                    stride[] = {channels * extent * extent, 1, extent * channels, channels};
-      std::copy_n(shape, 4, v.shape);
-      std::copy_n(stride, 4, v.stride);
-      return v;
-    };
-    const KernelCounters counted = traffic("conv_forward", [&](Stream& s) {
-      conv_kernels.forward(s, operand(x, 1, side), operand(w, channels, 1), {}, operand(y, 1, side),
-                           {});
-    });
-    const int64_t tiles = side * side / 64;  // each reads the weight
-    EXPECT_EQ(static_cast<int64_t>(counted.global_sectors) * 32,
-              (2 * size + tiles * channels * channels) * static_cast<int64_t>(size_of(dtype)))
-        << to_string(dtype);
-    EXPECT_EQ(counted.global_sectors, counted.ideal_sectors) << to_string(dtype);
-    EXPECT_EQ(counted.shared_wavefronts, counted.ideal_wavefronts) << to_string(dtype);
-    EXPECT_GT(counted.shared_requests, 0u) << to_string(dtype);
-  }
-}
-
-// Keys and values are read once per block of 64 queries. Halves of a row of y are stored in pairs,
-// two accesses to a sector.
-TEST(Traffic, AttentionTouchesWholeSectorsAndAllBanks) {
-  constexpr int64_t tokens = 128, dim = 64;
-  const Memory q(tokens * dim * 8), k(tokens * dim * 8), v(tokens * dim * 8), y(tokens * dim * 8);
-  for (DType dtype : {DType::f16, DType::f32, DType::f64}) {
-    const auto operand = [&](const Memory& memory) {
-      return matrix(memory, dtype, tokens, dim, dim, 1);
-    };
-    const KernelCounters counted = traffic("attention", [&](Stream& s) {
-      attention_kernels.attention(s, operand(q), operand(k), operand(v), {}, {}, operand(y), {});
-    });
-    const int64_t slices = dtype == DType::f64 ? 2 : 1, size = tokens * dim * size_of(dtype) / 32,
-                  stores = dtype == DType::f16 ? 2 : 1;
-    EXPECT_EQ(static_cast<int64_t>(counted.global_sectors),
-              size * (slices + 2 * slices + 2 + stores))
-        << to_string(dtype);
-    // attention.cuh says why doubles wait for banks
-    const uint64_t fifths = dtype == DType::f64 ? 7 : 5;
-    EXPECT_EQ(counted.shared_wavefronts, counted.ideal_wavefronts * fifths / 5) << to_string(dtype);
-    EXPECT_GT(counted.shared_requests, 0u) << to_string(dtype);
-  }
 }
 
 }  // namespace
