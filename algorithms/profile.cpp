@@ -11,7 +11,9 @@
 #include "tessera/kernels/elementwise.hpp"
 #include "tessera/kernels/gemm.hpp"
 #include "tessera/kernels/qgemm.hpp"
+#include "tessera/kernels/quantize.hpp"
 #include "tessera/kernels/rowwise.hpp"
+#include "tessera/kernels/sort.hpp"
 #include "tessera/kernels/spmm.hpp"
 #include "tessera/runtime/config.hpp"
 #include "tessera/runtime/csr.hpp"
@@ -124,6 +126,20 @@ Work cross_entropy_work(const Sizes& s, DType dtype) {
           },
           traffic({logits, labels, loss}), 0};
 }
+Work quantize_work(const Sizes& s, DType dtype) {
+  const Tensor x = zeros({s[0], s[1]}, dtype), code = zeros({s[0], s[1]}, DType::i8),
+               scale = zeros({s[0], 1}, DType::f32);
+  return {[=](Stream& stream) {
+            kernels::quantize(stream, x.view(), scale.view(), {}, code.view(), {});
+          },
+          traffic({x, code, scale}), static_cast<double>(x.numel())};
+}
+Work sort_work(const Sizes& s, DType dtype) {
+  const Tensor x = zeros({s[0]}, dtype), y = zeros({s[0]}, dtype),
+               index = zeros({s[0]}, DType::i32);
+  return {[=](Stream& stream) { kernels::sort(stream, x.view(), y.view(), index.view()); },
+          traffic({x, y, index}), 0};
+}
 Work spmm_work(const Sizes& s, DType dtype) {
   std::vector<int64_t> row(static_cast<size_t>(s[1])), col(row.size());
   Rng rng(1);
@@ -156,6 +172,8 @@ constexpr Kernel kernel_list[] = {
     {"softmax", "ROWS COLUMNS", 2, DType::f32, softmax_work},
     {"layer_norm", "ROWS COLUMNS", 2, DType::f32, layer_norm_work},
     {"cross_entropy", "ROWS CLASSES", 2, DType::f32, cross_entropy_work},
+    {"quantize", "ROWS COLUMNS", 2, DType::f32, quantize_work},
+    {"sort", "N", 1, DType::f32, sort_work},
     {"spmm", "ROWS ENTRIES WIDTH", 3, DType::f32, spmm_work},
 };
 

@@ -12,7 +12,7 @@
 #include "tessera/kernels/cpu/lapack.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/gemm.hpp"
-#include "tessera/runtime/error.hpp"
+#include "tessera/kernels/linalg_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -23,81 +23,33 @@ constexpr bool has_vendor = true;
 constexpr bool has_vendor = false;
 #endif
 
-/// Calls body.operator()<T>() for f32 and f64.
-template <class Body>
-void for_real(DType dtype, std::string_view operation, Body&& body) {
-  switch (dtype) {
-    case DType::f32:
-      return body.template operator()<float>();
-    case DType::f64:
-      return body.template operator()<double>();
-    default:
-      unsupported_dtype(operation, dtype);
-  }
+/// Calls body(matrix, work) -> status for each matrix of the batch, with `work_size` Ts of scratch,
+/// and reports what failed. Large matrices come one after the other on the calling thread, small
+/// ones on several threads.
+template <class T, class Body>
+void for_each(const MatrixBatch& batch, Stream& stream, bool one_by_one, int64_t work_size,
+              const LinalgParams& params, Body&& body, Complaint complaint) {
+  batch.check_status(params);
+  const int64_t count = batch.count(), rows = batch.rows(), cols = batch.cols();
+  if (count == 0) return;
+  const int64_t work_per_matrix = 16 + rows * cols * std::min(rows, cols);
+  const int64_t workers = one_by_one ? 1
+                                     : std::clamp<int64_t>(count * work_per_matrix / (1 << 16), 1,
+                                                           std::min<int64_t>(count, max_threads()));
+  const Scratch scratch = stream.scratch(static_cast<size_t>(workers * work_size) * sizeof(T));
+  const Scratch own_status = stream.scratch(static_cast<size_t>(count) * sizeof(int32_t));
+  int32_t* status = params.status ? params.status.as<int32_t>() : own_status.as<int32_t>();
+  const auto some = [&](int64_t worker) {
+    for (int64_t b = count * worker / workers; b < count * (worker + 1) / workers; ++b)
+      status[b] = body(b, scratch.as<T>() + worker * work_size);
+  };
+  if (workers == 1)
+    some(0);  // outside of a parallel region, so that the matrix may use all threads
+  else
+    parallel_blocks(workers, some);
+  for (int64_t b = 0; b < count && !params.status; ++b)
+    TS_CHECK(status[b] == 0, batch.operation(), ": matrix ", b, " ", complaint(status[b]));
 }
-
-/// The operands of one call: a batch of matrices each.
-class Batch {
- public:
-  Batch(std::string_view operation, const View& first) : operation_(operation), first_(first) {
-    TS_CHECK(first.rank >= 2, operation, ": expected [.., rows, columns], got ", first.dims());
-    for (int i = 0; i < first.rank - 2; ++i) count_ *= first.shape[i];
-    check(first, rows(), cols());
-  }
-  int64_t count() const { return count_; }
-  int64_t rows() const { return first_.shape[first_.rank - 2]; }
-  int64_t cols() const { return first_.shape[first_.rank - 1]; }
-  void square() const {
-    TS_CHECK(rows() == cols(), operation_, ": expected square matrices, got ", first_.dims());
-  }
-  /// x must be a batch of `m` x `n` matrices to go with the first operand.
-  void check(const View& x, int64_t m, int64_t n) const {
-    Shape expected(std::span<const int64_t>(first_.shape, first_.rank - 2));
-    expected.push_back(m);
-    if (n >= 0) expected.push_back(n);  // -1: vectors
-    TS_CHECK(x.dims() == expected, operation_, ": expected ", expected, " to go with ",
-             first_.dims(), ", got ", x.dims());
-    TS_CHECK(x.dtype == first_.dtype, operation_, ": dtypes ", first_.dtype, " and ", x.dtype,
-             " differ");
-    TS_CHECK(x.contiguous(), operation_, ": operands must be contiguous");
-  }
-
-  /// Calls body(matrix, work) -> status for each matrix of the batch, with `work_size` Ts of
-  /// scratch, and reports what failed; `complaint(status)` completes the sentence "matrix 3 ...".
-  /// Large matrices come one after the other on the calling thread, small ones on several threads.
-  template <class T, class Body, class Complaint>
-  void each(Stream& stream, bool one_by_one, int64_t work_size, const LinalgParams& params,
-            Body&& body, Complaint&& complaint) const {
-    TS_CHECK(!params.status || (params.status.dtype == DType::i32 &&
-                                params.status.numel() == count_ && params.status.contiguous()),
-             operation_, ": status must be contiguous i32 with ", count_, " elements, got ",
-             params.status.dtype, " ", params.status.dims());
-    if (count_ == 0) return;
-    const int64_t work_per_matrix = 16 + rows() * cols() * std::min(rows(), cols());
-    const int64_t workers = one_by_one
-                                ? 1
-                                : std::clamp<int64_t>(count_ * work_per_matrix / (1 << 16), 1,
-                                                      std::min<int64_t>(count_, max_threads()));
-    const Scratch scratch = stream.scratch(static_cast<size_t>(workers * work_size) * sizeof(T));
-    const Scratch own_status = stream.scratch(static_cast<size_t>(count_) * sizeof(int32_t));
-    int32_t* status = params.status ? params.status.as<int32_t>() : own_status.as<int32_t>();
-    const auto some = [&](int64_t worker) {
-      for (int64_t b = count_ * worker / workers; b < count_ * (worker + 1) / workers; ++b)
-        status[b] = body(b, scratch.as<T>() + worker * work_size);
-    };
-    if (workers == 1)
-      some(0);  // outside of a parallel region, so that the matrix may use all threads
-    else
-      parallel_blocks(workers, some);
-    for (int64_t b = 0; b < count_ && !params.status; ++b)
-      TS_CHECK(status[b] == 0, operation_, ": matrix ", b, " ", complaint(status[b]));
-  }
-
- private:
-  std::string_view operation_;
-  View first_;
-  int64_t count_ = 1;
-};
 
 template <class T>
 Matrix<T> matrix_at(const View& v, int64_t b) {
@@ -268,37 +220,29 @@ int32_t vendor_svd(Args&&...) {
 // --- the family's functions ---
 
 void cholesky(Stream& stream, View a, View l, const LinalgParams& params) {
-  const Batch batch("cholesky", a);
+  const MatrixBatch batch = check_cholesky(a, l);
   const int64_t n = batch.rows();
-  batch.square();
-  batch.check(l, n, n);
   const bool vendor = use_vendor("cholesky", params, n);
   for_real(a.dtype, "cholesky", [&]<class T>() {
-    batch.each<T>(
-        stream, vendor || is_large(n, n), 0, params,
+    for_each<T>(
+        batch, stream, vendor || is_large(n, n), 0, params,
         [&](int64_t b, T*) {
           copy(matrix_at<T>(a, b), matrix_at<T>(l, b));
           return vendor ? vendor_cholesky(matrix_at<T>(l, b))
                         : own_cholesky(stream, matrix_at<T>(l, b));
         },
-        [](int32_t status) {
-          return concat("is not positive definite: the pivot of row ", status - 1,
-                        " is not a positive number");
-        });
+        cholesky_complaint);
   });
 }
 
 void triangular_solve(Stream& stream, View a, View b, View x, const TriangularParams& triangle,
                       const LinalgParams& params) {
-  const Batch batch("triangular_solve", a);
-  const int64_t n = batch.rows(), k = b.rank < 2 ? 0 : b.shape[b.rank - 1];
-  batch.square();
-  batch.check(b, n, k);
-  batch.check(x, n, k);
+  const MatrixBatch batch = check_right_sides("triangular_solve", a, b, x);
+  const int64_t n = batch.rows(), k = b.shape[b.rank - 1];
   const bool vendor = use_vendor("triangular_solve", params, n);
   for_real(a.dtype, "triangular_solve", [&]<class T>() {
-    batch.each<T>(
-        stream, vendor || is_large(n, std::max(n, k)), 0, params,
+    for_each<T>(
+        batch, stream, vendor || is_large(n, std::max(n, k)), 0, params,
         [&](int64_t i, T*) {
           copy(matrix_at<T>(b, i), matrix_at<T>(x, i));
           if (vendor)
@@ -307,20 +251,17 @@ void triangular_solve(Stream& stream, View a, View b, View x, const TriangularPa
             own_triangular_solve(matrix_at<T>(a, i), matrix_at<T>(x, i), triangle);
           return 0;
         },
-        [](int32_t) { return std::string("failed"); });
+        no_complaint);
   });
 }
 
 void solve(Stream& stream, View a, View b, View x, const LinalgParams& params) {
-  const Batch batch("solve", a);
-  const int64_t n = batch.rows(), k = b.rank < 2 ? 0 : b.shape[b.rank - 1];
-  batch.square();
-  batch.check(b, n, k);
-  batch.check(x, n, k);
+  const MatrixBatch batch = check_right_sides("solve", a, b, x);
+  const int64_t n = batch.rows(), k = b.shape[b.rank - 1];
   const bool vendor = use_vendor("solve", params, n);
   for_real(a.dtype, "solve", [&]<class T>() {
-    batch.each<T>(
-        stream, vendor || is_large(n, std::max(n, k)), n * n + n * k + n, params,
+    for_each<T>(
+        batch, stream, vendor || is_large(n, std::max(n, k)), n * n + n * k + n, params,
         [&](int64_t i, T* work) {
           const Matrix<T> lu(work, n, n), right = matrix_at<T>(x, i);
           auto* pivot = reinterpret_cast<int32_t*>(work + n * n + n * k);
@@ -331,23 +272,17 @@ void solve(Stream& stream, View a, View b, View x, const LinalgParams& params) {
           own_lu_solve(lu, pivot, right);
           return 0;
         },
-        [](int32_t status) {
-          return status < 0 ? std::string("is not finite")
-                            : concat("is singular: no pivot is left in column ", status - 1);
-        });
+        solve_complaint);
   });
 }
 
 void qr(Stream& stream, View a, View q, View r, const LinalgParams& params) {
-  const Batch batch("qr", a);
-  const int64_t m = batch.rows(), n = batch.cols(), p = std::min(m, n);
-  const int64_t k = q.rank >= 2 && q.shape[q.rank - 1] == m ? m : p;  // full or thin
-  batch.check(q, m, k);
-  batch.check(r, k, n);
+  const MatrixBatch batch = check_qr(a, q, r);
+  const int64_t m = batch.rows(), n = batch.cols(), p = std::min(m, n), k = q.shape[q.rank - 1];
   const bool vendor = use_vendor("qr", params, p);
   for_real(a.dtype, "qr", [&]<class T>() {
-    batch.each<T>(
-        stream, vendor || is_large(m, n), m * std::max(n, k) + qr_work(m, n), params,
+    for_each<T>(
+        batch, stream, vendor || is_large(m, n), m * std::max(n, k) + qr_work(m, n), params,
         [&](int64_t i, T* work) {
           if (vendor)
             return vendor_qr(stream, matrix_at<T>(a, i), matrix_at<T>(q, i), matrix_at<T>(r, i),
@@ -357,24 +292,17 @@ void qr(Stream& stream, View a, View q, View r, const LinalgParams& params) {
           own_qr(stream, reflectors, matrix_at<T>(q, i), matrix_at<T>(r, i), work + m * n);
           return 0;
         },
-        [](int32_t) { return std::string("failed"); });
+        no_complaint);
   });
 }
 
-constexpr auto not_converged = [](int32_t) {
-  return std::string("did not converge or is not finite");
-};
-
 void eigh(Stream& stream, View a, View w, View v, const LinalgParams& params) {
-  const Batch batch("eigh", a);
+  const MatrixBatch batch = check_eigh(a, w, v);
   const int64_t n = batch.rows();
-  batch.square();
-  batch.check(w, n, -1);
-  batch.check(v, n, n);
   const bool vendor = use_vendor("eigh", params, n);
   for_real(a.dtype, "eigh", [&]<class T>() {
-    batch.each<double>(
-        stream, vendor || is_large(n, n), 2 * n * n + eigh_work(n), params,
+    for_each<double>(
+        batch, stream, vendor || is_large(n, n), 2 * n * n + eigh_work(n), params,
         [&](int64_t b, double* work) {
           const Matrix<T> vt(reinterpret_cast<T*>(work), n, n),
               copied(reinterpret_cast<T*>(work + n * n), n, n);
@@ -387,20 +315,17 @@ void eigh(Stream& stream, View a, View w, View v, const LinalgParams& params) {
           copy_transposed(vt, matrix_at<T>(v, b));
           return 0;
         },
-        not_converged);
+        spectral_complaint);
   });
 }
 
 void svd(Stream& stream, View a, View u, View s, View vt, const LinalgParams& params) {
-  const Batch batch("svd", a);
+  const MatrixBatch batch = check_svd(a, u, s, vt);
   const int64_t m = batch.rows(), n = batch.cols(), p = std::min(m, n), longer = std::max(m, n);
-  batch.check(u, m, p);
-  batch.check(s, p, -1);
-  batch.check(vt, p, n);
   const bool vendor = use_vendor("svd", params, p);
   for_real(a.dtype, "svd", [&]<class T>() {
-    batch.each<T>(
-        stream, vendor || is_large(m, n), 2 * m * n + p * p + svd_work(longer, p), params,
+    for_each<T>(
+        batch, stream, vendor || is_large(m, n), 2 * m * n + p * p + svd_work(longer, p), params,
         [&](int64_t b, T* work) {
           const Matrix<T> from = matrix_at<T>(a, b), left = matrix_at<T>(u, b),
                           right = matrix_at<T>(vt, b);
@@ -424,21 +349,13 @@ void svd(Stream& stream, View a, View u, View s, View vt, const LinalgParams& pa
           copy_transposed(ut, left);
           return 0;
         },
-        not_converged);
+        spectral_complaint);
   });
 }
 
 void gram(Stream& stream, View x, View shift, View g) {
-  TS_CHECK(x.rank == 2 && x.contiguous(), "gram: x must be contiguous [m, n], got ", x.dims());
+  check_gram(x, shift, g);
   const int64_t m = x.shape[0], n = x.shape[1];
-  TS_CHECK(g.rank == 2 && g.shape[0] == n && g.shape[1] == n && g.contiguous(), "gram: x ",
-           x.dims(), " does not give g ", g.dims());
-  TS_CHECK(g.dtype == x.dtype || g.dtype == DType::f64, "gram: g is ", g.dtype, ", expected ",
-           x.dtype, " or f64");
-  TS_CHECK(!shift || (shift.rank == 1 && shift.shape[0] == n && shift.dtype == x.dtype &&
-                      shift.contiguous()),
-           "gram: shift must be contiguous ", x.dtype, " [", n, "], got ", shift.dtype, " ",
-           shift.dims());
   // A strip of rows at a time is widened to f64 and multiplied; a strip's size does not depend on
   // threads.
   const int64_t strip = std::clamp<int64_t>((1 << 18) / std::max<int64_t>(n, 1), 64, 4096);

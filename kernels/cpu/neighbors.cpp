@@ -7,7 +7,7 @@
 #include "tessera/kernels/cpu/select.hpp"
 #include "tessera/kernels/cpu/simd.hpp"
 #include "tessera/kernels/cpu/sort.hpp"
-#include "tessera/runtime/error.hpp"
+#include "tessera/kernels/sort_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -120,22 +120,7 @@ struct Search {
 
 void nearest_neighbors(Stream& stream, View queries, View points, View distance, View index,
                        const NeighborParams& params) {
-  TS_CHECK(
-      queries.rank == 2 && points.rank == 2 && queries.shape[1] == points.shape[1] &&
-          queries.dtype == points.dtype && queries.contiguous() && points.contiguous(),
-      "nearest_neighbors: expected contiguous queries [m, d] and points [n, d] of one dtype, got ",
-      queries.dtype, " ", queries.dims(), " and ", points.dtype, " ", points.dims());
-  TS_CHECK(distance.rank == 2 && distance.shape[0] == queries.shape[0] &&
-               index.dims() == distance.dims() && distance.dtype == queries.dtype &&
-               index.dtype == DType::i64 && distance.contiguous() && index.contiguous(),
-           "nearest_neighbors: distance ", distance.dtype, " ", distance.dims(), " and index ",
-           index.dtype, " ", index.dims(), " do not go with queries ", queries.dtype, " ",
-           queries.dims());
-  const int64_t m = queries.shape[0], n = points.shape[0], d = points.shape[1],
-                k = distance.shape[1];
-  TS_CHECK(k <= n - (params.exclude_same_index ? 1 : 0) || m == 0, "nearest_neighbors: ", k,
-           " neighbours among ", n, " points",
-           params.exclude_same_index ? " without the query" : "");
+  const auto [m, n, d, k] = check_neighbors(queries, points, distance, index, params);
   const auto search = [&]<class T>() {
     constexpr int64_t width = panel_points<T>;
     const int64_t panels = (n + width - 1) / width, padded = panels * width;

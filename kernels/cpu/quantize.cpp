@@ -7,102 +7,16 @@
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/simd.hpp"
+#include "tessera/kernels/quantize_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
 
 constexpr int64_t grain = 16 * 1024;  // elements that pay for waking a thread
 
-// x's extents, each cut in two where an entry of scale serves several indices, then merged again
-// into as few dimensions as possible. A scale stride of 0 repeats an entry.
-struct Blocks {
-  int rank = 0;
-  int64_t shape[2 * max_rank];
-  int64_t x_stride[2 * max_rank];
-  int64_t scale_stride[2 * max_rank];
-  int64_t entries = 1;
-
-  Blocks(std::string_view operation, const View& x, const View& scale) {
-    TS_CHECK(scale.rank == x.rank, operation, ": scale ", scale.dims(), " must have the rank of x ",
-             x.dims());
-    int64_t wide[2 * max_rank], x_step[2 * max_rank], scale_step[2 * max_rank];
-    int n = 2 * x.rank;
-    int64_t x_at = 1, scale_at = 1;
-    for (int i = x.rank - 1; i >= 0; --i) {
-      const int64_t cuts = scale.shape[i], extent = x.shape[i];
-      TS_CHECK(cuts > 0 ? extent % cuts == 0 : extent == 0, operation, ": scale ", scale.dims(),
-               " does not divide x ", x.dims(), " in dimension ", i);
-      const int64_t width = cuts > 0 ? extent / cuts : 0;
-      wide[2 * i + 1] = width;
-      x_step[2 * i + 1] = x_at;
-      scale_step[2 * i + 1] = 0;
-      wide[2 * i] = cuts;
-      x_step[2 * i] = x_at * width;
-      scale_step[2 * i] = scale_at;
-      x_at *= extent;
-      scale_at *= cuts;
-    }
-    entries = scale_at;
-    for (int i = 0; i < n; ++i) {
-      if (wide[i] == 1) continue;
-      const int last = rank - 1;
-      if (rank > 0 && x_stride[last] == x_step[i] * wide[i] &&
-          scale_stride[last] == scale_step[i] * wide[i]) {
-        shape[last] *= wide[i];
-        x_stride[last] = x_step[i];
-        scale_stride[last] = scale_step[i];
-      } else {
-        shape[rank] = wide[i];
-        x_stride[rank] = x_step[i];
-        scale_stride[rank++] = scale_step[i];
-      }
-    }
-    if (rank == 0) {
-      shape[0] = x.numel();
-      x_stride[0] = 1;
-      scale_stride[0] = 0;
-      rank = 1;
-    }
-  }
-
-  int64_t inner() const { return shape[rank - 1]; }
-  int64_t inner_scale_stride() const { return scale_stride[rank - 1]; }
-
-  int64_t scale_offset(int64_t row) const {  // row: a number over all dimensions but the last
-    int64_t at = 0;
-    for (int i = rank - 2; i >= 0; --i) {
-      at += row % shape[i] * scale_stride[i];
-      row /= shape[i];
-    }
-    return at;
-  }
-
-  // Calls body(offset, count) for the contiguous runs of x that one entry serves.
-  template <class Body>
-  void for_runs_of(int64_t entry, Body&& body) const {
-    int64_t base = 0, others = 1;
-    for (int i = rank - 1; i >= 0; --i) {
-      if (scale_stride[i] != 0)
-        base += entry / scale_stride[i] % shape[i] * x_stride[i];
-      else if (i < rank - 1)
-        others *= shape[i];
-    }
-    const bool run = inner_scale_stride() == 0;
-    for (int64_t k = 0; k < others; ++k) {
-      int64_t at = base, rest = k;
-      for (int i = rank - 2; i >= 0; --i) {
-        if (scale_stride[i] != 0) continue;
-        at += rest % shape[i] * x_stride[i];
-        rest /= shape[i];
-      }
-      body(at, run ? inner() : 1);
-    }
-  }
-};
-
 // Calls body(x offset, scale offset, count) for pieces of rows, all of which together cover x.
 template <class Body>
-void for_rows(const Blocks& blocks, int64_t total, Body&& body) {
+void for_rows(const ScaleBlocks& blocks, int64_t total, Body&& body) {
   const int64_t inner = blocks.inner(), stride = blocks.inner_scale_stride();
   parallel_for(total, grain, [&](int64_t begin, int64_t end) {
     for (int64_t at = begin; at < end;) {
@@ -121,7 +35,7 @@ struct Grid {
   const float* zero;  // or null
   int64_t stride;
 
-  Grid(const Blocks& blocks, const View& s, const View& z, int64_t offset)
+  Grid(const ScaleBlocks& blocks, const View& s, const View& z, int64_t offset)
       : scale(s.as<float>() + offset),
         zero(z ? z.as<float>() + offset : nullptr),
         stride(blocks.inner_scale_stride()) {}
@@ -141,28 +55,6 @@ struct Grid {
     }
   }
 };
-
-void check_grid(std::string_view operation, const View& x, const View& scale, const View& zero) {
-  TS_CHECK(is_float(x.dtype) && x.contiguous(), operation,
-           ": x must be floating and contiguous, is ", x.dtype, " ", x.dims());
-  TS_CHECK(scale.dtype == DType::f32 && scale.contiguous(), operation,
-           ": scale must be contiguous f32, is ", scale.dtype, " ", scale.dims());
-  TS_CHECK(!zero || (zero.dtype == DType::f32 && zero.contiguous() && zero.dims() == scale.dims()),
-           operation, ": zero must be contiguous f32 ", scale.dims(), ", is ", zero.dtype, " ",
-           zero.dims());
-}
-
-void check_same_shape(std::string_view operation, const View& x, const View& y) {
-  TS_CHECK(y.contiguous() && x.dims() == y.dims(), operation, ": shapes ", x.dims(), " and ",
-           y.dims(), " (both contiguous)");
-}
-
-template <class F>
-void for_code(std::string_view operation, DType dtype, F&& f) {
-  if (dtype == DType::i8) return f.template operator()<int8_t>();
-  if (dtype == DType::u8) return f.template operator()<uint8_t>();
-  unsupported_dtype(operation, dtype);
-}
 
 template <class C>
 struct Rounded {
@@ -196,17 +88,10 @@ void store_codes(Code* out, Vec<C> codes, int64_t n) {
 }
 
 void quantize(Stream&, View x, View scale, View zero, View code, CodeRange range) {
-  check_grid("quantize", x, scale, zero);
-  check_same_shape("quantize", x, code);
-  const Blocks blocks("quantize", x, scale);
+  const ScaleBlocks blocks = check_quantize(x, scale, zero, code, range);
   for_float(x.dtype, "quantize", [&]<class T>() {
     for_code("quantize", code.dtype, [&]<class Code>() {
       using C = compute_t<T>;
-      TS_CHECK(range.lowest >= std::numeric_limits<Code>::min() &&
-                   range.highest <= std::numeric_limits<Code>::max() &&
-                   range.lowest <= range.highest,
-               "quantize: the range [", range.lowest, ", ", range.highest, "] does not fit ",
-               code.dtype);
       const Range<C> to_grid(range);
       for_rows(blocks, x.numel(), [&](int64_t at, int64_t scale_at, int64_t count) {
         const Grid<C> grid(blocks, scale, zero, scale_at);
@@ -222,9 +107,7 @@ void quantize(Stream&, View x, View scale, View zero, View code, CodeRange range
 }
 
 void dequantize(Stream&, View code, View scale, View zero, View x) {
-  check_grid("dequantize", x, scale, zero);
-  check_same_shape("dequantize", code, x);
-  const Blocks blocks("dequantize", x, scale);
+  const ScaleBlocks blocks = check_dequantize(code, scale, zero, x);
   for_float(x.dtype, "dequantize", [&]<class T>() {
     for_code("dequantize", code.dtype, [&]<class Code>() {
       using C = compute_t<T>;
@@ -244,17 +127,7 @@ void dequantize(Stream&, View code, View scale, View zero, View x) {
 
 void fake_quantize(Stream&, View x, View scale, View zero, View y, View inside, View slope,
                    CodeRange range) {
-  check_grid("fake_quantize", x, scale, zero);
-  check_same_shape("fake_quantize", x, y);
-  if (inside) check_same_shape("fake_quantize", x, inside);
-  if (slope) check_same_shape("fake_quantize", x, slope);
-  TS_CHECK(y.dtype == x.dtype && (!slope || slope.dtype == x.dtype) &&
-               (!inside || inside.dtype == DType::bool_),
-           "fake_quantize: x is ", x.dtype, ", y ", y.dtype, ", inside ", inside.dtype, ", slope ",
-           slope.dtype);
-  TS_CHECK(range.lowest <= range.highest, "fake_quantize: empty range [", range.lowest, ", ",
-           range.highest, "]");
-  const Blocks blocks("fake_quantize", x, scale);
+  const ScaleBlocks blocks = check_fake_quantize(x, scale, zero, y, inside, slope, range);
   for_float(x.dtype, "fake_quantize", [&]<class T>() {
     using C = compute_t<T>;
     const Range<C> to_grid(range);
@@ -279,14 +152,6 @@ void fake_quantize(Stream&, View x, View scale, View zero, View y, View inside, 
 
 // ---- ranges
 // --------------------------------------------------------------------------------------
-
-void check_range_outputs(std::string_view operation, const View& x, const View& low,
-                         const View& high) {
-  check_grid(operation, x, low, {});
-  TS_CHECK(high.dtype == DType::f32 && high.contiguous() && high.dims() == low.dims(), operation,
-           ": high must be contiguous f32 ", low.dims(), ", is ", high.dtype, " ", high.dims());
-  TS_CHECK(x.numel() > 0 || low.numel() == 0, operation, ": x ", x.dims(), " is empty");
-}
 
 struct Extremes {
   float low = std::numeric_limits<float>::infinity(),
@@ -322,8 +187,7 @@ Extremes extremes(const T* x, int64_t n) {
 }
 
 void range(Stream&, View x, View low, View high) {
-  check_range_outputs("quantize_range", x, low, high);
-  const Blocks blocks("quantize_range", x, low);
+  const ScaleBlocks blocks = check_range("quantize_range", x, low, high);
   for_float(x.dtype, "quantize_range", [&]<class T>() {
     const T* data = x.as<T>();
     const auto write = [&](int64_t entry, const Extremes& e) {
@@ -368,10 +232,7 @@ float quantile(std::vector<float>& values, double q) {
 }
 
 void quantile_range(Stream&, View x, double fraction, View low, View high) {
-  check_range_outputs("quantile_range", x, low, high);
-  TS_CHECK(fraction >= 0.5 && fraction <= 1,
-           "quantile_range: the fraction must be in [0.5, 1], is ", fraction);
-  const Blocks blocks("quantile_range", x, low);
+  const ScaleBlocks blocks = check_quantile_range(x, fraction, low, high);
   for_float(x.dtype, "quantile_range", [&]<class T>() {
     parallel_blocks(blocks.entries, [&](int64_t entry) {
       std::vector<float> values;
@@ -391,12 +252,7 @@ void quantile_range(Stream&, View x, double fraction, View low, View high) {
 }
 
 void fit_range(Stream&, View low, View high, View scale, View zero, CodeRange codes) {
-  for (const View* v : {&low, &high, &scale, &zero})
-    TS_CHECK(!*v || (v->dtype == DType::f32 && v->contiguous() && v->dims() == low.dims()),
-             "fit_range: operands must be contiguous f32 ", low.dims(), ", one is ", v->dtype, " ",
-             v->dims());
-  TS_CHECK(codes.highest > codes.lowest && (zero || codes.highest > 0), "fit_range: codes [",
-           codes.lowest, ", ", codes.highest, "]");
+  check_fit_range(low, high, scale, zero, codes);
   for (int64_t i = 0; i < low.numel(); ++i) {
     const float l = std::min(low.as<float>()[i], 0.0f), h = std::max(high.as<float>()[i], 0.0f);
     float& s = scale.as<float>()[i];
@@ -415,19 +271,6 @@ void fit_range(Stream&, View low, View high, View scale, View zero, CodeRange co
 
 // ---- packing
 // -------------------------------------------------------------------------------------
-
-int64_t check_packing(std::string_view operation, const View& code, const View& bytes) {
-  TS_CHECK(code.rank >= 1 && code.rank == bytes.rank &&
-               (code.dtype == DType::i8 || code.dtype == DType::u8) && bytes.dtype == DType::u8 &&
-               code.contiguous() && bytes.contiguous(),
-           operation, ": code ", code.dtype, " ", code.dims(), " and bytes ", bytes.dtype, " ",
-           bytes.dims());
-  Shape packed = code.dims();
-  packed[code.rank - 1] = (packed.back() + 1) / 2;
-  TS_CHECK(bytes.dims() == packed, operation, ": code ", code.dims(), " takes bytes ", packed,
-           ", given ", bytes.dims());
-  return code.shape[code.rank - 1];
-}
 
 void pack_int4(Stream&, View code, View bytes) {
   const int64_t n = check_packing("pack_int4", code, bytes), width = (n + 1) / 2;

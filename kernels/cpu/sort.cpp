@@ -11,7 +11,7 @@
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/sort.hpp"
 #include "tessera/kernels/order_key.hpp"
-#include "tessera/runtime/error.hpp"
+#include "tessera/kernels/sort_operands.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -22,7 +22,6 @@ struct Item {
   uint32_t position;
 };
 
-constexpr int64_t longest_range = std::numeric_limits<int32_t>::max();
 constexpr int digit_bits = 8;
 constexpr int64_t digits = 1 << digit_bits;
 
@@ -113,32 +112,15 @@ void sort_ranges(Stream& stream, View x, View y, View index, bool descending, in
   });
 }
 
-void check_sorted_outputs(std::string_view operation, const View& x, const View& y,
-                          const View& index) {
-  TS_CHECK(x.rank >= 1 && x.contiguous(), operation,
-           ": x must be contiguous of rank 1 or more, got ", x.dims());
-  TS_CHECK(!y || (y.dims() == x.dims() && y.dtype == x.dtype && y.contiguous()), operation,
-           ": y is ", y.dtype, " ", y.dims(), ", expected ", x.dtype, " ", x.dims());
-  TS_CHECK(!index || (index.dims() == x.dims() && index.contiguous()), operation, ": index is ",
-           index.dims(), ", expected ", x.dims());
-}
-
 void sort(Stream& stream, View x, View y, View index, const SortParams& p) {
-  check_sorted_outputs("sort", x, y, index);
-  const int64_t n = x.shape[x.rank - 1];
-  TS_CHECK(n < longest_range, "sort: rows of ", n, " elements are too long");
+  const int64_t n = check_sort(x, y, index);
   sort_ranges(
       stream, x, y, index, p.descending, n == 0 ? 0 : x.numel() / n,
       [n](int64_t row) { return row * n; }, [](int64_t) { return int64_t{0}; });
 }
 
 void segmented_sort(Stream& stream, View x, View offsets, View y, View index, const SortParams& p) {
-  check_sorted_outputs("segmented_sort", x, y, index);
-  const int64_t n = x.numel(), segments = offsets.numel() - 1;
-  TS_CHECK(x.rank == 1 && offsets.rank == 1 && segments >= 0 && offsets.contiguous(),
-           "segmented_sort: expected x [n] and offsets [segments + 1], got ", x.dims(), " and ",
-           offsets.dims());
-  TS_CHECK(n < longest_range, "segmented_sort: ", n, " elements are too many");
+  const int64_t n = x.numel(), segments = check_segmented_sort(x, offsets, y, index);
   for_index(offsets.dtype, "segmented_sort", [&]<class I>() {
     const I* cut = offsets.as<I>();
     for (int64_t s = 0; s <= segments; ++s)
@@ -213,17 +195,8 @@ void scan(Stream& stream, View x, View y, const ScanParams& p) {
 }
 
 void unique(Stream& stream, View x, View values, View inverse, View counts, View count) {
+  check_unique(x, values, inverse, counts, count);
   const int64_t n = x.numel();
-  TS_CHECK(x.rank == 1 && x.contiguous() && n < longest_range,
-           "unique: x must be contiguous [n], got ", x.dims());
-  TS_CHECK(values.dims() == x.dims() && values.dtype == x.dtype && values.contiguous(),
-           "unique: values is ", values.dtype, " ", values.dims(), ", expected ", x.dtype, " ",
-           x.dims());
-  for (const View* v : {&inverse, &counts})
-    TS_CHECK(!*v || (v->dims() == x.dims() && v->dtype == DType::i64 && v->contiguous()),
-             "unique: inverse and counts must be i64 ", x.dims(), ", got ", v->dtype, " ",
-             v->dims());
-  TS_CHECK(count.dtype == DType::i64 && count.numel() == 1, "unique: count must be one i64");
   for_any(x.dtype, [&]<class T>() {
     using Entry = Item<order_key_t<T>>;
     const Scratch scratch = stream.scratch(static_cast<size_t>(2 * n) * sizeof(Entry));
@@ -263,18 +236,13 @@ void count_in_blocks(Stream& stream, int64_t n, int64_t bins, Sum* y, Add&& add)
 
 void bincount(Stream& stream, View x, View weights, View y) {
   const int64_t n = x.numel(), bins = y.numel();
-  const bool weighted = weights.data || weights.rank > 0;  // an empty tensor has no data either
-  TS_CHECK(x.contiguous() && y.rank == 1 && y.contiguous(), "bincount: x ", x.dims(), " and y ",
-           y.dims(), " must be contiguous, y of rank 1");
-  TS_CHECK(!weighted || (weights.dims() == x.dims() && weights.contiguous()), "bincount: weights ",
-           weights.dims(), " do not go with x ", x.dims());
+  const bool weighted = check_bincount(x, weights, y);
   for_index(x.dtype, "bincount", [&]<class I>() {
     const I* at = x.as<I>();
     for (int64_t i = 0; i < n; ++i)
       TS_CHECK(at[i] >= 0 && at[i] < bins, "bincount: element ", i, " is ", at[i], ", outside [0, ",
                bins, ")");
     if (!weighted) {
-      TS_CHECK(y.dtype == DType::i64, "bincount: counts must be i64, got ", y.dtype);
       count_in_blocks(stream, n, bins, y.as<int64_t>(),
                       [at](int64_t* part, int64_t i) { ++part[at[i]]; });
       return;
@@ -294,41 +262,19 @@ void bincount(Stream& stream, View x, View weights, View y) {
 }
 
 void histogram(Stream& stream, View x, double lower, double upper, View counts) {
-  const int64_t bins = counts.numel();
-  TS_CHECK(x.contiguous() && counts.rank == 1 && counts.contiguous() && counts.dtype == DType::i64,
-           "histogram: x must be contiguous and counts i64 [bins], got ", counts.dtype, " ",
-           counts.dims());
-  TS_CHECK(bins > 0 && lower < upper && std::isfinite(upper - lower), "histogram: ", bins,
-           " bins in [", lower, ", ", upper, "]");
-  const auto edge = [=](int64_t b) {  // one rounding, at every instruction set level
-    return b == bins
-               ? upper
-               : std::fma(upper - lower, static_cast<double>(b) / static_cast<double>(bins), lower);
-  };
+  const HistogramBins parts = check_histogram(x, lower, upper, counts);
   for_float(x.dtype, "histogram", [&]<class T>() {
     const T* from = x.as<T>();
-    count_in_blocks(stream, x.numel(), bins, counts.as<int64_t>(), [&](int64_t* part, int64_t i) {
-      const auto v = static_cast<double>(static_cast<compute_t<T>>(from[i]));
-      if (!(v >= lower && v <= upper)) return;
-      // the quotient may round across an edge: the edges themselves decide
-      auto b =
-          std::min(static_cast<int64_t>((v - lower) / (upper - lower) * static_cast<double>(bins)),
-                   bins - 1);
-      if (v < edge(b))
-        --b;
-      else if (b + 1 < bins && v >= edge(b + 1))
-        ++b;
-      ++part[b];
-    });
+    count_in_blocks(stream, x.numel(), parts.bins, counts.as<int64_t>(),
+                    [&](int64_t* part, int64_t i) {
+                      const int64_t b = parts.of(static_cast<compute_t<T>>(from[i]));
+                      if (b >= 0) ++part[b];
+                    });
   });
 }
 
 void searchsorted(Stream&, View sorted, View x, bool right, View y) {
-  TS_CHECK(sorted.rank == 1 && sorted.contiguous() && x.contiguous() && sorted.dtype == x.dtype,
-           "searchsorted: expected contiguous operands of one dtype, got ", sorted.dtype, " ",
-           sorted.dims(), " and ", x.dtype, " ", x.dims());
-  TS_CHECK(y.dtype == DType::i64 && y.dims() == x.dims() && y.contiguous(), "searchsorted: y is ",
-           y.dtype, " ", y.dims(), ", expected i64 ", x.dims());
+  check_searchsorted(sorted, x, y);
   const int64_t m = sorted.numel();
   for_any(x.dtype, [&]<class T>() {
     parallel_for(x.numel(), 1 << 10, [&](int64_t first, int64_t last) {

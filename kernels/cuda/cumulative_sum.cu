@@ -23,6 +23,7 @@ struct Add {
 struct CumulativeSum {
   Elements lines;  // where they begin in x and y
   int64_t n, x_stride, y_stride;
+  bool exclusive;  // y[i] is the sum of what stands before i
   int64_t chunk, chunks;
   void* carries;  // Wide [chunks, lines]: sums of the chunks, then of all chunks before
 };
@@ -49,8 +50,9 @@ __global__ void __launch_bounds__(element_threads, 3) sum_neighbors(CumulativeSu
     Wide<S> sum = totals || !s.carries ? Wide<S>{0} : carry<S>(s, line, c);
 #pragma unroll 4
     for (int64_t i = c * s.chunk; i < end; ++i) {
+      const Wide<S> before = sum;
       sum = functors::add(sum, static_cast<Wide<S>>(widen(x[i * s.x_stride])));
-      if (!totals) y[i * s.y_stride] = narrow_sum<S>(sum);
+      if (!totals) y[i * s.y_stride] = narrow_sum<S>(s.exclusive ? before : sum);
     }
     if (totals) carry<S>(s, line, c) = sum;
   }
@@ -95,7 +97,9 @@ __global__ void __launch_bounds__(element_threads, 3) sum_blocks(CumulativeSum s
 #pragma unroll
       for (int64_t j = 0; j < items; ++j)
         if (!totals && begin + j < end)
-          y[(begin + j) * s.y_stride] = narrow_sum<S>(functors::add(here, sums[j]));
+          y[(begin + j) * s.y_stride] = narrow_sum<S>(!s.exclusive ? functors::add(here, sums[j])
+                                                      : j > 0 ? functors::add(here, sums[j - 1])
+                                                              : here);
       sync_block();
     }
     if (totals && thread_index().x == 0) carry<S>(s, line, c) = before;
@@ -128,8 +132,7 @@ View without(const View& v, int axis) {
 
 }  // namespace
 
-void cumulative_sum(Stream& stream, View x, int axis, View y) {
-  check_cumulative_sum(x, axis, y);
+void running_sums(Stream& stream, const View& x, int axis, const View& y, bool exclusive) {
   if (x.numel() == 0) return;
   const View x_lines = without(x, axis), y_lines = without(y, axis);
   for (const Elements& lines : cut_elements({&x_lines, 1}, y_lines, 1)) {
@@ -137,6 +140,7 @@ void cumulative_sum(Stream& stream, View x, int axis, View y) {
                     .n = x.shape[axis],
                     .x_stride = x.stride[axis],
                     .y_stride = y.stride[axis],
+                    .exclusive = exclusive,
                     .chunk = 0,
                     .chunks = 1,
                     .carries = nullptr};
@@ -168,6 +172,11 @@ void cumulative_sum(Stream& stream, View x, int axis, View y) {
       }
     });
   }
+}
+
+void cumulative_sum(Stream& stream, View x, int axis, View y) {
+  check_cumulative_sum(x, axis, y);
+  running_sums(stream, x, axis, y, false);
 }
 
 }  // namespace tessera::kernels::cuda

@@ -15,8 +15,15 @@ Faults::Faults(Stream& stream)
 Faults::~Faults() { stream_.driver().deallocate_pinned(finding_, stream_.device().index); }
 
 int32_t Faults::expect(std::string what) {
+  return expect([what = std::move(what)](const Finding& found) {
+    return concat(what, " ", found.at, " is ", found.value, ", outside [", found.low, ", ",
+                  found.high, ")");
+  });
+}
+
+int32_t Faults::expect(std::function<std::string(const Finding&)> message) {
   const int32_t call = calls_++ % remembered;
-  what_[call] = std::move(what);
+  message_[call] = std::move(message);
   return call;
 }
 
@@ -28,9 +35,7 @@ void Faults::raise() {
   const Finding found = *finding_;
   if (!found.taken) return;
   *finding_ = {};
-  throw Error(ErrorKind::invalid_argument,
-              concat(what_[found.call], " ", found.at, " is ", found.value, ", outside [",
-                     found.low, ", ", found.high, ")"));
+  throw Error(ErrorKind::invalid_argument, message_[found.call](found));
 }
 
 }  // namespace tessera::kernels::cuda

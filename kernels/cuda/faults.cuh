@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <string>
 
 #include "tessera/kernels/cuda/launch.cuh"
@@ -40,6 +41,8 @@ class Faults {
   /// Announces a call whose kernel may report: `what` says the operation and operand, as in
   /// "gather: index". Throws first what an earlier call left, where launches are synchronous.
   int32_t expect(std::string what);
+  /// As above, with a message of the caller's own.
+  int32_t expect(std::function<std::string(const Finding&)> message);
   /// To be called after the launch: throws at once where launches run to their end.
   void launched();
 
@@ -50,7 +53,7 @@ class Faults {
   Finding* finding_;
   int32_t calls_ = 0;
   static constexpr int32_t remembered = 256;
-  std::string what_[remembered];
+  std::function<std::string(const Finding&)> message_[remembered];
 };
 
 }  // namespace tessera::kernels::cuda

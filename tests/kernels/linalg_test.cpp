@@ -156,6 +156,7 @@ class LinalgTest : public testing::TestWithParam<Case> {
   void expect_error(const std::function<void()>& call, const std::string& part) {
     try {
       call();
+      stream().synchronize();  // a GPU's findings
       ADD_FAILURE() << "no error; expected '" << part << "'";
     } catch (const Error& error) {
       EXPECT_NE(std::string(error.what()).find(part), std::string::npos) << error.what();
@@ -499,29 +500,32 @@ TEST_P(LinalgTest, RejectsWhatDoesNotFit) {
 
 INSTANTIATE_TEST_SUITE_P(Targets, LinalgTest, testing::ValuesIn(cases()), case_name);
 
-TEST(Gram, SumsInDoubleAndSubtractsTheShift) {
-  Stream& s = current_stream(Device::cpu());
-  for (const DType dtype : {DType::f32, DType::f64})
-    for (const Shape& shape : {Shape{1, 1}, Shape{5, 9}, Shape{10000, 7}, Shape{300, 130}}) {
-      const int64_t m = shape[0], n = shape[1];
-      Values values = to_doubles(uniform(shape, dtype, 1));
-      for (double& x : values)
-        x += 1000;  // without the shift nothing of the variance would survive in f32
-      const Tensor x = from_doubles(values, shape, dtype),
-                   shift = from_doubles(Values(at(n), 1000), {n}, dtype);
-      const Tensor g = Tensor::empty({n, n}, DType::f64, Device::cpu());
-      gram(s, x.view(), shift.view(), g.view());
-      Plain centred(m, n, to_doubles(x));
-      for (double& v : centred.v) v -= 1000;
-      const Plain wanted = transpose(centred) * centred;
-      expect_close(g, wanted.v, test::Tolerance{1e-12, 1e-12 * static_cast<double>(m)});
-      const Plain got(n, n, to_doubles(g));
-      EXPECT_EQ(got.v, transpose(got).v);
-      const Tensor narrow = Tensor::empty({n, n}, dtype, Device::cpu());
-      gram(s, x.view(), shift.view(), narrow.view());
-      expect_close(narrow, wanted.v,
-                   test::Tolerance{test::roundoff(dtype) * 2, 1e-12 * static_cast<double>(m)});
-    }
+class Gram : public test::TargetTest {};
+constexpr DType gram_dtypes[] = {DType::f32, DType::f64};
+INSTANTIATE_TEST_SUITE_P(Targets, Gram, test::targets(gram_dtypes, &Backend::linalg),
+                         test::target_name);
+
+TEST_P(Gram, SumsInDoubleAndSubtractsTheShift) {
+  for (const Shape& shape : {Shape{1, 1}, Shape{5, 9}, Shape{10000, 7}, Shape{300, 130}}) {
+    const int64_t m = shape[0], n = shape[1];
+    Values values = to_doubles(uniform(shape, dtype(), 1));
+    for (double& x : values)
+      x += 1000;  // without the shift nothing of the variance would survive in f32
+    const Tensor x = on_device(from_doubles(values, shape, dtype())),
+                 shift = on_device(from_doubles(Values(at(n), 1000), {n}, dtype()));
+    const Tensor g = empty({n, n}, DType::f64);
+    gram(stream(), x.view(), shift.view(), g.view());
+    Plain centred(m, n, to_doubles(x));
+    for (double& v : centred.v) v -= 1000;
+    const Plain wanted = transpose(centred) * centred;
+    expect_close(g, wanted.v, test::Tolerance{1e-12, 1e-12 * static_cast<double>(m)});
+    const Plain got(n, n, to_doubles(g));
+    EXPECT_EQ(got.v, transpose(got).v);
+    const Tensor narrow = empty({n, n});
+    gram(stream(), x.view(), shift.view(), narrow.view());
+    expect_close(narrow, wanted.v,
+                 test::Tolerance{test::roundoff(dtype()) * 2, 1e-12 * static_cast<double>(m)});
+  }
 }
 
 TEST(ChooseLinalg, VendorOnlyWhereAskedFor) {

@@ -157,13 +157,16 @@ TEST_P(Quantize, NanWinsInRanges) {
   }
 }
 
-TEST(FitRange, CoversTheRangeAndZeroExactly) {
-  Stream& s = current_stream(Device::cpu());
-  const Tensor low = test::from_doubles({-1, 0.5, -3, 0, -2}, {5}, DType::f32);
-  const Tensor high = test::from_doubles({2, 4, -1, 0, 2}, {5}, DType::f32);
-  Tensor scale = Tensor::empty({5}, DType::f32, Device::cpu()),
-         zero = Tensor::empty({5}, DType::f32, Device::cpu());
-  kernels::fit_range(s, low.view(), high.view(), scale.view(), zero.view(), {0, 255});
+class QuantizeDevice : public test::TargetTest {};  // what is not a matter of x's dtype
+INSTANTIATE_TEST_SUITE_P(Targets, QuantizeDevice,
+                         test::targets(test::any_dtype, &kernels::Backend::quantize),
+                         test::target_name);
+
+TEST_P(QuantizeDevice, FitRangeCoversTheRangeAndZeroExactly) {
+  const Tensor low = on_device(test::from_doubles({-1, 0.5, -3, 0, -2}, {5}, DType::f32));
+  const Tensor high = on_device(test::from_doubles({2, 4, -1, 0, 2}, {5}, DType::f32));
+  const Tensor scale = empty({5}, DType::f32), zero = empty({5}, DType::f32);
+  kernels::fit_range(stream(), low.view(), high.view(), scale.view(), zero.view(), {0, 255});
   for (size_t i = 0; i < 5; ++i) {
     const double sc = test::to_doubles(scale)[i], z = test::to_doubles(zero)[i];
     EXPECT_EQ(z, std::nearbyint(z));
@@ -172,30 +175,33 @@ TEST(FitRange, CoversTheRangeAndZeroExactly) {
     EXPECT_LE((0 - z) * sc, std::min(0.0, test::to_doubles(low)[i]) + 0.51 * sc);
     EXPECT_GE((255 - z) * sc, std::max(0.0, test::to_doubles(high)[i]) - 0.51 * sc);
   }
-  kernels::fit_range(s, low.view(), high.view(), scale.view(), {}, {-127, 127});
+  kernels::fit_range(stream(), low.view(), high.view(), scale.view(), {}, {-127, 127});
   EXPECT_FLOAT_EQ(static_cast<float>(test::to_doubles(scale)[1] * 127), 4.0f);
   EXPECT_FLOAT_EQ(static_cast<float>(test::to_doubles(scale)[2] * 127), 3.0f);
   EXPECT_EQ(test::to_doubles(scale)[3], 1.0);
 }
 
-TEST(PackInt4, RoundTripsEveryPairAndOddWidths) {
-  Stream& s = current_stream(Device::cpu());
+TEST_P(QuantizeDevice, PackInt4RoundTripsEveryPairAndOddWidths) {
   for (const DType type : {DType::i8, DType::u8}) {
     const int lowest = type == DType::i8 ? -8 : 0;
     for (const int64_t n : {1, 2, 7, 16}) {
       std::vector<double> values;
       for (int64_t i = 0; i < 40 * n; ++i)
         values.push_back(lowest + static_cast<double>((i * 7 + i / n) % 16));
-      const Tensor code = test::from_doubles(values, {40, n}, type);
-      const Tensor bytes = Tensor::empty({40, (n + 1) / 2}, DType::u8, Device::cpu());
-      const Tensor back = Tensor::empty({40, n}, type, Device::cpu());
-      kernels::pack_int4(s, code.view(), bytes.view());
-      kernels::unpack_int4(s, bytes.view(), back.view());
+      const Tensor code = on_device(test::from_doubles(values, {40, n}, type));
+      const Tensor bytes = empty({40, (n + 1) / 2}, DType::u8);
+      const Tensor back = empty({40, n}, type);
+      kernels::pack_int4(stream(), code.view(), bytes.view());
+      kernels::unpack_int4(stream(), bytes.view(), back.view());
       EXPECT_EQ(test::to_doubles(back), values) << n;
     }
-    const Tensor bad = test::from_doubles({type == DType::i8 ? -9.0 : 16.0}, {1, 1}, type);
+    const Tensor bad =
+        on_device(test::from_doubles({type == DType::i8 ? -9.0 : 16.0}, {1, 1}, type));
     EXPECT_THROW(
-        kernels::pack_int4(s, bad.view(), Tensor::empty({1, 1}, DType::u8, Device::cpu()).view()),
+        {
+          kernels::pack_int4(stream(), bad.view(), empty({1, 1}, DType::u8).view());
+          stream().synchronize();  // a GPU's findings
+        },
         Error);
   }
   for (int even = -8; even < 8; ++even)
@@ -205,10 +211,10 @@ TEST(PackInt4, RoundTripsEveryPairAndOddWidths) {
     }
 }
 
-TEST(Quantize, RefusesWhatDoesNotFit) {
-  Stream& s = current_stream(Device::cpu());
+TEST_P(QuantizeDevice, RefusesWhatDoesNotFit) {
+  Stream& s = stream();
   const auto make = [](const Shape& shape, DType type) {
-    return Tensor::zeros(shape, type, Device::cpu());
+    return Tensor::zeros(shape, type, device());
   };
   const Tensor x = make({4, 6}, DType::f32), code = make({4, 6}, DType::i8),
                scale = make({1, 1}, DType::f32);

@@ -1,0 +1,45 @@
+#pragma once
+
+#include "tessera/kernels/cuda/faults.cuh"
+#include "tessera/kernels/cuda/launch.cuh"
+#include "tessera/kernels/order_key.hpp"
+#include "tessera/kernels/sort.hpp"
+
+/// What the files of the sort family share. radix_sort.cu sorts keys, sort.cu holds what follows
+/// from it and the table, counting.cu counts and sums per bin, neighbors.cu finds neighbours.
+namespace tessera::kernels::cuda {
+
+inline constexpr uint32_t sort_threads = 256;
+
+inline LaunchShape shape_over(const char* name, int64_t n) {
+  return {name, {blocks_for(n, sort_threads)}, {sort_threads}};
+}
+
+/// Keys with the positions that they came from.
+template <class Key>
+struct Items {
+  Key* keys;
+  uint32_t* positions;
+};
+
+/// Sorts n < 2^31 items by the low `bits` of their keys, equal ones in the order in which they
+/// stand; `spare` is room for n more. Returns which of the two holds the result. Key: uint32_t or
+/// uint64_t.
+template <class Key>
+Items<Key> radix_sort(Stream&, Items<Key> items, Items<Key> spare, int64_t n, int bits);
+
+/// The key of radix_sort that orders as order_key does, in the low bits.
+template <class T>
+using sort_key_t = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
+template <class T>
+TS_DEVICE sort_key_t<T> sort_key(T x, bool descending) {
+  const auto key = order_key(x);
+  return descending ? static_cast<decltype(key)>(~key) : key;
+}
+
+void bincount(Stream&, View x, View weights, View y);
+void histogram(Stream&, View x, double lower, double upper, View counts);
+void nearest_neighbors(Stream&, View queries, View points, View distance, View index,
+                       const NeighborParams&);
+
+}  // namespace tessera::kernels::cuda
