@@ -5,6 +5,8 @@
 #include <cstdlib>
 #include <functional>
 
+#include "tessera/kernels/attention.hpp"
+#include "tessera/kernels/conv.hpp"
 #include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/elementwise.hpp"
 #include "tessera/kernels/gemm.hpp"
@@ -86,6 +88,23 @@ Work qgemm_work(const Sizes& s, DType) {
   return {[=](Stream& stream) { kernels::qgemm(stream, a.view(), b.view(), c.view()); },
           traffic({a, b, c}), product(s)};
 }
+/// Filters of 3 x 3.
+Work conv_work(const Sizes& s, DType dtype) {
+  const Tensor x = zeros({s[0], s[1], s[2], s[3]}, dtype), w = zeros({s[4], s[1], 3, 3}, dtype),
+               y = zeros({s[0], s[4], s[2], s[3]}, dtype);
+  return {[=](Stream& stream) {
+            kernels::conv_forward(stream, x.view(), w.view(), {}, y.view(), {.padding = {1, 1}});
+          },
+          traffic({x, w, y}), 2.0 * static_cast<double>(y.numel()) * 9 * static_cast<double>(s[1])};
+}
+Work attention_work(const Sizes& s, DType dtype) {
+  const Tensor q = zeros({s[0], s[1], s[2]}, dtype), k = zeros(q.shape(), dtype),
+               v = zeros(q.shape(), dtype), y = zeros(q.shape(), dtype);
+  return {[=](Stream& stream) {
+            kernels::attention(stream, q.view(), k.view(), v.view(), {}, {}, y.view());
+          },
+          traffic({q, k, v, y}), 4.0 * static_cast<double>(q.numel()) * static_cast<double>(s[1])};
+}
 Work softmax_work(const Sizes& s, DType dtype) {
   const Tensor x = zeros({s[0], s[1]}, dtype), y = zeros({s[0], s[1]}, dtype);
   return {[=](Stream& stream) { kernels::softmax(stream, x.view(), y.view()); }, traffic({x, y}),
@@ -148,6 +167,8 @@ constexpr Kernel kernel_list[] = {
     {"add", "N", 1, DType::f32, add_work},
     {"gemm", "M N K", 3, DType::f16, gemm_work},
     {"qgemm", "M N K", 3, DType::i8, qgemm_work},
+    {"conv", "IMAGES CHANNELS HEIGHT WIDTH FILTERS", 5, DType::f16, conv_work},
+    {"attention", "HEADS TOKENS DIM", 3, DType::f16, attention_work},
     {"softmax", "ROWS COLUMNS", 2, DType::f32, softmax_work},
     {"layer_norm", "ROWS COLUMNS", 2, DType::f32, layer_norm_work},
     {"cross_entropy", "ROWS CLASSES", 2, DType::f32, cross_entropy_work},

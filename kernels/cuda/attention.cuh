@@ -17,7 +17,8 @@
 /// columns (keys, or queries) in steps of `side`, by squares of operands that asynchronous copies
 /// bring to shared memory while the warps work on the square before. A lane holds its scores as
 /// multiply_add leaves sums (gemm_tile.cuh); the columns of a tile are so ordered that scores are,
-/// without a move, the left factor of the next product.
+/// without a move, the left factor of the next product. That order has the lanes of doubles meet in
+/// banks when they read columns: 1.4 times the least wavefronts.
 namespace tessera::kernels::cuda {
 
 template <class E>

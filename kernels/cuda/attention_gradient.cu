@@ -169,7 +169,7 @@ __global__ void __launch_bounds__(ScoreShape<E>::threads, 2)
   store_rows<E>({job.gq, leading, l}, first_query, slice, out, [=](int) { return scale; });
 }
 
-/// Floats spill 136 bytes on sm_80: beside four tiles of sums, fragments of them are three words
+/// Floats spill 136 bytes: beside four tiles of sums, fragments of them are three words
 /// per number.
 template <class E>
 __global__ void __launch_bounds__(ScoreShape<E>::threads, 2)

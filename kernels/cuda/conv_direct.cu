@@ -30,8 +30,9 @@ struct Factors {
 };
 
 template <class E>
-__global__ void __launch_bounds__(direct_threads)
-    correlate(Correlation<E> p, Factors<E> factors, E* output, int64_t size) {
+__global__ void __launch_bounds__(direct_threads, 2)
+    correlate(const __grid_constant__ Correlation<E> p, const __grid_constant__ Factors<E> factors,
+              E* output, int64_t size) {
   using C = compute_t<E>;
   const Images &out = p.output_images, &in = p.source_images;
   const int32_t plane = out.plane(), all_filters = p.groups * p.filters;
@@ -75,7 +76,8 @@ __global__ void __launch_bounds__(direct_threads)
 
 template <class E>
 __global__ void __launch_bounds__(direct_threads)
-    weight_gradient(WeightGradient<E> p, Factors<E> factors, E* dweight) {
+    weight_gradient(const __grid_constant__ WeightGradient<E> p,
+                    const __grid_constant__ Factors<E> factors, E* dweight) {
   using C = compute_t<E>;
   struct Shared {
     C warps[warp_size];
