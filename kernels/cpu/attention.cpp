@@ -2,12 +2,11 @@
 // queries lie in the lanes of a vector, so that maxima, sums and exponentials over the keys need no
 // work across lanes, and only a tile of q (and of gy in the gradient) has to be transposed, never k
 // or v.
-#include "tessera/kernels/attention.hpp"
-
 #include <atomic>
 #include <cmath>
 #include <limits>
 
+#include "tessera/kernels/attention_operands.hpp"
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/gemm_tile.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
@@ -18,31 +17,6 @@ namespace {
 
 constexpr int64_t query_tile = 64;
 constexpr int64_t key_tile = 128;
-
-/// The axes in front of tokens and dim, as one running index.
-struct Leading {
-  int axes;
-  int64_t shape[max_rank];
-  int64_t count = 1;
-
-  explicit Leading(const View& q) : axes(q.rank - 2) {
-    for (int i = 0; i < axes; ++i) count *= shape[i] = q.shape[i];
-  }
-  int64_t offset(const View& v, int64_t index) const {
-    int64_t at = 0;
-    for (int i = axes - 1; i >= 0; --i) {
-      at += index % shape[i] * v.stride[i];
-      index /= shape[i];
-    }
-    return at;
-  }
-  Shape dims(std::initializer_list<int64_t> behind) const {
-    Shape s;
-    for (int i = 0; i < axes; ++i) s.push_back(shape[i]);
-    for (const int64_t n : behind) s.push_back(n);
-    return s;
-  }
-};
 
 template <class C>
 int64_t padded(int64_t n) {
@@ -94,7 +68,7 @@ struct Attention {
   static constexpr int64_t w = Vec<C>::width;
   static constexpr C infinity = std::numeric_limits<C>::infinity();
 
-  Leading leading;
+  LeadingAxes leading;
   View q, k, v;
   AttentionMask mask;
   AttentionParams params;
@@ -122,10 +96,10 @@ struct Attention {
     return view.stride[view.rank - 2];
   }
   const T* rows_of(const View& x, int64_t l, int64_t row) const {
-    return x.as<const T>() + leading.offset(x, l) + row * token_stride(x);
+    return x.as<const T>() + leading.offset(x.stride, l) + row * token_stride(x);
   }
   T* rows_of(const View& x, int64_t l, int64_t row, int) const {
-    return x.as<T>() + leading.offset(x, l) + row * token_stride(x);
+    return x.as<T>() + leading.offset(x.stride, l) + row * token_stride(x);
   }
 
   Block query_block(int64_t block) const {
@@ -134,7 +108,7 @@ struct Attention {
   }
   int64_t visible_length(int64_t l) const {
     if (!mask.key_lengths) return keys;
-    const int64_t at = leading.offset(mask.key_lengths, l);
+    const int64_t at = leading.offset(mask.key_lengths.stride, l);
     return mask.key_lengths.dtype == DType::i32 ? mask.key_lengths.as<const int32_t>()[at]
                                                 : mask.key_lengths.as<const int64_t>()[at];
   }
@@ -174,8 +148,8 @@ struct Attention {
       C* row = addend + i * key_tile;
       if (mask.bias) {
         const View& b = mask.bias;
-        const int64_t at =
-            leading.offset(b, l) + (query.begin + i) * stride(b, 2) + key.begin * stride(b, 1);
+        const int64_t at = leading.offset(b.stride, l) + (query.begin + i) * stride(b, 2) +
+                           key.begin * stride(b, 1);
         for_float(b.dtype, "attention", [&]<class B>() {
           const B* from = b.as<const B>() + at;
           for (int64_t j = 0; j < key.size; ++j) row[j] = static_cast<C>(from[j * stride(b, 1)]);
@@ -185,7 +159,7 @@ struct Attention {
       }
       if (!mask.mask) continue;
       const View& m = mask.mask;
-      const bool* sees = m.as<const bool>() + leading.offset(m, l) +
+      const bool* sees = m.as<const bool>() + leading.offset(m.stride, l) +
                          (query.begin + i) * stride(m, 2) + key.begin * stride(m, 1);
       for (int64_t j = 0; j < key.size; ++j) row[j] = sees[j * stride(m, 1)] ? row[j] : -infinity;
     }
@@ -377,7 +351,8 @@ struct Attention {
                dim_width, key.size, C{1});
       if (gbias) {
         const int64_t across = gbias.stride[gbias.rank - 2], along = gbias.stride[gbias.rank - 1];
-        C* to = gbias.as<C>() + leading.offset(gbias, l) + query.begin * across + key.begin * along;
+        C* to = gbias.as<C>() + leading.offset(gbias.stride, l) + query.begin * across +
+                key.begin * along;
         for (int64_t i = 0; i < query.size; ++i)
           for (int64_t j = 0; j < key.size; ++j)
             to[i * across + j * along] += dp[j * query_tile + i];
@@ -412,53 +387,24 @@ void run_tasks(Stream& s, int64_t tasks, int64_t scratch_elements, Body&& body) 
   });
 }
 
-void check_shape(std::string_view operation, const char* name, const View& x, const Shape& wanted,
-                 DType dtype, DType other, bool dense_rows) {
-  TS_CHECK((x.dtype == dtype || x.dtype == other) && x.dims() == wanted, operation, ": ", name,
-           " is ", x.dtype, " ", x.dims(), ", expected ", dtype, " ", wanted);
-  TS_CHECK(!dense_rows || x.shape[x.rank - 1] <= 1 || x.stride[x.rank - 1] == 1, operation,
-           ": the last dimension of ", name, " ", x.dims(), " must be contiguous");
-}
-
-void check(std::string_view operation, const View& q, const View& k, const View& v,
-           const AttentionMask& mask, const AttentionParams& p, const View& y, const View& lse) {
-  if (!is_float(q.dtype)) unsupported_dtype(operation, q.dtype);
-  TS_CHECK(q.rank >= 2 && k.rank == q.rank && v.rank == q.rank, operation, ": q ", q.dims(), ", k ",
-           k.dims(), " and v ", v.dims(), " must have one rank of at least 2");
-  const Leading leading(q);
-  const int r = q.rank;
-  const int64_t queries = q.shape[r - 2], keys = k.shape[r - 2];
-  const DType wide = is_half(q.dtype) ? DType::f32 : q.dtype;
-  check_shape(operation, "q", q, q.dims(), q.dtype, q.dtype, true);
-  check_shape(operation, "k", k, leading.dims({keys, q.shape[r - 1]}), q.dtype, q.dtype, true);
-  check_shape(operation, "v", v, leading.dims({keys, v.shape[r - 1]}), q.dtype, q.dtype, true);
-  check_shape(operation, "y", y, leading.dims({queries, v.shape[r - 1]}), q.dtype, q.dtype, true);
-  if (lse) {
-    check_shape(operation, "lse", lse, leading.dims({queries}), wide, wide, false);
-    TS_CHECK(lse.contiguous(), operation, ": lse ", lse.dims(), " must be contiguous");
+void check_lengths(std::string_view operation, const View& q, const View& k,
+                   const AttentionMask& mask) {
+  const View& lengths = mask.key_lengths;
+  if (!lengths) return;
+  const LeadingAxes leading(q);
+  const int64_t keys = k.shape[k.rank - 2];
+  for (int64_t l = 0; l < leading.count; ++l) {
+    const int64_t at = leading.offset(lengths.stride, l);
+    const int64_t n = lengths.dtype == DType::i32 ? lengths.as<const int32_t>()[at]
+                                                  : lengths.as<const int64_t>()[at];
+    TS_CHECK(n >= 0 && n <= keys, operation, ": key length ", n, " is outside 0 to ", keys);
   }
-  const Shape scores = leading.dims({queries, keys});
-  if (mask.bias) check_shape(operation, "bias", mask.bias, scores, q.dtype, wide, false);
-  if (mask.mask)
-    check_shape(operation, "mask", mask.mask, scores, DType::bool_, DType::bool_, false);
-  if (mask.key_lengths) {
-    check_shape(operation, "key_lengths", mask.key_lengths, leading.dims({}), DType::i64,
-                DType::i32, false);
-    for (int64_t l = 0; l < leading.count; ++l) {
-      const int64_t at = leading.offset(mask.key_lengths, l);
-      const int64_t n = mask.key_lengths.dtype == DType::i32
-                            ? mask.key_lengths.as<const int32_t>()[at]
-                            : mask.key_lengths.as<const int64_t>()[at];
-      TS_CHECK(n >= 0 && n <= keys, operation, ": key length ", n, " is outside 0 to ", keys);
-    }
-  }
-  TS_CHECK(p.dropout >= 0 && p.dropout < 1, operation, ": dropout ", p.dropout,
-           " is outside [0, 1)");
 }
 
 void attention(Stream& s, View q, View k, View v, const AttentionMask& mask,
                const AttentionParams& p, View y, View lse) {
-  check("attention", q, k, v, mask, p, y, lse);
+  check_attention("attention", q, k, v, mask, p, y, lse);
+  check_lengths("attention", q, k, mask);
   for_float(q.dtype, "attention", [&]<class T>() {
     const Attention<T> a(q, k, v, mask, p);
     const int64_t blocks = a.query_vectors.parts;
@@ -473,45 +419,24 @@ void attention(Stream& s, View q, View k, View v, const AttentionMask& mask,
 void attention_gradient(Stream& s, View q, View k, View v, const AttentionMask& mask,
                         const AttentionParams& p, View y, View lse, View gy, View gq, View gk,
                         View gv, View gbias) {
-  check("attention_gradient", q, k, v, mask, p, y, lse);
-  TS_CHECK(lse.rank == q.rank - 1, "attention_gradient: lse is missing");
-  check_shape("attention_gradient", "gy", gy, y.dims(), q.dtype, q.dtype, true);
-  check_shape("attention_gradient", "gq", gq, q.dims(), q.dtype, q.dtype, true);
-  check_shape("attention_gradient", "gk", gk, k.dims(), q.dtype, q.dtype, true);
-  check_shape("attention_gradient", "gv", gv, v.dims(), q.dtype, q.dtype, true);
-  const DType wide = is_half(q.dtype) ? DType::f32 : q.dtype;
-  if (gbias) {
-    check_shape("attention_gradient", "gbias", gbias, mask.bias.dims(), wide, wide, false);
-  }
+  check_attention_gradient(q, k, v, mask, p, y, lse, gy, gq, gk, gv, gbias);
+  check_lengths("attention_gradient", q, k, mask);
   for_float(q.dtype, "attention_gradient", [&]<class T>() {
     using C = compute_t<T>;
     const Attention<T> a(q, k, v, mask, p);
-    const int axes = a.leading.axes;
-    int64_t slices = 1, members = 1;  // of gbias; leading indices of each
-    for (int i = 0; i < axes; ++i) (gbias && gbias.stride[i] == 0 ? members : slices) *= q.shape[i];
-    // Leading index number m of slice number t: the shared axes count in m, the others in t.
-    const auto leading_index = [&](int64_t t, int64_t m) {
-      int64_t index = 0, step = 1;
-      for (int i = axes - 1; i >= 0; --i) {
-        int64_t& from = gbias && gbias.stride[i] == 0 ? m : t;
-        index += from % q.shape[i] * step;
-        from /= q.shape[i];
-        step *= q.shape[i];
-      }
-      return index;
-    };
+    const BiasSlices slices(a.leading, gbias);
     const int64_t sums = a.keys * (a.dim_width + a.value_width);
     if (a.leading.count == 0) return;
-    run_tasks<C>(s, slices, sums + a.gradient_scratch(), [&](int64_t t, C* scratch) {
+    run_tasks<C>(s, slices.slices, sums + a.gradient_scratch(), [&](int64_t t, C* scratch) {
       C *gk_sums = scratch, *gv_sums = scratch + a.keys * a.dim_width;
       if (gbias) {
-        C* to = gbias.as<C>() + a.leading.offset(gbias, leading_index(t, 0));
+        C* to = gbias.as<C>() + a.leading.offset(gbias.stride, slices.leading_index(t, 0));
         const int64_t across = gbias.stride[gbias.rank - 2], along = gbias.stride[gbias.rank - 1];
         for (int64_t i = 0; i < a.queries; ++i)
           for (int64_t j = 0; j < a.keys; ++j) to[i * across + j * along] = 0;
       }
-      for (int64_t m = 0; m < members; ++m) {
-        const int64_t l = leading_index(t, m);
+      for (int64_t m = 0; m < slices.members; ++m) {
+        const int64_t l = slices.leading_index(t, m);
         std::fill_n(gk_sums, sums, C{0});
         for (int64_t block = 0; block < a.query_vectors.parts; ++block)
           a.gradient(l, block, y, lse, gy, gq, gk_sums, gv_sums, gbias, scratch + sums);

@@ -1,13 +1,11 @@
-#include "tessera/kernels/conv.hpp"
-
 #include <algorithm>
 #include <type_traits>
 
+#include "tessera/kernels/conv_operands.hpp"
 #include "tessera/kernels/cpu/backend.hpp"
 #include "tessera/kernels/cpu/conv_weight.hpp"
 #include "tessera/kernels/cpu/correlation.hpp"
 #include "tessera/kernels/cpu/winograd.hpp"
-#include "tessera/runtime/error.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -16,82 +14,9 @@ ImageLayout strides_of(const View& x) {
   return {x.stride[0], x.stride[1], x.stride[2], x.stride[3]};
 }
 
-// NCHW, or the same elements channels last.
-bool is_image(const View& x) {
-  if (x.contiguous()) return true;
-  View last = x;
-  for (int i = 1; i < 4; ++i) {
-    last.shape[i] = x.shape[i < 3 ? i + 1 : 1];
-    last.stride[i] = x.stride[i < 3 ? i + 1 : 1];
-  }
-  return last.contiguous();
-}
-
-void check(const char* name, const View& x, const View& weight, const View& y,
-           const ConvParams& p) {
-  TS_CHECK(x.rank == 4 && weight.rank == 4 && y.rank == 4, name, ": rank 4 expected, got ",
-           x.dims(), ", weight ", weight.dims(), ", ", y.dims());
-  TS_CHECK(is_float(x.dtype) && x.dtype == weight.dtype && x.dtype == y.dtype, name,
-           ": one floating dtype expected, got ", x.dtype, ", weight ", weight.dtype, ", ",
-           y.dtype);
-  for (int i = 0; i < 2; ++i)
-    TS_CHECK(p.stride[i] > 0 && p.dilation[i] > 0 && p.padding[i] >= 0, name, ": stride ",
-             p.stride[i], ", dilation ", p.dilation[i], ", padding ", p.padding[i], " along axis ",
-             i + 2);
-  TS_CHECK(p.groups > 0 && x.shape[1] == weight.shape[1] * p.groups &&
-               weight.shape[0] % p.groups == 0 && y.shape[1] == weight.shape[0] &&
-               x.shape[0] == y.shape[0],
-           name, ": x ", x.dims(), ", weight ", weight.dims(), ", y ", y.dims(),
-           " do not fit with ", p.groups, " groups");
-  for (int i = 0; i < 2; ++i) {
-    const int64_t extent =
-        conv_extent(x.shape[i + 2], weight.shape[i + 2], p.stride[i], p.padding[i], p.dilation[i]);
-    TS_CHECK(weight.shape[i + 2] > 0 && y.shape[i + 2] == extent, name, ": x ", x.dims(),
-             " and weight ", weight.dims(), " give extent ", extent, " of y along axis ", i + 2,
-             ", got y ", y.dims());
-  }
-  TS_CHECK(weight.contiguous(), name, ": the weight must be contiguous");
-  TS_CHECK(is_image(x) && is_image(y), name, ": images must be contiguous or channels-last, x ",
-           x.dims(), ", y ", y.dims());
-}
-
-void check_bias(const char* name, const View& bias, const View& weight) {
-  TS_CHECK(
-      !bias || (bias.dtype == weight.dtype && bias.numel() == weight.shape[0] && bias.contiguous()),
-      name, ": bias must be ", weight.shape[0], " contiguous values of ", weight.dtype, ", got ",
-      bias.dtype, " ", bias.dims());
-}
-
 template <class E>
 Orders<E> orders_of(const Dual& d) {
   return {{d.value.as<E>(), d.tangent.as<E>()}};
-}
-
-// Tangents are there for all operands, and lie as the values do.
-void check_tangents(const char* name, std::initializer_list<Dual> operands, const ConvParams& p) {
-  for (const Dual& d : operands) {
-    bool alike = d.value.rank == d.tangent.rank && d.value.dtype == d.tangent.dtype;
-    for (int i = 0; alike && i < d.value.rank; ++i)
-      alike = d.value.shape[i] == d.tangent.shape[i] &&
-              (d.value.stride[i] == d.tangent.stride[i] || d.value.shape[i] == 1);
-    TS_CHECK(alike, name, ": a tangent must lie as its value, ", d.value.dtype, " ", d.value.dims(),
-             ", is ", d.tangent.dtype, " ", d.tangent.dims());
-  }
-  TS_CHECK(p.activation == Activation::none, name, ": no activation with tangents");
-}
-
-// Whether to compute by the winograd variant.
-bool use_winograd(const char* name, const View& weight, const View& y, const ConvParams& p) {
-  ConvVariant variant = p.variant;
-  if (variant == ConvVariant::automatic) variant = choose_conv(p, weight.dims(), y.dims(), y.dtype);
-  if (variant == ConvVariant::direct) return false;
-  if (!winograd_applies(p, weight.shape[2], weight.shape[3], y.dtype))
-    throw Error(ErrorKind::unsupported, concat(name,
-                                               ": the winograd variant needs 3 x 3 filters, stride "
-                                               "and dilation 1, padding up to 2 and no "
-                                               "f64; got weight ",
-                                               weight.dims(), " of ", weight.dtype));
-  return true;
 }
 
 template <class E>
@@ -104,9 +29,9 @@ void correlate_by(bool winograd, Stream& s, const Correlation<E>& problem) {
 void forward_orders(Stream& s, const Dual& xs, const Dual& weights, View bias, const Dual& ys,
                     const ConvParams& params) {
   const View &x = xs.value, &weight = weights.value, &y = ys.value;
-  check("conv_forward", x, weight, y, params);
-  check_bias("conv_forward", bias, weight);
-  const bool winograd = use_winograd("conv_forward", weight, y, params);
+  check_conv("conv_forward", x, weight, y, params);
+  check_conv_bias("conv_forward", bias, weight);
+  const bool winograd = computes_winograd("conv_forward", weight, y, params);
   for_float(x.dtype, "conv_forward", [&]<class E>() {
     const int64_t taps = weight.shape[2] * weight.shape[3];
     const auto axis = [&](int i) {
@@ -141,8 +66,8 @@ void forward_orders(Stream& s, const Dual& xs, const Dual& weights, View bias, c
 void data_gradient_orders(Stream& s, const Dual& dys, const Dual& weights, const Dual& dxs,
                           const ConvParams& params) {
   const View &dy = dys.value, &weight = weights.value, &dx = dxs.value;
-  check("conv_data_gradient", dx, weight, dy, params);
-  const bool winograd = use_winograd("conv_data_gradient", weight, dy, params);
+  check_conv("conv_data_gradient", dx, weight, dy, params);
+  const bool winograd = computes_winograd("conv_data_gradient", weight, dy, params);
   for_float(dx.dtype, "conv_data_gradient", [&]<class E>() {
     const int64_t taps = weight.shape[2] * weight.shape[3];
     const auto axis = [&](int i) {
@@ -177,9 +102,9 @@ void data_gradient_orders(Stream& s, const Dual& dys, const Dual& weights, const
 void weight_gradient_orders(Stream& s, const Dual& xs, const Dual& dys, const Dual& dweights,
                             View dbias, const ConvParams& params) {
   const View &x = xs.value, &dy = dys.value, &dweight = dweights.value;
-  check("conv_weight_gradient", x, dweight, dy, params);
-  check_bias("conv_weight_gradient", dbias, dweight);
-  const bool winograd = use_winograd("conv_weight_gradient", dweight, dy, params);
+  check_conv("conv_weight_gradient", x, dweight, dy, params);
+  check_conv_bias("conv_weight_gradient", dbias, dweight);
+  const bool winograd = computes_winograd("conv_weight_gradient", dweight, dy, params);
   for_float(x.dtype, "conv_weight_gradient", [&]<class E>() {
     const Orders<E> dw = orders_of<E>(dweights);
     if (x.numel() == 0 || dy.numel() == 0) {
@@ -228,17 +153,17 @@ void weight_gradient(Stream& s, View x, View dy, View dweight, View dbias,
 }
 
 void forward_dual(Stream& s, Dual x, Dual weight, Dual y, const ConvParams& params) {
-  check_tangents("conv_forward", {x, weight, y}, params);
+  check_conv_tangents("conv_forward", {x, weight, y}, params);
   forward_orders(s, x, weight, View(), y, params);
 }
 
 void data_gradient_dual(Stream& s, Dual dy, Dual weight, Dual dx, const ConvParams& params) {
-  check_tangents("conv_data_gradient", {dy, weight, dx}, params);
+  check_conv_tangents("conv_data_gradient", {dy, weight, dx}, params);
   data_gradient_orders(s, dy, weight, dx, params);
 }
 
 void weight_gradient_dual(Stream& s, Dual x, Dual dy, Dual dweight, const ConvParams& params) {
-  check_tangents("conv_weight_gradient", {x, dy, dweight}, params);
+  check_conv_tangents("conv_weight_gradient", {x, dy, dweight}, params);
   weight_gradient_orders(s, x, dy, dweight, View(), params);
 }
 

@@ -5,6 +5,8 @@
 namespace tessera::kernels::cuda {
 
 /// The tables that the files of this folder define, one per family.
+extern const AttentionKernels attention_kernels;
+extern const ConvKernels conv_kernels;
 extern const CopyKernels copy_kernels;
 extern const ElementwiseKernels elementwise_kernels;
 extern const GemmKernels gemm_kernels;

@@ -28,7 +28,7 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   const E *a = job.a + offsets.a, *b = job.b + offsets.b;
   const int64_t first_row = place.row * B::extent, first_column = place.column * B::extent;
 
-  Product product;
+  Product product(job.m - first_row, job.n - first_column);
   product.multiply(shared, place.count, [&](typename Product::Stage& stage, int64_t i) {
     const int64_t k = (place.begin + i) * tile_depth<E>;
     stage.a.template load<B::threads>(a, job.a_stride, first_row, job.m, k, job.k, job.a_chunks);

@@ -156,6 +156,10 @@ struct BlockProduct {
 
   Sum sums[row_tiles][2 * pairs][4] = {};
 
+  /// Rows and columns of C from the tile's first on; warps that own none of them multiply nothing.
+  TS_DEVICE BlockProduct(int64_t rows, int64_t columns)
+      : works_(warp_row() < rows && warp_column() < columns) {}
+
   TS_DEVICE static int warp_row() {
     return static_cast<int>(warp_index()) / Block::warps_n * (Block::extent / Block::warps_m);
   }
@@ -176,6 +180,7 @@ struct BlockProduct {
       if (const int64_t next = i + stages - 1; next < count)
         load(shared.stages[next % stages], next);
       commit_copies();
+      if (!works_) continue;
       const Stage& stage = shared.stages[i % stages];
 #pragma unroll(steps_at_a_time)
       for (int step = 0; step < tile_bytes / step_bytes; ++step) {
@@ -204,6 +209,9 @@ struct BlockProduct {
           [&](int j, int i) { return sums[r][j][i]; },
           [&](int i, int j, Sum sum) { put(warp_row() + 16 * r + i, warp_column() + j, sum); });
   }
+
+ private:
+  bool works_;
 };
 
 inline constexpr uint32_t join_threads = 256;

@@ -78,6 +78,20 @@ struct Tile {
     }
   }
 
+  /// Starts to copy chunk number turn * threads + thread, counted line by line, from where
+  /// source(turn) points; zeros where that is null.
+  template <int threads, class Source>
+  TS_DEVICE void copy(const E* anywhere, Source&& source) {
+    static_assert(lines * chunks % threads == 0);
+#pragma unroll
+    for (int turn = 0; turn < lines * chunks / threads; ++turn) {
+      const int index = turn * threads + static_cast<int>(thread_index().x);
+      const E* from = source(turn);
+      copy_async<chunk_bytes>(data + place(index / chunks, index % chunks), from ? from : anywhere,
+                              from ? chunk_bytes : 0);
+    }
+  }
+
   /// Chunk `at` of line `line` becomes value(line, element of the line that it begins with).
   template <int threads, class Value>
   TS_DEVICE void fill(Value&& value) {
@@ -159,9 +173,19 @@ TS_DEVICE FragmentA<E> fragment_a(const Tile<E, along_k, extent>& tile, int row,
   return a;
 }
 
-template <class E, bool along_k, int extent>
+/// The column of b that stands in place n (below 8) of a chained product: its sums are, as they lie
+/// in registers, a of the next product (chain_fragments).
+template <class E>
+TS_DEVICE int chained_column(int n) {
+  return sizeof(E) > 2 ? n / 2 + n % 2 * 4 : n;
+}
+
+template <bool chained = false, class E, bool along_k, int extent>
 TS_DEVICE FragmentB<E> fragment_b(const Tile<E, along_k, extent>& tile, int column, int step) {
-  const int lane = static_cast<int>(lane_index()), g = lane / 4, t = lane % 4;
+  static_assert(!chained || along_k);
+  const int lane = static_cast<int>(lane_index()), t = lane % 4;
+  const auto place = [](int n) { return chained ? chained_column<E>(n) : n; };
+  const int g = place(lane / 4);
   FragmentB<E> b;
   if constexpr (sizeof(E) == 8) {
 #pragma unroll
@@ -170,8 +194,8 @@ TS_DEVICE FragmentB<E> fragment_b(const Tile<E, along_k, extent>& tile, int colu
   } else {
     uint32_t words[4];
     if constexpr (along_k) {
-      load_matrices(words,
-                    tile.chunk_at(column + lane / 16 * 8 + lane % 8, step * 2 + lane / 8 % 2));
+      load_matrices(
+          words, tile.chunk_at(column + lane / 16 * 8 + place(lane % 8), step * 2 + lane / 8 % 2));
     } else if constexpr (sizeof(E) <= 2) {
       load_matrices_transposed(
           words, tile.chunk_at(step * step_depth<E> + lane % 16, column / 8 + lane / 16));
@@ -190,6 +214,31 @@ TS_DEVICE FragmentB<E> fragment_b(const Tile<E, along_k, extent>& tile, int colu
     }
   }
   return b;
+}
+
+/// Sums of a chained product as a of the next: columns [step * step_depth, ...) of sums[j], the
+/// sums of 8 columns each. Halves are rounded; a second part holds what that left.
+template <class E, class Sum, int parts, int n>
+TS_DEVICE void chain_fragments(FragmentA<E> (&a)[parts], const Sum (&sums)[n][4], int step) {
+  static_assert(parts == 1 || sizeof(E) == 2);
+  if constexpr (sizeof(E) == 2) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) {
+      const Sum x = sums[2 * step + i / 2][i % 2 * 2], y = sums[2 * step + i / 2][i % 2 * 2 + 1];
+      const E high_x = narrow<E>(x), high_y = narrow<E>(y);
+      a[0].words[i] = pack_halves(high_x, high_y);
+      if constexpr (parts == 2)
+        a[1].words[i] = pack_halves(narrow<E>(x - widen(high_x)), narrow<E>(y - widen(high_y)));
+    }
+  } else if constexpr (sizeof(E) == 4) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      detail::split_float(bit_cast<uint32_t>(sums[step][i % 2 * 2 + i / 2]), a[0].high[i],
+                          a[0].low[i], a[0].finite[i]);
+  } else {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) a[0].rows[i] = sums[step / 2][2 * i + step % 2];
+  }
 }
 
 /// sums += a b for the first or second 8 columns of b.

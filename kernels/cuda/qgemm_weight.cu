@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   auto& shared = dynamic_shared<typename Product::Shared>();
   const BlockPlace place(cut, block_index().x);
   const int64_t first_row = place.row * B::extent, first_column = place.column * B::extent;
-  Product product;
+  Product product(job.m - first_row, job.n - first_column);
   product.multiply(shared, place.count, [&](typename Product::Stage& stage, int64_t i) {
     const int64_t k = (place.begin + i) * tile_depth<float>;
     stage.a.template fill<B::threads>([&](int line, int at) {
