@@ -59,7 +59,7 @@ std::vector<int64_t> stable_order(const Values& x, int64_t begin, int64_t end, b
 
 TEST_P(SortTest, StableAlongTheLastAxis) {
   for (const Shape& shape : {Shape{0}, Shape{1}, Shape{3, 0}, Shape{7, 33}, Shape{2, 2, 600},
-                             Shape{70000}, Shape{300, 40}})
+                             Shape{large(70000)}, Shape{300, 40}})
     for (const bool descending : {false, true})
       for (const DType index_dtype : {DType::i32, DType::i64}) {
         const Tensor x = sample(shape, 1), there = on_device(x);
