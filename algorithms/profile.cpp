@@ -209,10 +209,15 @@ double mean_of_warps(const KernelCounters& c) {
 }  // namespace
 
 std::string profile_kernels() {
+  size_t names = 0, sizes = 0;
+  for (const Kernel& k : kernel_list) {
+    names = std::max(names, k.name.size());
+    sizes = std::max(sizes, k.sizes.size());
+  }
   std::string all;
   for (const Kernel& k : kernel_list)
-    all += concat("  ", k.name, std::string(16 - k.name.size(), ' '), k.sizes,
-                  std::string(20 - k.sizes.size(), ' '), k.dtype, "\n");
+    all += concat("  ", k.name, std::string(names + 2 - k.name.size(), ' '), k.sizes,
+                  std::string(sizes + 2 - k.sizes.size(), ' '), k.dtype, "\n");
   return all;
 }
 

@@ -233,10 +233,10 @@ void add_graphs() {
 
 /// A case of a kernel that memory bounds, and its floor: a copy that moves as many bytes.
 void add_streaming(const char* name, const Shape& shape, DType dtype,
-                   std::function<std::function<void()>()> make, double bytes) {
+                   const std::function<std::function<void()>()>& make, double bytes) {
   std::string size;
   for (int i = 0; i < shape.rank(); ++i) size += concat(i ? "x" : "", shape[i]);
-  const auto add = [&](const char* variant, std::function<std::function<void()>()> what) {
+  const auto add = [&](const char* variant, const std::function<std::function<void()>()>& what) {
     bench::add({.name = name,
                 .size = size,
                 .dtype = std::string(to_string(dtype)),
