@@ -347,7 +347,7 @@ void attention_gradient(Stream& stream, View q, View k, View v, const AttentionM
                        .lse = lse.as<const C>(),
                        .delta = deltas.as<C>(),
                        .rules = {q, k, mask, p},
-                       .slices = squares_of<E>(job.q.width),
+                       .slices = squares_of<E>(Tokens<const E>(q).width),
                        .finding = faults.finding(),
                        .call = faults.expect("attention_gradient: key length")};
     const int squares = squares_of<E>(job.q.width) + squares_of<E>(job.v.width);
