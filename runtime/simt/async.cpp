@@ -345,7 +345,7 @@ void copy_async(void* shared, const void* global, uint32_t bytes, uint32_t sourc
   const Thread* const issuer = &current();
   u.add(u.of(current()).copies, [=] {
     if (&current() == issuer) see(shared, bytes, Access::write_again, site);
-    std::memcpy(shared, global, source_bytes);
+    if (source_bytes > 0) std::memcpy(shared, global, source_bytes);
     std::memset(static_cast<std::byte*>(shared) + source_bytes, 0, bytes - source_bytes);
   });
 }
