@@ -27,6 +27,7 @@ HELP
 
 chosen=()
 while (($#)); do
+  [[ $1 != --* || $1 == --help || $# -gt 1 ]] || { echo "gpu.sh: $1 needs a value" >&2 && exit 2; }
   case $1 in
     --out) out=$2 && shift 2 ;;
     --deps) deps=$2 && shift 2 ;;
@@ -128,7 +129,7 @@ for stage in "${chosen[@]:-${stages[@]}}"; do
   rm -f "$out/$stage.done"
   ("stage_$stage") >"$out/$stage.log" 2>&1 &
   running=$!
-  (sleep "$(left)" && kill "$running") 2>/dev/null &
+  (sleep "$(left)" && kill "$running") >/dev/null 2>&1 &
   guard=$!
   wait "$running"
   status=$?
