@@ -185,9 +185,9 @@ TEST_P(QuantizeDevice, PackInt4RoundTripsEveryPairAndOddWidths) {
   for (const DType type : {DType::i8, DType::u8}) {
     const int lowest = type == DType::i8 ? -8 : 0;
     for (const int64_t n : {1, 2, 7, 16}) {
-      std::vector<double> values;
+      std::vector<double> values(static_cast<size_t>(40 * n));
       for (int64_t i = 0; i < 40 * n; ++i)
-        values.push_back(lowest + static_cast<double>((i * 7 + i / n) % 16));
+        values[static_cast<size_t>(i)] = lowest + static_cast<double>((i * 7 + i / n) % 16);
       const Tensor code = on_device(test::from_doubles(values, {40, n}, type));
       const Tensor bytes = empty({40, (n + 1) / 2}, DType::u8);
       const Tensor back = empty({40, n}, type);
