@@ -124,10 +124,9 @@ TEST(Images, AugmentationIsACropOfThePaddedImageOrItsMirror) {
               for (int j = 0; j < 5; ++j) {
                 const int row = i + top, column = (flip ? 4 - j : j) + left;
                 const bool inside = row >= 0 && row < 4 && column >= 0 && column < 5;
-                const float expected =
-                    inside ? raw[static_cast<size_t>(c * 20 + row * 5 + column)] : 0.0f;
-                same =
-                    same && std::abs(x[static_cast<size_t>(c * 20 + i * 5 + j)] - expected) < 1e-3f;
+                const int to = c * 20 + i * 5 + j, from = c * 20 + row * 5 + column;
+                const float expected = inside ? raw[static_cast<size_t>(from)] : 0.0f;
+                same = same && std::abs(x[static_cast<size_t>(to)] - expected) < 1e-3f;
               }
           if (!same) continue;
           found = true;
