@@ -128,8 +128,7 @@ std::vector<LossCase> loss_cases() {
         p.push_back(k == r % 4 ? 0.5 : k == (r + 1) % 4 ? 0.375 : k == 0 ? 0.125 : 0);
     return p;
   }();
-  std::vector<int64_t> many_labels;
-  for (int64_t i = 0; i < 3; ++i) many_labels.push_back(i * 33 % 37);
+  const std::vector<int64_t> many_labels{0, 33, 29};
   std::vector<LossCase> cases;
   for (const LossReduction reduction :
        {LossReduction::none, LossReduction::sum, LossReduction::mean})
