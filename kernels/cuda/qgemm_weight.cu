@@ -59,6 +59,14 @@ struct WeightJob {
   int64_t m, n, k;
   Activation activation;
 
+  /// A sum of one part of k; of rows and columns beyond those of y, nothing.
+  TS_DEVICE void put(int64_t part, int64_t row, int64_t column, float sum) const {
+    if (row >= m || column >= n) return;
+    if (parts)
+      parts[(part * m + row) * n + column] = sum;
+    else
+      store(row, column, sum);
+  }
   TS_DEVICE void operator()(int64_t i, float sum) const { store(i / n, i % n, sum); }
   TS_DEVICE void store(int64_t row, int64_t column, float sum) const {
     if (bias) sum += widen(bias[column]);
@@ -98,12 +106,7 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
     });
   });
   product.write(shared, [&](int i, int j, float sum) {
-    const int64_t row = first_row + i, column = first_column + j;
-    if (row >= job.m || column >= job.n) return;
-    if (job.parts)
-      job.parts[(place.part * job.m + row) * job.n + column] = sum;
-    else
-      job.store(row, column, sum);
+    job.put(place.part, first_row + i, first_column + j, sum);
   });
 }
 
@@ -301,13 +304,8 @@ __global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
   for (int r = 0; r < T::row_tiles; ++r)
     shared.lines[warp].write([&](int j, int i) { return total[r][j][i]; },
                              [&](int i, int j, float sum) {
-                               const int64_t row = first_row + 16 * r + i,
-                                             column = first_column + warp * warp_columns + j;
-                               if (row >= job.m || column >= job.n) return;
-                               if (job.parts)
-                                 job.parts[(place.part * job.m + row) * job.n + column] = sum;
-                               else
-                                 job.store(row, column, sum);
+                               job.put(place.part, first_row + 16 * r + i,
+                                       first_column + warp * warp_columns + j, sum);
                              });
 }
 
