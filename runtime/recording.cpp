@@ -49,7 +49,8 @@ Recording::Recording(Stream& stream, const std::function<void()>& body) : stream
   TS_CHECK(&stream == &current_stream(device), "recording: the stream is not the current one of ",
            device);
   TS_CHECK(!stream.recording_, "recording: the stream is being recorded already");
-  memory_ = std::make_shared<CachingAllocator>(std::make_shared<LastingMemory>(device));
+  lasting_ = std::make_shared<LastingMemory>(device);
+  memory_ = std::make_shared<CachingAllocator>(lasting_);
   const AllocatorScope scope(device.type, memory_);
   driver.begin_recording(stream.native());
   stream.recording_ = this;
@@ -73,6 +74,11 @@ Recording::~Recording() {
   } catch (const Error&) {  // work failed: whoever waits for it next hears of it
   }
   stream_.driver().destroy_recorded(recorded_);
+}
+
+Tensor Recording::lasting(const Shape& shape, DType dtype) const {
+  const AllocatorScope scope(stream_.device().type, lasting_);
+  return Tensor::empty(shape, dtype, stream_.device());
 }
 
 void Recording::replay() {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/tensor.hpp"
 
 namespace tessera {
 
@@ -27,15 +28,18 @@ class Recording {
   Recording& operator=(const Recording&) = delete;
 
   /// For code that is being recorded (`Stream::recording`): `refresh` is called at the start of
-  /// every replay, to bring what changes from one to the next into memory that the work reads.
+  /// every replay, to bring what changes from one to the next into memory that the work reads, a
+  /// tensor from before or a `lasting` one. All others are written at their time in the work.
   void at_replay(std::function<void()> refresh) { refreshes_.push_back(std::move(refresh)); }
+  /// An uninitialised tensor whose memory no recorded work gets for anything else.
+  Tensor lasting(const Shape& shape, DType dtype) const;
 
   /// Queues the work on the stream, after the refreshes in their order.
   void replay();
 
  private:
   Stream& stream_;
-  std::shared_ptr<Allocator> memory_;
+  std::shared_ptr<Allocator> lasting_, memory_;  // the latter reuses blocks of the former
   void* recorded_ = nullptr;
   std::vector<std::function<void()>> refreshes_;
 };

@@ -54,7 +54,7 @@ template <class Values>
 Tensor in_replays(Stream& stream, Values values) {
   if (!stream.recording()) return {};
   const auto count = static_cast<int64_t>(std::tuple_size_v<decltype(values())>);
-  const Tensor t = Tensor::empty({count}, DType::f64, stream.device());
+  const Tensor t = stream.recording()->lasting({count}, DType::f64);
   stream.recording()->at_replay([t, values, &stream] {
     const auto numbers = values();
     stream.copy_from_host(t.data(), numbers.data(), sizeof numbers);

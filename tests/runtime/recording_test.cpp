@@ -105,6 +105,23 @@ TEST_P(Recordings, RefreshesComeFirstInEveryReplay) {
   EXPECT_EQ(calls, (std::vector<int>{1, 2, 1, 2}));
 }
 
+TEST_P(Recordings, WhatRefreshesFillIsNotWrittenByTheWork) {
+  const Tensor from = on_device({5, 6});
+  Tensor copy = on_device({0, 0});
+  float value = 0;
+  Recording recording(stream(), [&] {
+    (void)from.clone();  // its memory is free from here on
+    Tensor number = stream().recording()->lasting({2}, DType::f32);
+    stream().recording()->at_replay(
+        [&, number]() mutable { number.copy_from(on_host({value, -value})); });
+    copy.copy_from(number);
+  });
+  for (value = 1; value < 4; ++value) {
+    recording.replay();
+    EXPECT_EQ(copy.values<float>(), (std::vector<float>{value, -value}));
+  }
+}
+
 TEST_P(Recordings, RefuseWhatCannotBeReplayed) {
   Tensor t = on_device({1, 2});
   const auto record = [&](const std::function<void()>& body) {
