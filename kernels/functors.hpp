@@ -337,15 +337,17 @@ struct AdamStep {
   AdamStep(const AdamParams& a, double factor)
       : gradient_factor(static_cast<T>(factor)),
         l2(static_cast<T>(a.decoupled ? 0 : a.weight_decay)),
-        shrink(static_cast<T>(a.decoupled ? 1 - a.learning_rate * a.weight_decay : 1)),
         one_minus_beta1(static_cast<T>(1 - a.beta1)),
         beta2(static_cast<T>(a.beta2)),
         one_minus_beta2(static_cast<T>(1 - a.beta2)),
-        rate(
-            static_cast<T>(a.learning_rate / (1 - std::pow(a.beta1, static_cast<double>(a.step))))),
-        root_factor(
-            static_cast<T>(1 / std::sqrt(1 - std::pow(a.beta2, static_cast<double>(a.step))))),
-        epsilon(static_cast<T>(a.epsilon)) {}
+        epsilon(static_cast<T>(a.epsilon)) {
+    vary(adam_varying(a).data());
+  }
+  TS_HD void vary(const double* values) {
+    rate = static_cast<T>(values[0]);
+    root_factor = static_cast<T>(values[1]);
+    shrink = static_cast<T>(values[2]);
+  }
 
   template <class V>
   TS_HD void operator()(V& p, V& m, V& v, V g) const {
@@ -363,9 +365,13 @@ struct SgdStep {
   SgdStep(const SgdParams& s, double factor)
       : gradient_factor(static_cast<T>(factor)),
         l2(static_cast<T>(s.weight_decay)),
-        momentum(static_cast<T>(s.momentum)),
-        inflow(static_cast<T>(1 - s.dampening)),
-        rate(static_cast<T>(s.learning_rate)) {}
+        momentum(static_cast<T>(s.momentum)) {
+    vary(sgd_varying(s).data());
+  }
+  TS_HD void vary(const double* values) {
+    rate = static_cast<T>(values[0]);
+    inflow = static_cast<T>(values[1]);
+  }
 
   template <class V>
   TS_HD void plain(V& p, V g) const {

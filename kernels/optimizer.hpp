@@ -1,5 +1,7 @@
 #pragma once
 
+#include <array>
+#include <cmath>
 #include <span>
 
 #include "tessera/kernels/backend.hpp"
@@ -40,6 +42,7 @@ struct SgdParams {
   double weight_decay = 0;
   bool nesterov = false;
   GradientScaling scaling = {};
+  View varying = {};  // optional, f64 [2] on the device: `sgd_varying` of the step to make
 };
 
 /// decoupled (AdamW): p *= 1 - learning_rate weight_decay; otherwise g += weight_decay p
@@ -53,7 +56,20 @@ struct AdamParams {
   bool decoupled = false;
   int64_t step = 1;  // counts from 1
   GradientScaling scaling = {};
+  View varying = {};  // optional, f64 [3] on the device: `adam_varying` of the step to make
 };
+
+/// What of the parameters changes from step to step, as the formulas use it. Where it is in the
+/// device's memory, a recorded step (runtime/recording.hpp) has it anew at each replay.
+inline std::array<double, 2> sgd_varying(const SgdParams& s) {
+  return {s.learning_rate, 1 - s.dampening};
+}
+inline std::array<double, 3> adam_varying(const AdamParams& a) {
+  const auto step = static_cast<double>(a.step);
+  return {a.learning_rate / (1 - std::pow(a.beta1, step)),
+          1 / std::sqrt(1 - std::pow(a.beta2, step)),
+          a.decoupled ? 1 - a.learning_rate * a.weight_decay : 1};
+}
 
 struct OptimizerKernels {
   void (*sgd)(Stream&, std::span<const OptimizerTensor>, const SgdParams&);
@@ -98,7 +114,7 @@ inline bool all_finite(Stream& s, std::span<const View> tensors) {
   const Scratch flag = s.scratch(1);
   all_finite(s, tensors, View{.data = flag.as<void>(), .dtype = DType::bool_});
   bool finite = false;
-  s.driver().copy_to_host(&finite, flag.as<void>(), 1, s.native());
+  s.copy_to_host(&finite, flag.as<void>(), 1);
   s.synchronize();
   return finite;
 }

@@ -30,6 +30,13 @@ inline void check_step(const char* operation, const OptimizerTensor& t, int stat
   }
 }
 
+inline void check_varying(const char* operation, const View& v, int64_t count) {
+  if (v)
+    TS_CHECK(v.dtype == DType::f64 && v.rank == 1 && v.shape[0] == count && v.contiguous(),
+             operation, ": what changes from step to step must be f64 [", count, "], is ", v.dtype,
+             " ", v.dims());
+}
+
 inline void check_scaling(const char* operation, const GradientScaling& s) {
   if (s.device_factor)
     TS_CHECK(s.device_factor.dtype == DType::f64 && s.device_factor.numel() == 1, operation,

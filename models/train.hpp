@@ -2,14 +2,18 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <vector>
 
+#include "tessera/runtime/rng.hpp"
 #include "tessera/runtime/tensor.hpp"
 
 namespace tessera::models {
 
 /// What happens around training steps. Every hook may be empty. Steps count from 0.
 struct TrainHooks {
+  /// Before each step: brings its batch, and what else is new, into the memory that the body reads.
+  std::function<void(int64_t step)> prepare;
   /// After a step's loss is known, in order. The loss of step t is read after step t + 1 was
   /// issued, so that the device is never waited for in between.
   std::function<void(int64_t step, double loss)> on_loss;
@@ -22,6 +26,25 @@ struct TrainHooks {
   int64_t checkpoint_every = 0;
   /// Asked after each step (and its evaluation): true ends training.
   std::function<bool(int64_t step)> stop_early;
+  /// Steps after the first are work of this device recorded once and replayed
+  /// (runtime/recording.hpp), a launch for each. The body then runs twice, for the first step and
+  /// to be recorded, so what it does must not depend on the step but for what `prepare` brings, a
+  /// StepRng and the optimizer's own count. Losses are the same, bit for bit. The cpu, which does
+  /// work at once, runs the body for every step.
+  std::optional<Device> record;
+};
+
+/// Random numbers for steps that may be recorded: the position is in the device's memory.
+class StepRng {
+ public:
+  explicit StepRng(Device device);
+  /// From here on numbers are those that `rng` would give. Belongs into TrainHooks::prepare.
+  void begin(const Rng& rng);
+  /// For the body: `take` works, everything that draws on the host throws.
+  Rng rng() const;
+
+ private:
+  Tensor state_;  // one RngState
 };
 
 struct TrainResult {

@@ -68,6 +68,7 @@ class CpuDriver final : public Driver {
   void copy_on_device(void* dst, const void* src, size_t bytes, void*) override {
     std::memcpy(dst, src, bytes);
   }
+  void clear(void* data, size_t bytes, void*) override { std::memset(data, 0, bytes); }
 };
 
 std::string core_folder() {

@@ -61,6 +61,16 @@ class Driver {
   virtual void copy_to_host(void* dst, const void* src, size_t bytes, void* queue) = 0;
   virtual void copy_from_host(void* dst, const void* src, size_t bytes, void* queue) = 0;
   virtual void copy_on_device(void* dst, const void* src, size_t bytes, void* queue) = 0;
+  virtual void clear(void* data, size_t bytes, void* queue) = 0;  // every byte becomes 0
+
+  /// Whether work can be recorded: see runtime/recording.hpp.
+  virtual bool records() const { return false; }
+  /// From here to `end_recording` the queue's work is noted down and not done.
+  virtual void begin_recording(void* /*queue*/) {}
+  /// What was noted down (cudaGraphExec_t on a GPU).
+  virtual void* end_recording(void* /*queue*/) { return nullptr; }
+  virtual void replay(void* /*recorded*/, void* /*queue*/) {}  // queues all of it
+  virtual void destroy_recorded(void* /*recorded*/) noexcept {}
 
   /// Counts since the last call; empty where nothing is counted.
   virtual std::vector<KernelCounters> take_counters() { return {}; }
@@ -73,7 +83,7 @@ struct Module {
   Driver* driver;  // null for a module that only brings other CPU kernels
   const kernels::Backend* backend;
 };
-inline constexpr int module_abi = 3;
+inline constexpr int module_abi = 4;
 
 /// The driver that a device module brings: runtime/cuda or runtime/simt defines it, in the module.
 Driver& module_driver();

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "tessera/runtime/error.hpp"
 #include "tessera/runtime/host_device.hpp"
 
 namespace tessera {
@@ -38,6 +39,14 @@ struct Philox {
 struct RngState {
   uint64_t seed = 0;
   uint64_t offset = 0;
+  /// Optional, in memory of the device that makes the numbers: the position to count `offset` from,
+  /// in place of {seed, 0}. It is read when they are made, so that recorded work (see
+  /// runtime/recording.hpp) makes other numbers at each replay.
+  const RngState* origin = nullptr;
+
+  TS_HD RngState resolved() const {
+    return origin ? RngState{origin->seed, origin->offset + offset} : *this;
+  }
 };
 
 /// A 32-bit word as a float in (0, 1): never 0, never 1.
@@ -59,26 +68,37 @@ class Rng {
     return at;
   }
   Rng split(uint64_t stream) const {
+    check_on_host("split");
     const Philox::Block b = Philox::generate(state_.seed, stream, 0x7465737365726100u);
     return Rng(b.word[0] | (uint64_t{b.word[1]} << 32));
   }
   RngState state() const { return state_; }
 
-  uint32_t next_word() { return Philox::generate(state_.seed, state_.offset++).word[0]; }
+  uint32_t next_word() {
+    check_on_host("next_word");
+    return Philox::generate(state_.seed, state_.offset++).word[0];
+  }
   /// Uniform in [0, bound) without modulo bias worth noting: 64-bit multiply-shift.
   uint64_t below(uint64_t bound) {
+    check_on_host("below");
     const Philox::Block b = Philox::generate(state_.seed, state_.offset++);
     const uint64_t word = b.word[0] | (uint64_t{b.word[1]} << 32);
     __extension__ using Wide = unsigned __int128;
     return static_cast<uint64_t>((static_cast<Wide>(word) * bound) >> 64);
   }
   double uniform() {
+    check_on_host("uniform");
     const Philox::Block b = Philox::generate(state_.seed, state_.offset++);
     const uint64_t word = b.word[0] | (uint64_t{b.word[1]} << 32);
     return (static_cast<double>(word >> 12) + 0.5) * 0x1p-52;
   }
 
  private:
+  void check_on_host(const char* operation) const {
+    TS_CHECK(!state_.origin, "Rng::", operation,
+             ": the position is in a device's memory; only its kernels can draw there");
+  }
+
   RngState state_;
 };
 

@@ -53,8 +53,22 @@ class Storage {
   Device device() const { return device_; }
   bool unique() const { return references_.load(std::memory_order_acquire) == 1; }
 
+  /// Where `check_streams` is on: work queued on `stream` from here on reads or writes the block.
+  /// Throws unless the stream comes after the work that filled it: that of the stream the block was
+  /// allocated on, up to the first use by another, or what `filled_by` named.
+  void use(Stream& stream) {
+    if (uses_) check_use(stream);
+  }
+  /// Work queued on `stream` before this call fills the block; others must wait for it.
+  void filled_by(Stream& stream);
+
  private:
-  Storage() = default;
+  struct Uses;
+
+  Storage();
+  ~Storage();
+  void check_use(Stream& stream);
+  void check_free() const noexcept;
   static void destroy(Storage* storage) noexcept;
 
   std::atomic<int64_t> references_{1};
@@ -64,6 +78,12 @@ class Storage {
   Stream* stream_ = nullptr;  // null on the cpu, whose memory belongs to no stream
   std::shared_ptr<Allocator> allocator_;
   std::function<void()> release_;
+  std::unique_ptr<Uses> uses_;  // on devices, where uses are checked
 };
+
+/// Whether memory allocated from now on is watched for uses by streams that do not wait for each
+/// other, in all threads; debug builds start with true. A use that may come before the block is
+/// filled throws; a block freed while another stream may still use it is logged as an error.
+void check_streams(bool on);
 
 }  // namespace tessera

@@ -1,6 +1,8 @@
 #include "tessera/runtime/stream.hpp"
 
+#include <algorithm>
 #include <array>
+#include <atomic>
 #include <mutex>
 #include <vector>
 
@@ -12,15 +14,45 @@ namespace tessera {
 struct Event::Handle {
   Driver* driver;
   void* event;
+  StreamTimes before;  // what the event comes after
+  Handle(Driver* d, void* e, StreamTimes times) : driver(d), event(e), before(std::move(times)) {}
   ~Handle() { driver->destroy_event(event); }
+  Handle(const Handle&) = delete;
+  Handle& operator=(const Handle&) = delete;
 };
 
+namespace {
+
+void raise(std::atomic<uint64_t>& value, uint64_t to) {
+  uint64_t now = value;
+  while (now < to && !value.compare_exchange_weak(now, to)) {
+  }
+}
+
+void finish(const StreamTimes& times) {
+  for (const auto& [clock, time] : times) raise(clock->finished, time);
+}
+
+std::shared_ptr<StreamClock> new_clock() {
+  static std::atomic<uint64_t> streams = 0;
+  auto clock = std::make_shared<StreamClock>();
+  clock->stream = streams++;
+  return clock;
+}
+
+}  // namespace
+
 void Event::synchronize() const {
-  if (handle_) handle_->driver->synchronize_event(handle_->event);
+  if (!handle_) return;
+  handle_->driver->synchronize_event(handle_->event);
+  finish(handle_->before);
 }
 
 Stream::Stream(Device device)
-    : device_(device), driver_(&tessera::driver(device.type)), queue_(nullptr) {
+    : device_(device),
+      driver_(&tessera::driver(device.type)),
+      queue_(nullptr),
+      clock_(new_clock()) {
   TS_CHECK(device.index >= 0 && device.index < driver_->device_count(), "no device ", device,
            ": there are ", driver_->device_count());
   queue_ = driver_->create_queue(device.index);
@@ -32,19 +64,55 @@ Stream::~Stream() {
 }
 
 void Stream::synchronize() {
+  check_not_recording("synchronize");
   driver_->synchronize(queue_);
+  finish(seen_);
+  raise(clock_->finished, ++clock_->now);
   for (const auto& check : checks_) check();
 }
 
 Event Stream::record() {
   Event e;
-  e.handle_ = std::make_shared<Event::Handle>(driver_, driver_->record(queue_));
+  StreamTimes before = seen_;
+  before[clock_] = ++clock_->now;
+  e.handle_ = std::make_shared<Event::Handle>(driver_, driver_->record(queue_), std::move(before));
   return e;
 }
 
 void Stream::wait(const Event& event) {
-  if (event.handle_) driver_->wait(queue_, event.handle_->event);
+  if (!event.handle_) return;
+  driver_->wait(queue_, event.handle_->event);
+  for (const auto& [clock, time] : event.handle_->before) {
+    if (clock == clock_) continue;
+    uint64_t& seen = seen_[clock];
+    seen = std::max(seen, time);
+  }
 }
+
+bool Stream::after(const std::shared_ptr<StreamClock>& other, uint64_t time) const {
+  if (other == clock_ || other->finished > time) return true;
+  const auto seen = seen_.find(other);
+  return seen != seen_.end() && seen->second > time;
+}
+
+void Stream::check_not_recording(const char* operation) const {
+  TS_CHECK(!recording_, operation, ": the work of a stream on ", device_,
+           " is being recorded and will be done at each replay; bring values there before a replay "
+           "and read them after it");
+}
+
+void Stream::copy_from_host(void* dst, const void* src, size_t bytes) {
+  check_not_recording("copy from the host");
+  driver_->copy_from_host(dst, src, bytes, queue_);
+}
+void Stream::copy_to_host(void* dst, const void* src, size_t bytes) {
+  check_not_recording("copy to the host");
+  driver_->copy_to_host(dst, src, bytes, queue_);
+}
+void Stream::copy_on_device(void* dst, const void* src, size_t bytes) {
+  driver_->copy_on_device(dst, src, bytes, queue_);
+}
+void Stream::clear(void* data, size_t bytes) { driver_->clear(data, bytes, queue_); }
 
 Scratch::Scratch(size_t bytes, Stream& stream)
     : bytes_(bytes), stream_(stream), allocator_(current_allocator(stream.device().type)) {

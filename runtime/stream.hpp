@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
+#include <map>
 #include <memory>
 #include <typeindex>
 #include <unordered_map>
@@ -12,6 +14,16 @@
 namespace tessera {
 
 class Allocator;
+class Recording;
+
+/// How far a stream has come, counted in events: what its uses of memory are dated by.
+struct StreamClock {
+  uint64_t stream = 0;                 // a number for messages
+  std::atomic<uint64_t> now = 0;       // events recorded so far
+  std::atomic<uint64_t> finished = 0;  // work dated before this is done
+};
+/// Work of each stream dated before the number is done or ordered before what comes next.
+using StreamTimes = std::map<std::shared_ptr<StreamClock>, uint64_t>;
 
 /// A point in a stream's order.
 class Event {
@@ -63,6 +75,20 @@ class Stream {
   void at_synchronize(std::function<void()> check) { checks_.push_back(std::move(check)); }
   Event record();
   void wait(const Event& event);
+
+  /// Queued; the host's memory may change once the call returned, unless it is pinned.
+  void copy_from_host(void* dst, const void* src, size_t bytes);
+  void copy_to_host(void* dst, const void* src, size_t bytes);  // there after `synchronize`
+  void copy_on_device(void* dst, const void* src, size_t bytes);
+  void clear(void* data, size_t bytes);  // every byte becomes 0
+
+  /// What is being recorded, or null.
+  Recording* recording() const { return recording_; }
+
+  const std::shared_ptr<StreamClock>& clock() const { return clock_; }
+  /// Whether work that another stream dated `time` is done or ordered before this stream's next.
+  bool after(const std::shared_ptr<StreamClock>& other, uint64_t time) const;
+
   Scratch scratch(size_t bytes) { return Scratch(bytes, *this); }
   void* native() const { return queue_; }  // cudaStream_t; null on the CPU
 
@@ -76,9 +102,15 @@ class Stream {
   }
 
  private:
+  friend class Recording;
+  void check_not_recording(const char* operation) const;
+
   Device device_;
   Driver* driver_;
   void* queue_;
+  Recording* recording_ = nullptr;
+  std::shared_ptr<StreamClock> clock_;
+  StreamTimes seen_;  // of other streams
   std::vector<std::function<void()>> checks_;
   std::unordered_map<std::type_index, std::shared_ptr<void>> resources_;
 };

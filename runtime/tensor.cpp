@@ -80,12 +80,9 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
 }
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
-  if (device.type == Device::Type::cpu) {
-    Tensor t = empty(shape, dtype, device);
-    if (t.numel()) std::memset(t.data(), 0, t.storage_->bytes());
-    return t;
-  }
-  return zeros(shape, dtype, Device::cpu()).to(device);
+  Tensor t = empty(shape, dtype, device);
+  if (t.numel()) current_stream(device).clear(t.view().data, t.storage_->bytes());
+  return t;
 }
 
 Tensor Tensor::from_bytes(const void* values, int64_t count, const Shape& shape, DType dtype,
@@ -94,8 +91,7 @@ Tensor Tensor::from_bytes(const void* values, int64_t count, const Shape& shape,
   Tensor t = empty(shape, dtype, device);
   if (count == 0) return t;
   Stream& stream = current_stream(device);
-  stream.driver().copy_from_host(t.data(), values, static_cast<size_t>(count) * size_of(dtype),
-                                 stream.native());
+  stream.copy_from_host(t.data(), values, static_cast<size_t>(count) * size_of(dtype));
   stream.synchronize();
   return t;
 }
@@ -298,9 +294,9 @@ Tensor Tensor::to(Device device) const {
   Tensor staged = empty({count}, dtype_, device);
   const size_t bytes = static_cast<size_t>(count) * size_of(dtype_);
   if (to_host)
-    stream.driver().copy_to_host(staged.data(), source.data(), bytes, stream.native());
+    stream.copy_to_host(staged.data(), source.view().data, bytes);
   else
-    stream.driver().copy_from_host(staged.data(), source.data(), bytes, stream.native());
+    stream.copy_from_host(staged.data(), source.data(), bytes);
   stream.synchronize();
   staged.shape_ = source.shape_;
   staged.strides_ = source.strides_;
@@ -316,8 +312,7 @@ Tensor Tensor::clone() const {
   if (!contiguous()) return to(Device::cpu()).clone().to(device_);
   Tensor t = empty(shape_, dtype_, device_);
   Stream& stream = current_stream(device_);
-  stream.driver().copy_on_device(t.data(), data(), static_cast<size_t>(numel()) * size_of(dtype_),
-                                 stream.native());
+  stream.copy_on_device(t.view().data, view().data, static_cast<size_t>(numel()) * size_of(dtype_));
   return t;
 }
 
@@ -334,10 +329,10 @@ void Tensor::copy_from(const Tensor& source) {
   const size_t bytes = static_cast<size_t>(numel()) * size_of(dtype_);
   Stream& stream = current_stream(device_);
   if (dense.device_ == device_) {
-    stream.driver().copy_on_device(data(), dense.data(), bytes, stream.native());
+    stream.copy_on_device(view().data, dense.view().data, bytes);
   } else {
     const Tensor host = dense.to(Device::cpu());
-    stream.driver().copy_from_host(data(), host.data(), bytes, stream.native());
+    stream.copy_from_host(view().data, host.data(), bytes);
     stream.synchronize();
   }
 }
@@ -361,6 +356,7 @@ void* Tensor::data() const {
 }
 
 View Tensor::view() const {
+  if (device_.type != Device::Type::cpu && storage_) storage_->use(current_stream(device_));
   View v;
   v.data = data();
   v.dtype = dtype_;

@@ -73,8 +73,10 @@ models::TrainResult resume(Training& training, const Problem& problem, const mod
   const autograd::CrossEntropyOptions labelled{
       .rows = Tensor::from(split.train, {rows}, problem.labels.device())};
 
-  const auto epoch = [&](int64_t number) {
-    models::ForwardContext context{true, per_epoch.split(static_cast<uint64_t>(number))};
+  models::StepRng numbers(problem.labels.device());
+
+  const auto epoch = [&](int64_t) {
+    models::ForwardContext context{true, numbers.rng()};
     const auto [loss, gradients] =
         models::value_and_grad(training.model, [&](const models::Gcn& m) {
           return autograd::cross_entropy(m(problem.adjacency, problem.features, context),
@@ -85,6 +87,10 @@ models::TrainResult resume(Training& training, const Problem& problem, const mod
   };
 
   models::TrainHooks around;
+  around.prepare = [&](int64_t number) {
+    numbers.begin(per_epoch.split(static_cast<uint64_t>(number)));
+  };
+  if (options.record) around.record = problem.labels.device();
   around.on_loss = [&](int64_t number, double loss) {
     training.history.loss.push_back(loss);
     training.epochs_done = number + 1;

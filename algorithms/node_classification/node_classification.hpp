@@ -41,6 +41,7 @@ struct Options {
   double weight_decay = 5e-4;  // L2 in the gradient, on the first layer only
   int64_t evaluate_every = 10;
   Selection select = Selection::last;
+  bool record = false;  // an epoch's work on the device, to replay it
 
   static void visit(auto& self, auto&& f) {
     f("model", self.model, "mlp or gcn");
@@ -53,6 +54,7 @@ struct Options {
     f("evaluate_every", self.evaluate_every, "epochs between evaluations, 0: only the last",
       Bounds::at_least(0));
     f("select", self.select, "report the epoch that is last, or best on validation");
+    f("record", self.record, "record the device's work of an epoch once and replay it");
   }
 };
 

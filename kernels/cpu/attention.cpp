@@ -170,12 +170,12 @@ struct Attention {
     const auto limit = static_cast<uint64_t>(std::ceil(params.dropout * 0x1p32));
     const C scale = static_cast<C>(1 / (1 - params.dropout));
     const int64_t blocks = (keys + 3) / 4;
+    const RngState rng = params.rng.resolved();
     for (int64_t j = 0; j < key.size; j += 4)
       for (int64_t i = 0; i < query.size; ++i) {
         const int64_t row = l * queries + query.begin + i;
         const Philox::Block block = Philox::generate(
-            params.rng.seed,
-            params.rng.offset + static_cast<uint64_t>(row * blocks + (key.begin + j) / 4));
+            rng.seed, rng.offset + static_cast<uint64_t>(row * blocks + (key.begin + j) / 4));
         for (int64_t n = 0; n < std::min<int64_t>(4, key.size - j); ++n)
           kept[(j + n) * query_tile + i] = block.word[n] < limit ? C{0} : scale;
       }

@@ -52,6 +52,13 @@ Factor read(const char* operation, const GradientScaling& s) {
           !s.enabled || *s.enabled.as<bool>()};
 }
 
+template <class Step, class Params>
+Step step_of(const Params& params, const Factor& factor) {
+  Step step(params, factor.value);
+  if (params.varying) step.vary(params.varying.template as<const double>());
+  return step;
+}
+
 /// Calls update(p, first, second, g) on vectors of one piece and stores what it changed. Absent
 /// state is neither read nor written.
 template <int states, class S, class G, class Update>
@@ -98,10 +105,10 @@ void adam(Stream&, std::span<const OptimizerTensor> tensors, const AdamParams& p
   for (const OptimizerTensor& t : tensors) check_step("adam", t, 2);
   const Factor factor = read("adam", params.scaling);
   if (!factor.enabled) return;
+  check_varying("adam", params.varying, 3);
   update_all<2>("adam", tensors, [&]<class T>() {
-    return [step = functors::AdamStep<T>(params, factor.value)](auto& p, auto& m, auto& v, auto g) {
-      step(p, m, v, g);
-    };
+    return [step = step_of<functors::AdamStep<T>>(params, factor)](auto& p, auto& m, auto& v,
+                                                                   auto g) { step(p, m, v, g); };
   });
 }
 
@@ -109,24 +116,25 @@ void sgd(Stream&, std::span<const OptimizerTensor> tensors, const SgdParams& par
   const bool momentum = params.momentum != 0;
   for (const OptimizerTensor& t : tensors) check_step("sgd", t, momentum ? 1 : 0);
   const Factor factor = read("sgd", params.scaling);
+  check_varying("sgd", params.varying, 2);
   if (!factor.enabled) return;
   if (!momentum) {
     update_all<0>("sgd", tensors, [&]<class T>() {
-      return [step = functors::SgdStep<T>(params, factor.value)](auto& p, auto&, auto&, auto g) {
+      return [step = step_of<functors::SgdStep<T>>(params, factor)](auto& p, auto&, auto&, auto g) {
         step.plain(p, g);
       };
     });
   } else if (params.nesterov) {
     update_all<1>("sgd", tensors, [&]<class T>() {
-      return [step = functors::SgdStep<T>(params, factor.value)](auto& p, auto& buffer, auto&,
-                                                                 auto g) {
+      return [step = step_of<functors::SgdStep<T>>(params, factor)](auto& p, auto& buffer, auto&,
+                                                                    auto g) {
         step.template with_momentum<true>(p, buffer, g);
       };
     });
   } else {
     update_all<1>("sgd", tensors, [&]<class T>() {
-      return [step = functors::SgdStep<T>(params, factor.value)](auto& p, auto& buffer, auto&,
-                                                                 auto g) {
+      return [step = step_of<functors::SgdStep<T>>(params, factor)](auto& p, auto& buffer, auto&,
+                                                                    auto g) {
         step.template with_momentum<false>(p, buffer, g);
       };
     });

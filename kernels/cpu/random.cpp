@@ -40,8 +40,7 @@ inline Vec<uint32_t> every_other(Words a, Words b) {
   const Words::Native both = [&]<int... i>(std::integer_sequence<int, i...>) {
     return __builtin_shufflevector(a.native, b.native,
                                    (first + i / 2 * 2 + i % 2 * Words::width)...);
-  }
-  (std::make_integer_sequence<int, Words::width>{});
+  }(std::make_integer_sequence<int, Words::width>{});
   return reinterpret_cast<Vec<uint32_t>::Native>(both);
 }
 
@@ -56,8 +55,7 @@ inline void generate_group(uint64_t key, uint64_t counter, Put&& put) {
   // order
   const Words blocks = []<int... i>(std::integer_sequence<int, i...>) {
     return Words::Native{(i / 2 + i % 2 * (Words::width / 2))...};
-  }
-  (std::make_integer_sequence<int, Words::width>{});
+  }(std::make_integer_sequence<int, Words::width>{});
   Words c0[chains], c1[chains], c2[chains], c3[chains];
   unrolled<chains>([&](auto j) __attribute__((always_inline)) {
     c0[j] = blocks + (counter + uint64_t{j * Words::width});
@@ -91,7 +89,8 @@ constexpr int64_t thread_grain = 16384;  // words worth a thread
 
 /// Calls put(i, words of the elements from i on) for every vector of words, on all threads.
 template <class Put>
-void for_vectors(RngState rng, int64_t n, Put&& put) {
+void for_vectors(RngState from, int64_t n, Put&& put) {
+  const RngState rng = from.resolved();
   parallel_for((n + group - 1) / group, thread_grain / group, [&](int64_t begin, int64_t end) {
     for (int64_t g = begin; g < end; ++g)
       generate_group(rng.seed, rng.offset + static_cast<uint64_t>(g * group / 4),
@@ -104,7 +103,8 @@ static_assert(tile % group == 0);
 
 /// Calls make(words, start, count): the words of elements [start, start + count), on all threads.
 template <class Make>
-void for_words(RngState rng, int64_t n, Make&& make) {
+void for_words(RngState from, int64_t n, Make&& make) {
+  const RngState rng = from.resolved();
   parallel_for((n + tile - 1) / tile, thread_grain / tile, [&](int64_t begin, int64_t end) {
     alignas(64) uint32_t words[tile];
     for (int64_t start = begin * tile; start < std::min(n, end * tile); start += tile) {

@@ -162,8 +162,9 @@ struct Scores {
   /// 0 for a probability that is dropped, else what the others are multiplied with.
   TS_DEVICE C kept(int32_t query, int32_t key) const {
     const int64_t row = index * rules.queries + query, blocks = (int64_t{rules.keys} + 3) / 4;
-    const Philox::Block b = Philox::generate(
-        rules.rng.seed, rules.rng.offset + static_cast<uint64_t>(row * blocks + key / 4));
+    const RngState rng = rules.rng.resolved();
+    const Philox::Block b =
+        Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(row * blocks + key / 4));
     const uint32_t low = key & 1 ? b.word[1] : b.word[0], high = key & 1 ? b.word[3] : b.word[2];
     return (key & 2 ? high : low) < rules.drop_below ? C{0} : static_cast<C>(rules.keep_scale);
   }

@@ -8,6 +8,8 @@
 #include "tessera/runtime/stream.hpp"
 #if defined(__CUDACC__)
 #include "tessera/runtime/cuda/check.hpp"
+#else
+#include "tessera/runtime/simt/queue.hpp"
 #endif
 
 /// Launches: the second and last place that knows which compiler reads the kernels.
@@ -66,25 +68,26 @@ void launch(Stream& stream, const LaunchShape& shape, void (*kernel)(Parameters.
       },
       values);
 #else
-  (void)stream;
   struct Call {
     void (*kernel)(Parameters...);
     std::tuple<Parameters...> values;
   };
-  const Call call{kernel, {static_cast<Parameters>(arguments)...}};
-  simt::launch({.name = shape.name,
-                .grid = {shape.grid.x, shape.grid.y, shape.grid.z},
-                .block = {shape.block.x, shape.block.y, shape.block.z},
-                .cluster = {shape.cluster.x, shape.cluster.y, shape.cluster.z},
-                .shared_bytes = shape.shared_bytes,
-                .cooperative = shape.cooperative,
-                .body =
-                    [](const void* argument) {
-                      const Call& c = *static_cast<const Call*>(argument);
-                      std::apply(c.kernel, c.values);
-                    },
-                .argument = &call,
-                .argument_bytes = sizeof call});
+  simt::enqueue(stream.native(),
+                [call = Call{kernel, {static_cast<Parameters>(arguments)...}}, shape] {
+                  simt::launch({.name = shape.name,
+                                .grid = {shape.grid.x, shape.grid.y, shape.grid.z},
+                                .block = {shape.block.x, shape.block.y, shape.block.z},
+                                .cluster = {shape.cluster.x, shape.cluster.y, shape.cluster.z},
+                                .shared_bytes = shape.shared_bytes,
+                                .cooperative = shape.cooperative,
+                                .body =
+                                    [](const void* argument) {
+                                      const Call& c = *static_cast<const Call*>(argument);
+                                      std::apply(c.kernel, c.values);
+                                    },
+                                .argument = &call,
+                                .argument_bytes = sizeof call});
+                });
 #endif
 }
 

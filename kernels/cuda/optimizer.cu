@@ -99,21 +99,23 @@ TS_DEVICE void for_packs(const Chunk& chunk, Body body) {
 
 // ---------------------------------------------------------------- steps
 
-/// What the device alone knows: both optional.
-struct DeviceScaling {
+/// What the device alone knows: all optional.
+struct OnDevice {
   const double* factor;
   const bool* enabled;
+  const double* varying;
 };
 
 /// `Step` updates p, first and second from the gradient. Operands: parameter, gradient, first,
 /// second, master.
 template <int states, class S, class G, class Step>
 __global__ void __launch_bounds__(threads, 2)
-    update(Tensors list, Step step, double factor, DeviceScaling scaling) {
+    update(Tensors list, Step step, double factor, OnDevice on_device) {
   using C = compute_t<S>;
   constexpr int n = lanes_of<C>;
-  if (scaling.enabled && !*scaling.enabled) return;
-  if (scaling.factor) step.rule.gradient_factor = static_cast<C>(factor * *scaling.factor);
+  if (on_device.enabled && !*on_device.enabled) return;
+  if (on_device.factor) step.rule.gradient_factor = static_cast<C>(factor * *on_device.factor);
+  if (on_device.varying) step.rule.vary(on_device.varying);
   for (int64_t number = block_index().x; number < list.chunks; number += grid_size().x) {
     const Chunk chunk = chunk_of(list, number);
     void* const* data = chunk.tensor.data;
@@ -181,9 +183,9 @@ LaunchShape shape_for(const char* name, const Tensors& list) {
 
 template <int states, class MakeStep>
 void update_all(Stream& stream, const char* name, std::span<const OptimizerTensor> tensors,
-                const GradientScaling& scaling, MakeStep&& make_step) {
-  const DeviceScaling on_device{scaling.device_factor.as<const double>(),
-                                scaling.enabled.as<const bool>()};
+                const GradientScaling& scaling, const View& varying, MakeStep&& make_step) {
+  const OnDevice on_device{scaling.device_factor.as<const double>(),
+                           scaling.enabled.as<const bool>(), varying.as<const double>()};
   const auto update_dtypes = [&]<class S, class G>() {
     const auto wanted = [](const OptimizerTensor& t) {
       return t.parameter.dtype == dtype_of<S> && t.gradient.dtype == dtype_of<G> &&
@@ -212,7 +214,8 @@ void adam(Stream& stream, std::span<const OptimizerTensor> tensors, const AdamPa
   TS_CHECK(params.step >= 1, "adam: steps count from 1, got ", params.step);
   for (const OptimizerTensor& t : tensors) check_step("adam", t, 2);
   check_scaling("adam", params.scaling);
-  update_all<2>(stream, "adam", tensors, params.scaling, [&]<class C>() {
+  check_varying("adam", params.varying, 3);
+  update_all<2>(stream, "adam", tensors, params.scaling, params.varying, [&]<class C>() {
     return Adam<C>{functors::AdamStep<C>(params, params.scaling.factor)};
   });
 }
@@ -221,16 +224,17 @@ void sgd(Stream& stream, std::span<const OptimizerTensor> tensors, const SgdPara
   const bool momentum = params.momentum != 0;
   for (const OptimizerTensor& t : tensors) check_step("sgd", t, momentum ? 1 : 0);
   check_scaling("sgd", params.scaling);
+  check_varying("sgd", params.varying, 2);
   const double factor = params.scaling.factor;
   if (!momentum)
-    update_all<0>(stream, "sgd", tensors, params.scaling,
+    update_all<0>(stream, "sgd", tensors, params.scaling, params.varying,
                   [&]<class C>() { return Sgd<C>{functors::SgdStep<C>(params, factor)}; });
   else if (params.nesterov)
-    update_all<1>(stream, "sgd", tensors, params.scaling, [&]<class C>() {
+    update_all<1>(stream, "sgd", tensors, params.scaling, params.varying, [&]<class C>() {
       return Momentum<C, true>{functors::SgdStep<C>(params, factor)};
     });
   else
-    update_all<1>(stream, "sgd", tensors, params.scaling, [&]<class C>() {
+    update_all<1>(stream, "sgd", tensors, params.scaling, params.varying, [&]<class C>() {
       return Momentum<C, false>{functors::SgdStep<C>(params, factor)};
     });
 }

@@ -23,7 +23,8 @@ constexpr int words = 4;  // of a Philox block
 
 /// y[4 i .. 4 i + 4) = make(i, words of block i), written in one access where y is aligned to it.
 template <class S, class Make>
-TS_DEVICE void for_blocks(RngState rng, S* y, int64_t n, bool dense, Make make) {
+TS_DEVICE void for_blocks(RngState from, S* y, int64_t n, bool dense, Make make) {
+  const RngState rng = from.resolved();
   for (int64_t i = first_element(); i * words < n; i += element_step()) {
     const Philox::Block block = Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(i));
     const Pack<S, words> made = make(i, block);
@@ -200,7 +201,8 @@ void dropout(Stream& stream, RngState rng, double probability, View x, View y) {
 /// The keys of numbers 2 i and 2 i + 1 from block i, and the numbers themselves.
 template <class I>
 __global__ void __launch_bounds__(block_threads)
-    make_keys(RngState rng, uint64_t* keys, I* numbers, int64_t n) {
+    make_keys(RngState from, uint64_t* keys, I* numbers, int64_t n) {
+  const RngState rng = from.resolved();
   for (int64_t i = first_element(); 2 * i < n; i += element_step()) {
     const Philox::Block b = Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(i));
 #pragma unroll

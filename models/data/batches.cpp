@@ -122,4 +122,25 @@ Sample PrefetchLoader::next() {
   return batch;
 }
 
+DeviceLoader::DeviceLoader(PrefetchLoader& batches, Device device)
+    : batches_(&batches), uploader_(device), position_(batches.position()) {}
+
+void DeviceLoader::start() {
+  try {
+    for (const Tensor& t : batches_->next()) travelling_.push_back(uploader_.start(t));
+  } catch (...) {
+    failure_ = std::current_exception();
+  }
+}
+
+Sample DeviceLoader::next() {
+  if (travelling_.empty() && !failure_) start();
+  if (failure_) std::rethrow_exception(failure_);
+  uploader_.wait();
+  ++position_;
+  Sample batch = std::exchange(travelling_, {});
+  start();
+  return batch;
+}
+
 }  // namespace tessera::models

@@ -12,6 +12,7 @@
 #include "tessera/models/data/dataset.hpp"
 #include "tessera/runtime/allocator.hpp"
 #include "tessera/runtime/rng.hpp"
+#include "tessera/runtime/upload.hpp"
 
 namespace tessera::models {
 
@@ -76,6 +77,27 @@ class PrefetchLoader {
   std::exception_ptr failure_;
   bool stop_ = false;
   std::thread worker_;
+};
+
+/// The batches of a loader on a device: while the device works on one, the next travels (Uploader).
+class DeviceLoader {
+ public:
+  /// `batches` must outlive this and is used by nobody else meanwhile.
+  DeviceLoader(PrefetchLoader& batches, Device device);
+
+  /// For use on the calling thread's current stream of the device. Throws what `batches` throws.
+  Sample next();
+  /// The number of the batch that `next` will give.
+  int64_t position() const { return position_; }
+
+ private:
+  void start();
+
+  PrefetchLoader* batches_;
+  Uploader uploader_;
+  int64_t position_;
+  Sample travelling_;
+  std::exception_ptr failure_;
 };
 
 }  // namespace tessera::models

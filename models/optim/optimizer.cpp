@@ -25,6 +25,10 @@ void OptimizerState::prepare(Inputs parameters, bool first_moment, bool second_m
     return;
   }
   TS_CHECK(!parameters.empty(), "optimizer: the model has no parameters");
+  TS_CHECK(
+      !current_stream(parameters[0].device()).recording(),
+      "optimizer: its state must exist before a step is recorded: make one step before, or call "
+      "`prepare`");
   for (const Var& p : parameters) {
     const DType dtype = state_dtype(p.dtype());
     first.push_back(first_moment ? Tensor::zeros(p.shape(), dtype, p.device()) : Tensor());
@@ -46,7 +50,6 @@ StepGroups group(const Vars& parameters, const std::vector<std::string>& names, 
            " parameters and ", gradients.size(), " gradients");
   StepGroups groups;
   groups.device = parameters[0].device();
-  const auto optional = [](const Tensor& t) { return t.defined() ? t.view() : View(); };
   for (size_t i = 0; i < parameters.size(); ++i) {
     const Var &p = parameters[i], &g = gradients[i];
     TS_CHECK(!p.traced() && !g.traced(), "optimizer: a step inside a running transform, at ",
@@ -55,12 +58,19 @@ StepGroups group(const Vars& parameters, const std::vector<std::string>& names, 
              "optimizer: gradient ", g, " for parameter ", names[i], ", ", p);
     TS_CHECK(p.value().contiguous() && g.value().contiguous(), "optimizer: ", names[i],
              " or its gradient is not contiguous");
-    const kernels::OptimizerTensor tensor{p.value().view(), g.value().view(),
-                                          optional(state.first[i]), optional(state.second[i]),
-                                          optional(state.master[i])};
+    const kernels::OptimizerTensor tensor{
+        p.value().view(), g.value().view(), view_or_none(state.first[i]),
+        view_or_none(state.second[i]), view_or_none(state.master[i])};
     (!decays || decays(names[i]) ? groups.decayed : groups.plain).push_back(tensor);
   }
   return groups;
+}
+
+void count_step(Stream& stream, OptimizerState& state) {
+  if (stream.recording())
+    stream.recording()->at_replay([&state] { ++state.steps; });
+  else
+    ++state.steps;
 }
 
 }  // namespace detail

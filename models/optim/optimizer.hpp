@@ -5,6 +5,8 @@
 
 #include "tessera/kernels/optimizer.hpp"
 #include "tessera/models/module.hpp"
+#include "tessera/models/optim/schedule.hpp"
+#include "tessera/runtime/recording.hpp"
 
 namespace tessera::models {
 
@@ -17,7 +19,8 @@ struct OptimizerState {
       master;  // empty tensors where an optimizer or parameter needs none
   int64_t steps = 0;
 
-  /// Makes the state for these parameters unless it is there; throws when it was made for others.
+  /// Makes the state for these parameters unless it is there; throws when it was made for others,
+  /// and where it would be made anew at each replay of a recording.
   void prepare(Inputs parameters, bool first_moment, bool second_moment);
 };
 
@@ -36,6 +39,29 @@ struct StepGroups {
 };
 StepGroups group(const Vars& parameters, const std::vector<std::string>& names, Inputs gradients,
                  const OptimizerState& state, const DecayFilter& decays);
+
+/// Counts the step that is about to be made, or, while that is being recorded, each replay.
+void count_step(Stream& stream, OptimizerState& state);
+
+/// What `Schedule` says for the step that is made after `steps_done` others.
+inline double rate_factor(const Schedule& schedule, int64_t steps_done) {
+  return schedule ? schedule(steps_done) : 1.0;
+}
+
+/// Numbers in the memory of the stream's device that are `values()` in every replay of what is
+/// being recorded; an undefined tensor where nothing is.
+template <class Values>
+Tensor in_replays(Stream& stream, Values values) {
+  if (!stream.recording()) return {};
+  const auto count = static_cast<int64_t>(std::tuple_size_v<decltype(values())>);
+  const Tensor t = stream.recording()->lasting({count}, DType::f64);
+  stream.recording()->at_replay([t, values, &stream] {
+    const auto numbers = values();
+    stream.copy_from_host(t.data(), numbers.data(), sizeof numbers);
+  });
+  return t;
+}
+inline View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
 
 }  // namespace detail
 

@@ -125,6 +125,30 @@ class CudaDriver final : public Driver {
   void copy_on_device(void* dst, const void* src, size_t bytes, void* queue) override {
     TS_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, native(queue)));
   }
+  void clear(void* data, size_t bytes, void* queue) override {
+    TS_CUDA(cudaMemsetAsync(data, 0, bytes, native(queue)));
+  }
+
+  bool records() const override { return true; }
+  void begin_recording(void* queue) override {
+    // Relaxed: memory for the recording is asked for on another stream meanwhile.
+    TS_CUDA(cudaStreamBeginCapture(native(queue), cudaStreamCaptureModeRelaxed));
+  }
+  void* end_recording(void* queue) override {
+    cudaGraph_t graph = nullptr;
+    TS_CUDA(cudaStreamEndCapture(native(queue), &graph));
+    cudaGraphExec_t recorded = nullptr;
+    const cudaError_t status = cudaGraphInstantiate(&recorded, graph, 0);
+    (void)cudaGraphDestroy(graph);
+    check(status, "cudaGraphInstantiate");
+    return recorded;
+  }
+  void replay(void* recorded, void* queue) override {
+    TS_CUDA(cudaGraphLaunch(static_cast<cudaGraphExec_t>(recorded), native(queue)));
+  }
+  void destroy_recorded(void* recorded) noexcept override {
+    (void)cudaGraphExecDestroy(static_cast<cudaGraphExec_t>(recorded));
+  }
 
  private:
   static cudaStream_t native(void* queue) { return static_cast<cudaStream_t>(queue); }

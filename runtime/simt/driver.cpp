@@ -1,11 +1,13 @@
 // The interpreter as a device: its memory is the host's, kept apart by the allocator so that tests
-// see when a kernel or the host touches the other's. Everything happens before a call returns.
+// see when a kernel or the host touches the other's. Everything happens before a call returns,
+// unless it is being recorded.
 #include "tessera/runtime/driver.hpp"
 
 #include <cstdlib>
 #include <cstring>
 
 #include "tessera/runtime/error.hpp"
+#include "tessera/runtime/simt/queue.hpp"
 #include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
@@ -34,22 +36,39 @@ class SimtDriver final : public Driver {
     std::free(data);
   }
 
-  void* create_queue(int) override { return nullptr; }
-  void destroy_queue(void*) noexcept override {}
+  void* create_queue(int) override { return new Queue; }
+  void destroy_queue(void* queue) noexcept override { delete static_cast<Queue*>(queue); }
   void synchronize(void*) override {}
   void* record(void*) override { return nullptr; }
   void wait(void*, void*) override {}
   void synchronize_event(void*) override {}
   void destroy_event(void*) noexcept override {}
 
-  void copy_to_host(void* dst, const void* src, size_t bytes, void*) override {
-    copy(dst, src, bytes);
+  void copy_to_host(void* dst, const void* src, size_t bytes, void* queue) override {
+    copy(dst, src, bytes, queue);
   }
-  void copy_from_host(void* dst, const void* src, size_t bytes, void*) override {
-    copy(dst, src, bytes);
+  void copy_from_host(void* dst, const void* src, size_t bytes, void* queue) override {
+    copy(dst, src, bytes, queue);
   }
-  void copy_on_device(void* dst, const void* src, size_t bytes, void*) override {
-    copy(dst, src, bytes);
+  void copy_on_device(void* dst, const void* src, size_t bytes, void* queue) override {
+    copy(dst, src, bytes, queue);
+  }
+  void clear(void* data, size_t bytes, void* queue) override {
+    if (bytes > 0) enqueue(queue, [=] { std::memset(data, 0, bytes); });
+  }
+
+  bool records() const override { return true; }
+  void begin_recording(void* queue) override {
+    static_cast<Queue*>(queue)->recording = new Queue::Recorded;
+  }
+  void* end_recording(void* queue) override {
+    return std::exchange(static_cast<Queue*>(queue)->recording, nullptr);
+  }
+  void replay(void* recorded, void* queue) override {
+    for (const auto& work : *static_cast<Queue::Recorded*>(recorded)) enqueue(queue, work);
+  }
+  void destroy_recorded(void* recorded) noexcept override {
+    delete static_cast<Queue::Recorded*>(recorded);
   }
 
   std::vector<KernelCounters> take_counters() override {
@@ -57,8 +76,9 @@ class SimtDriver final : public Driver {
   }
 
  private:
-  static void copy(void* dst, const void* src, size_t bytes) {
-    if (bytes > 0) std::memcpy(dst, src, bytes);  // nothing may be at no address
+  static void copy(void* dst, const void* src, size_t bytes, void* queue) {
+    if (bytes > 0)  // nothing may be at no address
+      enqueue(queue, [=] { std::memcpy(dst, src, bytes); });
   }
 };
 

@@ -93,6 +93,20 @@ TEST_P(NodeClassificationOn, TrainsAsOnTheHost) {
     EXPECT_EQ(device.test, host.test) << to_string(network);
   }
 }
+
+TEST_P(NodeClassificationOn, RecordedEpochsHaveTheSameBits) {
+  std::string reason;
+  if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
+  const models::GraphData graph = easy_graph();
+  Options options{.epochs = 12, .evaluate_every = 5};
+  const Training done = trained(graph, options, 1, GetParam());
+  options.record = true;
+  const Training replayed = trained(graph, options, 1, GetParam());
+  EXPECT_EQ(replayed.history.loss, done.history.loss);
+  EXPECT_EQ(replayed.history.test, done.history.test);
+  EXPECT_EQ(values_of(replayed), values_of(done));
+}
+
 INSTANTIATE_TEST_SUITE_P(Devices, NodeClassificationOn,
                          testing::Values(Device::cuda(), Device::simt()), [](const auto& tested) {
                            return std::string(tested.param == Device::simt() ? "simt" : "cuda");

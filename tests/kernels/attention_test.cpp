@@ -221,6 +221,17 @@ TEST_P(AttentionTest, Dropout) {
   c.bias = test::uniform({1, 2, 21, 135}, dtype(), 301);
   expect_match(c, 310, "dropout, causal, bias");
   EXPECT_EQ(attention_random_numbers(4, 21, 135), 4 * 21 * 136);
+
+  const RngState origin{11, 70};
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&origin);
+  const Tensor memory = on_device(Tensor::from(std::vector<uint8_t>(bytes, bytes + sizeof origin),
+                                               {sizeof origin}, Device::cpu()));
+  const Inputs in = inputs(c, dtype(), 310);
+  const Result by_value = run(c, in);
+  c.params.rng = {.offset = 7, .origin = memory.view().as<const RngState>()};
+  const Result from_memory = run(c, in);
+  EXPECT_EQ(to_doubles(by_value.y), to_doubles(from_memory.y));
+  EXPECT_EQ(to_doubles(by_value.gq), to_doubles(from_memory.gq));
 }
 
 TEST_P(AttentionTest, QueriesThatSeeNothing) {

@@ -188,6 +188,43 @@ TEST_P(Optimizer, FactorAndSwitchStayOnTheDevice) {
   EXPECT_NE(to_doubles(p.value), before);
 }
 
+TEST_P(Optimizer, WhatChangesFromStepToStepMayBeOnTheDevice) {
+  const auto on_device_f64 = [](const auto& numbers) {
+    return on_device(from_doubles({numbers.begin(), numbers.end()},
+                                  {static_cast<int64_t>(numbers.size())}, DType::f64));
+  };
+  Parameter p = parameter(100, false, 70), q = parameter(100, false, 70);
+  set_gradient(p, dtype(), 71);
+  q.gradient = p.gradient;
+  const std::vector<OptimizerTensor> a{p.views()}, b{q.views()};
+  const auto expect_equal = [&](const char* what) {
+    EXPECT_EQ(to_doubles(p.value), to_doubles(q.value)) << what;
+    EXPECT_EQ(to_doubles(p.first), to_doubles(q.first)) << what;
+  };
+  for (const bool nesterov : {false, true}) {
+    const SgdParams sgd_params{
+        .learning_rate = 0.1, .momentum = 0.9, .dampening = 0.3, .nesterov = nesterov};
+    SgdParams others = sgd_params;
+    others.learning_rate = 7, others.dampening = 0;
+    const Tensor numbers = on_device_f64(sgd_varying(sgd_params));
+    others.varying = numbers.view();
+    sgd(stream(), a, sgd_params);
+    sgd(stream(), b, others);
+    expect_equal("sgd");
+  }
+  const AdamParams adam_params{
+      .learning_rate = 0.01, .weight_decay = 0.05, .decoupled = true, .step = 3};
+  AdamParams others = adam_params;
+  others.learning_rate = 7, others.step = 1;
+  const Tensor numbers = on_device_f64(adam_varying(adam_params));
+  others.varying = numbers.view();
+  adam(stream(), a, adam_params);
+  adam(stream(), b, others);
+  expect_equal("adam");
+  others.varying = on_device_f64(sgd_varying({})).view();
+  EXPECT_THROW(adam(stream(), b, others), Error);
+}
+
 TEST_P(Optimizer, BitsDoNotDependOnThreads) {
   std::vector<double> results[2];
   for (int threads : {1, 2}) {

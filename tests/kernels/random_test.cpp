@@ -160,6 +160,30 @@ class AnyRandom : public test::TargetTest {};
 INSTANTIATE_TEST_SUITE_P(Targets, AnyRandom, test::targets(test::all_dtypes, &Backend::random),
                          test::target_name);
 
+TEST_P(FloatRandom, PositionsMayCountFromOneInMemory) {
+  const RngState origin{9, 100}, whole{9, 105};
+  const auto* bytes = reinterpret_cast<const uint8_t*>(&origin);
+  const Tensor memory = on_device(Tensor::from(std::vector<uint8_t>(bytes, bytes + sizeof origin),
+                                               {sizeof origin}, Device::cpu()));
+  const RngState state{.seed = 1, .offset = 5, .origin = memory.view().as<const RngState>()};
+  const auto expect_same = [&](auto&& fill) {
+    Tensor a = empty({1025}), b = empty({1025});
+    fill(state, a.view());
+    fill(whole, b.view());
+    EXPECT_EQ(to_doubles(a), to_doubles(b));
+  };
+  expect_same([](RngState s, View y) { uniform(stream(), s, -1, 1, y); });
+  expect_same([](RngState s, View y) { normal(stream(), s, 0, 1, y); });
+  expect_same([](RngState s, View y) { rademacher(stream(), s, 1, y); });
+  expect_same([](RngState s, View y) { bernoulli(stream(), s, 0.5, y); });
+  const Tensor x = on_device(test::uniform({1025}, dtype(), 1));
+  expect_same([&](RngState s, View y) { dropout(stream(), s, 0.5, x.view(), y); });
+  Tensor p = empty({1025}, DType::i32), q = empty({1025}, DType::i32);
+  permutation(stream(), state, p.view());
+  permutation(stream(), whole, q.view());
+  EXPECT_EQ(to_doubles(p), to_doubles(q));
+}
+
 TEST_P(AnyRandom, BernoulliComparesWords) {
   for (double probability : {0.0, 0x1p-33, 0.3, 0.999, 1.0})
     for (RngState rng : states) {
