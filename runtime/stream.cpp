@@ -21,8 +21,9 @@ void Event::synchronize() const {
 
 Stream::Stream(Device device)
     : device_(device), driver_(&tessera::driver(device.type)), queue_(nullptr) {
+  const std::string why = driver_->why_fewer();
   TS_CHECK(device.index >= 0 && device.index < driver_->device_count(), "no device ", device,
-           ": there are ", driver_->device_count());
+           ": there are ", driver_->device_count(), why.empty() ? "" : "; ", why);
   queue_ = driver_->create_queue(device.index);
 }
 

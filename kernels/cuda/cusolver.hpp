@@ -11,6 +11,7 @@
 #include "tessera/kernels/cuda/column_major.hpp"
 #include "tessera/kernels/cuda/data_type.hpp"
 #include "tessera/kernels/elementwise.hpp"
+#include "tessera/runtime/cuda/check.hpp"
 #include "tessera/runtime/cuda/library.hpp"
 
 /// cuSOLVER and cuBLAS as vendor_linalg.cpp calls them: their functions, handles, errors and
@@ -160,6 +161,7 @@ template <class T>
 struct Session {
   Stream& stream;
   const MatrixBatch& batch;
+  tessera::cuda::DeviceScope scope{stream.device().index};
   int64_t count = batch.count();
   Handle& handle = stream.resource<Handle>();
   cusolverDnHandle_t solver = handle.solver.value;
