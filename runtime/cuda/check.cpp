@@ -73,9 +73,13 @@ void check(cudaError_t status, const char* call, std::source_location where) {
   if (status != cudaSuccess) fail(status, call, "", where);
 }
 
-DeviceScope::DeviceScope(int index) : index_(index) {
-  TS_CUDA(cudaGetDevice(&previous_));
-  if (index_ != previous_) TS_CUDA(cudaSetDevice(index_));
+DeviceScope::DeviceScope(int index, cudaError_t* status) : previous_(index), index_(index) {
+  cudaError_t found = cudaGetDevice(&previous_);
+  if (found == cudaSuccess && index_ != previous_) found = cudaSetDevice(index_);
+  if (status)
+    *status = found;
+  else
+    check(found, "cudaSetDevice");
 }
 DeviceScope::~DeviceScope() {
   if (index_ != previous_) (void)cudaSetDevice(previous_);

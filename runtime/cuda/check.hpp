@@ -22,16 +22,17 @@ void check(cudaError_t status, const char* call,
 /// 10 * major + minor of GPU `index`.
 int compute_capability(int index);
 
-/// Makes a device the calling thread's current one until the end of the scope.
+/// Makes a device the calling thread's current one until the end of the scope. What stands in the
+/// way is thrown, or where `status` is given left there.
 class DeviceScope {
  public:
-  explicit DeviceScope(int index);
+  explicit DeviceScope(int index, cudaError_t* status = nullptr);
   ~DeviceScope();
   DeviceScope(const DeviceScope&) = delete;
   DeviceScope& operator=(const DeviceScope&) = delete;
 
  private:
-  int previous_ = 0, index_;
+  int previous_, index_;
 };
 
 /// Remembers which device a queue is of, -1: of none any more. What is launched or recorded in a

@@ -69,7 +69,8 @@ std::string last_kernel() {
 }
 
 void launch_kernel(const void* kernel, const KernelLaunch& launch, void** parameters, void* queue) {
-  const DeviceScope scope(device_of(queue));
+  cudaError_t status = cudaSuccess;
+  const DeviceScope scope(device_of(queue), &status);
   cudaLaunchConfig_t config{};
   config.gridDim = {launch.grid.x, launch.grid.y, launch.grid.z};
   config.blockDim = {launch.block.x, launch.block.y, launch.block.z};
@@ -90,16 +91,18 @@ void launch_kernel(const void* kernel, const KernelLaunch& launch, void** parame
     attribute.id = cudaLaunchAttributeCooperative;
     attribute.val.cooperative = 1;
   }
-  cudaError_t status = allow_shared_bytes(kernel, launch.shared_bytes);
+  if (status == cudaSuccess) status = allow_shared_bytes(kernel, launch.shared_bytes);
   if (status == cudaSuccess) status = cudaLaunchKernelExC(&config, kernel, parameters);
-  if (status == cudaSuccess) last_launch = launch;
+  const bool launched = status == cudaSuccess;
+  if (launched) last_launch = launch;
   static const bool synchronous = [] {
     const char* text = std::getenv("TESSERA_CUDA_SYNC");
     return text && *text == '1';
   }();
-  if (status == cudaSuccess && synchronous) status = cudaStreamSynchronize(config.stream);
+  if (launched && synchronous) status = cudaStreamSynchronize(config.stream);
   if (status == cudaSuccess) return;
-  fail(status, concat("cannot launch ", launch.name, " with ", sizes_of(launch)),
+  fail(status,
+       concat(launched ? "failed: " : "cannot launch ", launch.name, " with ", sizes_of(launch)),
        hint_of(status, launch));
 }
 
