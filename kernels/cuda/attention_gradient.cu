@@ -113,6 +113,7 @@ TS_DEVICE void score_gradients(const GradientJob<E>& job, const Scores<E>& score
                                typename ScoreShape<E>::Sums& s, typename ScoreShape<E>::Sums& g) {
   using C = compute_t<E>;
   const int64_t of_index = scores.index * job.rules.queries;
+  const Kept<keys_are_rows, E> kept(scores, first_row, first_column);
   each_score<E>([&](int j, int i) {
     const int32_t row = first_row + score_row(i), column = first_column + score_column<E>(j, i);
     const int32_t query = keys_are_rows ? column : row, key = keys_are_rows ? row : column;
@@ -122,16 +123,14 @@ TS_DEVICE void score_gradients(const GradientJob<E>& job, const Scores<E>& score
       return;
     }
     const C p = functors::exp(score - job.lse[of_index + query]);
-    const C keep = scores.drops() ? scores.kept(query, key) : C{1};
-    s[j][i] = p * keep;
-    g[j][i] = p * (g[j][i] * keep - job.delta[of_index + query]);
+    s[j][i] = p * kept(j, i);
+    g[j][i] = p * (g[j][i] * kept(j, i) - job.delta[of_index + query]);
   });
 }
 
 /// A block owns queries, for gq, or keys, for gk and gv. What follows the products of a square of
 /// scores: of keys, gv += p' gy; then the gradient of the first operand of the rows += g times that
-/// of the columns. Floats of keys spill 136 bytes: beside four tiles of sums, fragments of them are
-/// three words per number.
+/// of the columns.
 template <bool of_keys, class E>
 __global__ void __launch_bounds__(ScoreShape<E>::threads, 2)
     row_gradients(const __grid_constant__ GradientJob<E> job, int32_t blocks) {
