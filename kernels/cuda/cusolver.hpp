@@ -16,7 +16,7 @@
 
 /// cuSOLVER and cuBLAS as vendor_linalg.cpp calls them: their functions, handles, errors and
 /// temporary memory.
-namespace tessera::kernels::cuda {
+namespace tessera::kernels::cuda::cusolver {
 
 /// The functions of cuSOLVER and cuBLAS that the family uses. cuBLAS has the triangular solves and
 /// batches of LU.
@@ -176,7 +176,7 @@ struct Session {
   }
   template <class Status>
   void check(Status status, const char* call) const {
-    cuda::check(status, batch.operation(), call);
+    cusolver::check(status, batch.operation(), call);
   }
   int narrow(int64_t n) const {
     if (n > std::numeric_limits<int>::max())
@@ -213,4 +213,4 @@ struct Session {
   }
 };
 
-}  // namespace tessera::kernels::cuda
+}  // namespace tessera::kernels::cuda::cusolver

@@ -7,6 +7,8 @@
 namespace tessera::kernels::cuda {
 namespace {
 
+using cusolver::form, cusolver::Functions, cusolver::lib, cusolver::Session;
+
 template <class T>
 void cholesky(Stream& stream, const MatrixBatch& batch, const View& a, const View& l,
               int32_t* status) {
