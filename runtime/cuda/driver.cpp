@@ -78,7 +78,7 @@ class CudaDriver final : public Driver {
   }
   void synchronize(void* queue) override {
     const DeviceScope scope(device_of(queue));
-    TS_CUDA(cudaStreamSynchronize(native(queue)));
+    check(cudaStreamSynchronize(native(queue)), "waiting for the stream");
   }
 
   void* record(void* queue) override {
@@ -92,20 +92,20 @@ class CudaDriver final : public Driver {
     TS_CUDA(cudaStreamWaitEvent(native(queue), static_cast<cudaEvent_t>(event), 0));
   }
   void synchronize_event(void* event) override {
-    TS_CUDA(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+    check(cudaEventSynchronize(static_cast<cudaEvent_t>(event)), "waiting for an event");
   }
   void destroy_event(void* event) noexcept override {
     (void)cudaEventDestroy(static_cast<cudaEvent_t>(event));
   }
 
   void copy_to_host(void* dst, const void* src, size_t bytes, void* queue) override {
-    TS_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, native(queue)));
+    copy(dst, src, bytes, cudaMemcpyDeviceToHost, queue, " bytes to the host");
   }
   void copy_from_host(void* dst, const void* src, size_t bytes, void* queue) override {
-    TS_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, native(queue)));
+    copy(dst, src, bytes, cudaMemcpyHostToDevice, queue, " bytes from the host");
   }
   void copy_on_device(void* dst, const void* src, size_t bytes, void* queue) override {
-    TS_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, native(queue)));
+    copy(dst, src, bytes, cudaMemcpyDeviceToDevice, queue, " bytes on the device");
   }
 
  private:
@@ -146,6 +146,12 @@ class CudaDriver final : public Driver {
     }
   }
   static std::string version(int number) { return concat(number / 1000, ".", number % 1000 / 10); }
+
+  static void copy(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, void* queue,
+                   const char* where) {
+    const cudaError_t status = cudaMemcpyAsync(dst, src, bytes, kind, native(queue));
+    if (status != cudaSuccess) fail(status, concat("copying ", bytes, where), "");
+  }
 
   static cudaStream_t native(void* queue) { return static_cast<cudaStream_t>(queue); }
 
