@@ -56,7 +56,8 @@ stage_build() {
   [[ ! -d $deps/benchmark ]] || options+=(-DTESSERA_BENCHMARK_SOURCE_DIR="$deps/benchmark")
   [[ ! -d $deps/include ]] || options+=(-DCMAKE_PREFIX_PATH="$deps" -DCMAKE_CXX_FLAGS="-isystem $deps/include")
   cmake -S "$root" -B "$build" -G Ninja "${options[@]}" &&
-    ninja -C "$build" tessera tessera_cuda test_kernels test_autograd test_models test_conformance_cuda bench_gpu
+    ninja -C "$build" tessera tessera_cuda test_kernels test_autograd test_models test_conformance_cuda bench_gpu \
+      bench_toolkit
 }
 
 # Golden files of the instructions; compared with the interpreter on every machine ever after.
@@ -76,7 +77,10 @@ stage_test() {
 }
 
 stage_bench() {
-  "$build/bench/bench_gpu" --min-time 0.3 --out "$out/tessera.json" --peers "$out/peers"
+  local status=0
+  "$build/bench/bench_gpu" --min-time 0.3 --out "$out/tessera.json" --peers "$out/peers" || status=$?
+  "$build/bench/bench_toolkit" --min-time 0.2 --out "$out/toolkit.json" || status=$?
+  return $status
 }
 
 stage_peers() {
@@ -106,7 +110,7 @@ summarise() {
 import json, pathlib, sys
 
 out = pathlib.Path(sys.argv[1])
-documents = [json.loads(path.read_text()) for path in (out / "tessera.json", out / "peers" / "torch.json") if path.exists()]
+documents = [json.loads(path.read_text()) for path in (out / "tessera.json", out / "toolkit.json", out / "peers" / "torch.json") if path.exists()]
 stages = {path.stem: path.read_text().strip() for path in sorted(out.glob("*.status"))}
 (out / "results.json").write_text(json.dumps({"stages": stages, "documents": documents}, indent=1) + "\n")
 PYTHON

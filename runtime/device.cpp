@@ -105,14 +105,18 @@ const Module* load_module(const std::string& name, std::string& reason) {
   } else {
     using Entry = const Module* (*)();
     const auto entry = reinterpret_cast<Entry>(dlsym(handle, "tessera_module"));
-    const Module* module = entry ? entry() : nullptr;
-    if (!module)
-      slot.reason = concat(path, " offers no tessera_module or declined to start");
-    else if (module->abi != module_abi)
-      slot.reason =
-          concat(path, " was built for module interface ", module->abi, ", not ", module_abi);
-    else
-      slot.module = module;
+    try {
+      const Module* module = entry ? entry() : nullptr;
+      if (!module)
+        slot.reason = concat(path, " offers no tessera_module or declined to start");
+      else if (module->abi != module_abi)
+        slot.reason =
+            concat(path, " was built for module interface ", module->abi, ", not ", module_abi);
+      else
+        slot.module = module;
+    } catch (const std::exception& error) {
+      slot.reason = concat(path, " does not start: ", error.what());
+    }
   }
   reason = slot.reason;
   return slot.module;
@@ -125,9 +129,12 @@ const Module* device_module(Device::Type type, std::string& reason) {
     return load_module(checked ? "tessera_simt_checked" : "tessera_simt", reason);
   }
   if (type != Device::Type::cuda) return nullptr;
-  static void* libcuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
-  if (!libcuda) {
-    reason = "no NVIDIA driver (libcuda.so.1) on this machine";
+  static const std::string missing = [] {
+    const void* libcuda = dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL);
+    return libcuda ? std::string() : std::string(dlerror());
+  }();
+  if (!missing.empty()) {
+    reason = concat("no NVIDIA driver on this machine (", missing, ")");
     return nullptr;
   }
   return load_module("tessera_cuda", reason);

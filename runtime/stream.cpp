@@ -53,8 +53,9 @@ Stream::Stream(Device device)
       driver_(&tessera::driver(device.type)),
       queue_(nullptr),
       clock_(new_clock()) {
+  const std::string why = driver_->why_fewer();
   TS_CHECK(device.index >= 0 && device.index < driver_->device_count(), "no device ", device,
-           ": there are ", driver_->device_count());
+           ": there are ", driver_->device_count(), why.empty() ? "" : "; ", why);
   queue_ = driver_->create_queue(device.index);
 }
 

@@ -6,6 +6,7 @@ import statistics
 import torch
 
 import graphs
+import torch_resnet
 from common import arguments
 from torch_common import report
 
@@ -150,6 +151,17 @@ def networks(cases):
     cases.add("linalg/eigh", "256x128x128", "f32", eigh, 8 * 256 * 128 * 128)
 
 
+def curvature(cases):
+    model = torch_resnet.ResNet20().cuda()
+    x = torch.randn(torch_resnet.BATCH, 3, 32, 32, device="cuda")
+    labels = torch.randint(10, (torch_resnet.BATCH,), device="cuda")
+    params = list(model.parameters())
+    loss = lambda: torch.nn.functional.cross_entropy(model(x), labels)
+    size = str(torch_resnet.BATCH)
+    cases.add("grad/resnet20", size, "f32", lambda: lambda: torch.autograd.grad(loss(), params), CACHE_BYTES)
+    cases.add("hvp/resnet20", size, "f32", lambda: torch_resnet.hvp(params, loss), CACHE_BYTES)
+
+
 def main():
     args = arguments(__doc__)
     out = report(args, versions={"cuda": torch.version.cuda or "none"})
@@ -157,7 +169,7 @@ def main():
     torch.backends.cuda.matmul.allow_tf32 = False  # floats as precise as ours
     torch.backends.cudnn.allow_tf32 = False
     cases = Cases(out, args.min_time)
-    for group in (products, sparse, streaming, networks):
+    for group in (products, sparse, streaming, networks, curvature):
         try:
             group(cases)
         except Exception as error:  # one peer's missing kernel does not cost the others

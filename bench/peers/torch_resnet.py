@@ -54,7 +54,7 @@ def train_step(model, loss):
 
 def hvp(params, loss):
     """Double backward with a fixed probe of +-1, as a Hutchinson estimate uses it."""
-    probe = [torch.randint(2, p.shape).float() * 2 - 1 for p in params]
+    probe = [torch.randint(2, p.shape, device=p.device).float() * 2 - 1 for p in params]
 
     def product():
         grads = torch.autograd.grad(loss(), params, create_graph=True)

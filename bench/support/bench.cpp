@@ -193,7 +193,7 @@ int main(int argc, char** argv) try {
     };
     benchmark::RegisterBenchmark(full_name(c).c_str(), body)
         ->UseManualTime()
-        ->MinTime(options.min_time);
+        ->MinTime(std::max(options.min_time, 1e-9));
     ++selected;
   }
   if (selected == 0) return 0;

@@ -49,12 +49,12 @@ TS_DEVICE void exponentials(const Scores<E>& scores, typename ScoreShape<E>::Sum
     out[j][i] *= factor[i / 2];
     s[j][i] = functors::exp(s[j][i] - origin[i / 2]);
     total[i / 2] += s[j][i];
-    if (scores.drops())
-      s[j][i] *= scores.kept(first_query + score_row(i), first_key + score_column<E>(j, i));
   });
+  if (!scores.drops()) return;
+  const Kept<false, E> kept(scores, first_query, first_key);
+  each_score<E>([&](int j, int i) { s[j][i] *= kept(j, i); });
 }
 
-/// Doubles spill 24 bytes on sm_90a: two tiles of sums are 128 registers.
 template <class E>
 __global__ void __launch_bounds__(ScoreShape<E>::threads, 2)
     attend(const __grid_constant__ AttentionJob<E> job) {

@@ -159,14 +159,13 @@ struct Scores {
     return score;
   }
   TS_DEVICE bool drops() const { return rules.drop_below > 0; }
-  /// 0 for a probability that is dropped, else what the others are multiplied with.
-  TS_DEVICE C kept(int32_t query, int32_t key) const {
+  TS_DEVICE bool keeps(int32_t query, int32_t key) const {
     const int64_t row = index * rules.queries + query, blocks = (int64_t{rules.keys} + 3) / 4;
     const RngState rng = rules.rng.resolved();
     const Philox::Block b =
         Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(row * blocks + key / 4));
     const uint32_t low = key & 1 ? b.word[1] : b.word[0], high = key & 1 ? b.word[3] : b.word[2];
-    return (key & 2 ? high : low) < rules.drop_below ? C{0} : static_cast<C>(rules.keep_scale);
+    return (key & 2 ? high : low) >= rules.drop_below;
   }
 };
 
@@ -241,6 +240,31 @@ TS_DEVICE void each_score(Body&& body) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) body(j, i);
 }
+
+/// What the probabilities of a lane's tile of scores are multiplied with: 0 where they are dropped.
+/// The words are drawn in a loop that stays one: 32 of them at a time would fill the registers.
+template <bool keys_are_rows, class E>
+class Kept {
+ public:
+  using C = compute_t<E>;
+  TS_DEVICE Kept(const Scores<E>& scores, int32_t first_row, int32_t first_column)
+      : scale_(static_cast<C>(scores.rules.keep_scale)), bits_(~uint32_t{0}) {
+    if (!scores.drops()) return;
+    bits_ = 0;
+#pragma unroll 1
+    for (int e = 0; e < ScoreShape<E>::side / 2; ++e) {
+      const int32_t row = first_row + score_row(e % 4),
+                    column = first_column + score_column<E>(e / 4, e % 4);
+      const bool keeps = scores.keeps(keys_are_rows ? column : row, keys_are_rows ? row : column);
+      bits_ |= static_cast<uint32_t>(keeps) << e;
+    }
+  }
+  TS_DEVICE C operator()(int j, int i) const { return bits_ >> (4 * j + i) & 1 ? scale_ : C{0}; }
+
+ private:
+  C scale_;
+  uint32_t bits_;
+};
 
 template <class E>
 TS_DEVICE void clear(typename ScoreShape<E>::Sums& sums) {

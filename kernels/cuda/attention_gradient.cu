@@ -113,6 +113,7 @@ TS_DEVICE void score_gradients(const GradientJob<E>& job, const Scores<E>& score
                                typename ScoreShape<E>::Sums& s, typename ScoreShape<E>::Sums& g) {
   using C = compute_t<E>;
   const int64_t of_index = scores.index * job.rules.queries;
+  const Kept<keys_are_rows, E> kept(scores, first_row, first_column);
   each_score<E>([&](int j, int i) {
     const int32_t row = first_row + score_row(i), column = first_column + score_column<E>(j, i);
     const int32_t query = keys_are_rows ? column : row, key = keys_are_rows ? row : column;
@@ -122,101 +123,66 @@ TS_DEVICE void score_gradients(const GradientJob<E>& job, const Scores<E>& score
       return;
     }
     const C p = functors::exp(score - job.lse[of_index + query]);
-    const C keep = scores.drops() ? scores.kept(query, key) : C{1};
-    s[j][i] = p * keep;
-    g[j][i] = p * (g[j][i] * keep - job.delta[of_index + query]);
+    s[j][i] = p * kept(j, i);
+    g[j][i] = p * (g[j][i] * kept(j, i) - job.delta[of_index + query]);
   });
 }
 
-template <class E>
+/// A block owns queries, for gq, or keys, for gk and gv. What follows the products of a square of
+/// scores: of keys, gv += p' gy; then the gradient of the first operand of the rows += g times that
+/// of the columns.
+template <bool of_keys, class E>
 __global__ void __launch_bounds__(ScoreShape<E>::threads, 2)
-    query_gradient(const __grid_constant__ GradientJob<E> job, int32_t blocks) {
+    row_gradients(const __grid_constant__ GradientJob<E> job, int32_t blocks) {
   using Shape = ScoreShape<E>;
   auto& shared = dynamic_shared<ScoreMemory<E>>();
   const int64_t block = block_index().x, l = block / job.slices / blocks;
-  const auto first_query = static_cast<int32_t>(block / job.slices % blocks) * Shape::rows;
+  const auto first_row = static_cast<int32_t>(block / job.slices % blocks) * Shape::rows;
   const auto slice = static_cast<int32_t>(block % job.slices) * Shape::side;
   const LeadingAxes& leading = job.rules.leading;
   const Scores<E> scores(job.rules, l, job.finding, job.call);
-  const Matrix<const E> k(job.k, leading, l);
-  const ScoreProducts<E> products({job.q, leading, l}, {job.gy, leading, l}, k, {job.v, leading, l},
-                                  first_query);
-  const int phases = products.phases + 1;
-  const int32_t keys = scores.keys_end(first_query, Shape::rows);
+  const Matrix<const E> column_a(of_keys ? job.q : job.k, leading, l),
+      column_b(of_keys ? job.gy : job.v, leading, l);
+  const ScoreProducts<E> products({of_keys ? job.k : job.q, leading, l},
+                                  {of_keys ? job.v : job.gy, leading, l}, column_a, column_b,
+                                  first_row);
+  const int phases = products.phases + (of_keys ? 2 : 1);
+  const int32_t begin = of_keys ? scores.queries_begin(first_row) : 0,
+                end = of_keys ? column_a.count : scores.keys_end(first_row, Shape::rows);
 
   products.load_resident(shared);
-  typename Shape::Sums s, g, out;
-  clear<E>(s), clear<E>(g), clear<E>(out);
+  typename Shape::Sums s, g, out_a, out_b;
+  clear<E>(s), clear<E>(g), clear<E>(out_a), clear<E>(out_b);
   in_turns(
-      phases * ceil_divide(keys, Shape::side),
+      begin < end ? phases * ceil_divide(end - begin, Shape::side) : 0,
       [&](int slot, int64_t i) {
         const auto phase = static_cast<int>(i % phases);
-        const int32_t key = static_cast<int32_t>(i / phases) * Shape::side;
+        const int32_t column = begin + static_cast<int32_t>(i / phases) * Shape::side;
         if (phase < products.phases)
-          products.load(shared, slot, phase, key);
+          products.load(shared, slot, phase, column);
         else
-          load_across(shared.columns[slot], k, key, keys, slice);
-      },
-      [&](int slot, int64_t i) {
-        if (!products.has_rows()) return;
-        const auto phase = static_cast<int>(i % phases);
-        const int32_t key = static_cast<int32_t>(i / phases) * Shape::side;
-        if (phase < products.phases) return products.multiply(shared, slot, phase, s, g);
-        score_gradients<false, E>(job, scores, first_query, key, s, g);
-        multiply_scores<false, E>(out, g, shared.columns[slot], keys - key, k.width - slice);
-      });
-  const auto scale = static_cast<compute_t<E>>(job.rules.scale);
-  store_rows<E>({job.gq, leading, l}, first_query, slice, out, [=](int) { return scale; });
-}
-
-/// Floats spill 136 bytes: beside four tiles of sums, fragments of them are three words
-/// per number.
-template <class E>
-__global__ void __launch_bounds__(ScoreShape<E>::threads, 2)
-    key_gradient(const __grid_constant__ GradientJob<E> job, int32_t blocks) {
-  using Shape = ScoreShape<E>;
-  auto& shared = dynamic_shared<ScoreMemory<E>>();
-  const int64_t block = block_index().x, l = block / job.slices / blocks;
-  const auto first_key = static_cast<int32_t>(block / job.slices % blocks) * Shape::rows;
-  const auto slice = static_cast<int32_t>(block % job.slices) * Shape::side;
-  const LeadingAxes& leading = job.rules.leading;
-  const Scores<E> scores(job.rules, l, job.finding, job.call);
-  const Matrix<const E> q(job.q, leading, l), gy(job.gy, leading, l);
-  const ScoreProducts<E> products({job.k, leading, l}, {job.v, leading, l}, q, gy, first_key);
-  const int phases = products.phases + 2;
-  const int32_t begin = scores.queries_begin(first_key);
-
-  products.load_resident(shared);
-  typename Shape::Sums s, g, out_k, out_v;
-  clear<E>(s), clear<E>(g), clear<E>(out_k), clear<E>(out_v);
-  in_turns(
-      begin < q.count ? phases * ceil_divide(q.count - begin, Shape::side) : 0,
-      [&](int slot, int64_t i) {
-        const auto phase = static_cast<int>(i % phases);
-        const int32_t query = begin + static_cast<int32_t>(i / phases) * Shape::side;
-        if (phase < products.phases)
-          products.load(shared, slot, phase, query);
-        else
-          load_across(shared.columns[slot], phase == products.phases ? gy : q, query, q.count,
+          load_across(shared.columns[slot], phase + 1 < phases ? column_b : column_a, column, end,
                       slice);
       },
       [&](int slot, int64_t i) {
         if (!products.has_rows()) return;
         const auto phase = static_cast<int>(i % phases);
-        const int32_t query = begin + static_cast<int32_t>(i / phases) * Shape::side;
+        const int32_t column = begin + static_cast<int32_t>(i / phases) * Shape::side;
         if (phase < products.phases) return products.multiply(shared, slot, phase, s, g);
         const Square<E>& across = shared.columns[slot];
-        if (phase == products.phases) {
-          score_gradients<true, E>(job, scores, first_key, query, s, g);
-          multiply_scores<false, E>(out_v, s, across, q.count - query, gy.width - slice);
-        } else {
-          multiply_scores<false, E>(out_k, g, across, q.count - query, q.width - slice);
-        }
+        if (phase == products.phases)
+          score_gradients<of_keys, E>(job, scores, first_row, column, s, g);
+        if (of_keys && phase == products.phases)
+          multiply_scores<false, E>(out_b, s, across, end - column, column_b.width - slice);
+        else
+          multiply_scores<false, E>(out_a, g, across, end - column, column_a.width - slice);
       });
   using C = compute_t<E>;
   const auto scale = static_cast<C>(job.rules.scale);
-  store_rows<E>({job.gk, leading, l}, first_key, slice, out_k, [=](int) { return scale; });
-  store_rows<E>({job.gv, leading, l}, first_key, slice, out_v, [](int) { return C{1}; });
+  store_rows<E>({of_keys ? job.gk : job.gq, leading, l}, first_row, slice, out_a,
+                [=](int) { return scale; });
+  if (of_keys)
+    store_rows<E>({job.gv, leading, l}, first_row, slice, out_b, [](int) { return C{1}; });
 }
 
 /// Sums of gradients of scores over the members of each slice.
@@ -354,11 +320,11 @@ void attention_gradient(Stream& stream, View q, View k, View v, const AttentionM
     const int64_t query_blocks = ceil_divide(queries, Shape::rows),
                   key_blocks = ceil_divide(keys, Shape::rows);
     launch_scores<E>(stream, "attention_gradient of queries",
-                     leading.count * query_blocks * job.slices, squares, query_gradient<E>, job,
-                     static_cast<int32_t>(query_blocks));
+                     leading.count * query_blocks * job.slices, squares, row_gradients<false, E>,
+                     job, static_cast<int32_t>(query_blocks));
     job.slices = std::max(job.slices, squares_of<E>(job.v.width));
     launch_scores<E>(stream, "attention_gradient of keys", leading.count * key_blocks * job.slices,
-                     squares, key_gradient<E>, job, static_cast<int32_t>(key_blocks));
+                     squares, row_gradients<true, E>, job, static_cast<int32_t>(key_blocks));
     if (gbias) gradient_of_bias(stream, job, gbias);
   });
   faults.launched();

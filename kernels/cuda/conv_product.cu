@@ -243,24 +243,6 @@ struct JoinedCorrelation {
   }
 };
 
-/// A product of batches of m x n; where it is cut into parts, Joined{job} stores their sums.
-template <class Joined, class B, class Job>
-void launch_product(Stream& stream, const char* name, Job job, int64_t m, int64_t n,
-                    int64_t batches, int64_t k_tiles, size_t shared_bytes,
-                    void (*multiply)(Job, ProductCut)) {
-  using Sum = std::remove_pointer_t<decltype(job.parts)>;
-  const ProductCut cut(m, n, batches, k_tiles, B::extent);
-  const int64_t size = batches * m * n;
-  const Scratch parts =
-      stream.scratch(cut.parts > 1 ? static_cast<size_t>(cut.parts * size) * sizeof(Sum) : 0);
-  job.parts = cut.parts > 1 ? parts.as<Sum>() : nullptr;
-  launch(
-      stream,
-      {.name = name, .grid = {cut.blocks()}, .block = {B::threads}, .shared_bytes = shared_bytes},
-      multiply, job, cut);
-  if (job.parts) launch_join(stream, "conv parts", job.parts, cut.parts, size, Joined{job});
-}
-
 // ---------------------------------------------------------------- weight_gradient
 
 template <class E>
@@ -404,9 +386,12 @@ void correlate_product(Stream& stream, const Correlation<E>& p) {
                            source.chunks();
     for_block<E>(m, n, batches, [&]<class B>() {
       using Shared = typename BlockProduct<E, E, compute_t<E>, B, true, true>::Shared;
-      launch_product<JoinedCorrelation<E>, B>(stream, p.name, job, m, n, batches,
-                                              ceil_divide(chunks, tile_bytes / chunk_bytes),
-                                              sizeof(Shared), correlate<E, B>);
+      launch_product(
+          stream, {p.name, "conv parts"},
+          ProductCut(p.name, m, n, batches, ceil_divide(chunks, tile_bytes / chunk_bytes),
+                     B::extent),
+          B::threads, sizeof(Shared), job,
+          [](const CorrelationJob<E>& j) { return JoinedCorrelation<E>{j}; }, correlate<E, B>);
     });
   };
   run();
@@ -440,9 +425,12 @@ void weight_gradient_product(Stream& stream, const WeightGradient<E>& p) {
     const int64_t m = p.filters, n = int64_t{p.taps()} * x.group();
     for_block<E>(m, n, p.groups, [&]<class B>() {
       using Shared = typename BlockProduct<E, E, compute_t<E>, B, false, false>::Shared;
-      launch_product<JoinedWeightGradient<E>, B>(stream, p.name, job, m, n, p.groups,
-                                                 job.terms * ceil_divide(job.pixels, tile_depth<E>),
-                                                 sizeof(Shared), weight_gradient<E, B>);
+      launch_product(
+          stream, {p.name, "conv parts"},
+          ProductCut(p.name, m, n, p.groups, job.terms * ceil_divide(job.pixels, tile_depth<E>),
+                     B::extent),
+          B::threads, sizeof(Shared), job,
+          [](const WeightJob<E>& j) { return JoinedWeightGradient<E>{j}; }, weight_gradient<E, B>);
     });
   };
   run();

@@ -72,20 +72,17 @@ __global__ void __launch_bounds__(linalg_threads, 2)
 
 }  // namespace
 
-void cholesky(Stream& stream, View a, View l, const LinalgParams& params) {
-  const MatrixBatch batch = check_cholesky(a, l);
-  own_variant_only("cholesky", params);
+void own_cholesky(Stream& stream, const MatrixBatch& batch, const View& a, const View& l,
+                  int32_t* status) {
   const int64_t n = batch.rows(), count = batch.count(), width = panel_width(n);
   for_real(a.dtype, "cholesky", [&]<class T>() {
-    Statuses statuses(stream, batch, params);
-    if (count == 0 || n == 0) return;
     if (a.data != l.data) copy_kernels.copy(stream, a, l);
     const Matrices<T> m = matrices_of<T>(batch, l);
     for (int64_t k = 0; k < n; k += width) {
       const int64_t w = std::min(width, n - k), below = k + w;
       const size_t bytes = held_bytes<T>((n - k) * w);
       launch(stream, {"cholesky panel", {static_cast<uint32_t>(count)}, {linalg_threads}, bytes},
-             cholesky_panel<T>, m, k, w, bytes > 0, statuses.data());
+             cholesky_panel<T>, m, k, w, bytes > 0, status);
       // what is left loses the panel's product with itself, in strips that hold the lower triangle
       constexpr int64_t strip = 256;
       for (int64_t j = below; j < n; j += strip) {
@@ -94,7 +91,6 @@ void cholesky(Stream& stream, View a, View l, const LinalgParams& params) {
                          m.block(j, j, n - j, columns));
       }
     }
-    statuses.finish(cholesky_complaint);
   });
 }
 
@@ -183,13 +179,9 @@ void launch_solve(Stream& stream, const Matrices<T>& a, const Matrices<T>& b, co
 
 }  // namespace
 
-void triangular_solve(Stream& stream, View a, View b, View x, const TriangularParams& triangle,
-                      const LinalgParams& params) {
-  const MatrixBatch batch = check_right_sides("triangular_solve", a, b, x);
-  own_variant_only("triangular_solve", params);
+void own_triangular_solve(Stream& stream, const MatrixBatch& batch, const View& a, const View& b,
+                          const View& x, const TriangularParams& triangle) {
   for_real(a.dtype, "triangular_solve", [&]<class T>() {
-    const Statuses statuses(stream, batch, params);
-    if (batch.count() == 0) return;
     launch_solve(stream, matrices_of<T>(batch, a), matrices_of<T>(batch, b),
                  matrices_of<T>(batch, x), triangle);
   });
@@ -291,13 +283,10 @@ __global__ void __launch_bounds__(linalg_threads, 2)
 
 }  // namespace
 
-void solve(Stream& stream, View a, View b, View x, const LinalgParams& params) {
-  const MatrixBatch batch = check_right_sides("solve", a, b, x);
-  own_variant_only("solve", params);
+void own_solve(Stream& stream, const MatrixBatch& batch, const View& a, const View& b,
+               const View& x, int32_t* status) {
   const int64_t n = batch.rows(), count = batch.count(), width = panel_width(n);
   for_real(a.dtype, "solve", [&]<class T>() {
-    Statuses statuses(stream, batch, params);
-    if (count == 0 || n == 0) return;
     const Scratch factors = stream.scratch(static_cast<size_t>(count * n * n) * sizeof(T)),
                   pivots = stream.scratch(static_cast<size_t>(count * n) * sizeof(int32_t));
     const Matrices<T> lu = dense_matrices(factors.as<T>(), count, n, n);
@@ -307,7 +296,7 @@ void solve(Stream& stream, View a, View b, View x, const LinalgParams& params) {
       const int64_t w = std::min(width, n - k), next = k + w, rest = n - next;
       const size_t bytes = held_bytes<T>((n - k) * w);
       launch(stream, {"lu panel", {blocks}, {linalg_threads}, bytes}, lu_panel<T>, lu, k, w,
-             bytes > 0, pivots.as<int32_t>(), statuses.data());
+             bytes > 0, pivots.as<int32_t>(), status);
       if (rest == 0) break;
       const Matrices<T> beside = lu.block(k, next, w, rest);
       launch_solve(stream, lu.block(k, k, w, w), beside, beside, {.unit_diagonal = true});
@@ -320,10 +309,9 @@ void solve(Stream& stream, View a, View b, View x, const LinalgParams& params) {
             {blocks},
             {linalg_threads},
             static_cast<size_t>(n) * sizeof(int32_t)},
-           exchange_rows<T>, right, pivots.as<int32_t>(), result, statuses.data());
+           exchange_rows<T>, right, pivots.as<int32_t>(), result, status);
     launch_solve(stream, lu, result, result, {.unit_diagonal = true});
     launch_solve(stream, lu, result, result, {.upper = true});
-    statuses.finish(solve_complaint);
   });
 }
 

@@ -54,24 +54,18 @@ struct Joined {
 };
 
 template <class E, class B, bool a_along_k, bool b_along_k>
-void launch_multiply(Stream& stream, Job<E>& job) {
-  const int64_t batches = job.batch.size(), size = batches * job.m * job.n;
-  const ProductCut cut(job.m, job.n, batches, ceil_divide(job.k, tile_depth<E>), B::extent);
-  const Scratch parts = stream.scratch(
-      cut.parts > 1 ? static_cast<size_t>(cut.parts * size) * sizeof(compute_t<E>) : 0);
-  job.parts = cut.parts > 1 ? parts.as<compute_t<E>>() : nullptr;
+void launch_multiply(Stream& stream, const Job<E>& job) {
   using Shared = typename BlockProduct<E, E, compute_t<E>, B, a_along_k, b_along_k>::Shared;
-  launch(stream,
-         {.name = "gemm",
-          .grid = {cut.blocks()},
-          .block = {B::threads},
-          .shared_bytes = sizeof(Shared)},
-         multiply<E, B, a_along_k, b_along_k>, job, cut);
-  if (job.parts) launch_join(stream, "gemm parts", job.parts, cut.parts, size, Joined<E>{job});
+  launch_product(
+      stream, {"gemm", "gemm parts"},
+      ProductCut("gemm", job.m, job.n, job.batch.size(), ceil_divide(job.k, tile_depth<E>),
+                 B::extent),
+      B::threads, sizeof(Shared), job, [](const Job<E>& j) { return Joined<E>{j}; },
+      multiply<E, B, a_along_k, b_along_k>);
 }
 
 template <class E, class B>
-void launch_multiply(Stream& stream, Job<E>& job, bool a_along_k, bool b_along_k) {
+void launch_multiply(Stream& stream, const Job<E>& job, bool a_along_k, bool b_along_k) {
   if (a_along_k)
     b_along_k ? launch_multiply<E, B, true, true>(stream, job)
               : launch_multiply<E, B, true, false>(stream, job);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <type_traits>
+
 #include "tessera/kernels/cuda/gemm_tile.cuh"
 #include "tessera/kernels/cuda/launch.cuh"
 #include "tessera/kernels/functors.hpp"
@@ -27,6 +29,7 @@ using SmallBlock = Block<64, 2, 2>;
 /// their own, whose sums a second kernel adds in order.
 struct ProductCut {
   int64_t row_tiles, column_tiles, parts, batches, k_tiles;
+  int64_t size;  // sums of a part: batches m n
 
   static constexpr int64_t processors = 132;  // of the GPU that products are cut for
   static constexpr int64_t least_part = 8;    // tiles along k that pay for a part of their own
@@ -36,17 +39,19 @@ struct ProductCut {
     return ceil_divide(m, extent) * ceil_divide(n, extent) * batches >= processors &&
            std::min(m, n) > SmallBlock::extent;
   }
-  ProductCut(int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles, int extent)
-      : ProductCut(m, n, of_batches, of_k_tiles, extent, extent) {}
-  ProductCut(int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles, int row_extent,
-             int column_extent)
+  ProductCut(const char* operation, int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles,
+             int extent)
+      : ProductCut(operation, m, n, of_batches, of_k_tiles, extent, extent) {}
+  ProductCut(const char* operation, int64_t m, int64_t n, int64_t of_batches, int64_t of_k_tiles,
+             int row_extent, int column_extent)
       : row_tiles(ceil_divide(m, row_extent)),
         column_tiles(ceil_divide(n, column_extent)),
         batches(of_batches),
-        k_tiles(of_k_tiles) {
+        k_tiles(of_k_tiles),
+        size(of_batches * m * n) {
     const int64_t tiles = row_tiles * column_tiles * batches;
     parts = std::clamp<int64_t>(std::min(2 * processors / tiles, k_tiles / least_part), 1, 64);
-    TS_CHECK(tiles * parts <= INT32_MAX, "gemm: ", batches, " products of ", m, " x ", n,
+    TS_CHECK(tiles * parts <= INT32_MAX, operation, ": ", batches, " products of ", m, " x ", n,
              " are more than a grid holds");
   }
   uint32_t blocks() const {
@@ -227,11 +232,33 @@ __global__ void __launch_bounds__(join_threads)
     store(i, sum);
   }
 }
-template <class Sum, class Store>
-void launch_join(Stream& stream, const char* name, const Sum* parts, int64_t count, int64_t size,
-                 const Store& store) {
-  launch(stream, {name, {blocks_for(size, join_threads)}, {join_threads}}, join_parts<Sum, Store>,
-         parts, count, size, store);
+
+/// What the kernels of a product are called.
+struct ProductNames {
+  const char *product, *parts;
+};
+/// Queues multiply(job, cut, rest...), a block per place of the cut. Where k is cut into parts,
+/// job.parts is room for their sums, [parts, batches, m, n], and stored_by(job)(element, sum)
+/// stores them; else it is null.
+template <class Job, class StoredBy, class... Rest>
+void launch_product(Stream& stream, const ProductNames& names, const ProductCut& cut,
+                    uint32_t threads, size_t shared_bytes, Job job, StoredBy&& stored_by,
+                    void (*multiply)(Job, ProductCut, Rest...),
+                    const std::type_identity_t<Rest>&... rest) {
+  using Sum = std::remove_pointer_t<decltype(job.parts)>;
+  const Scratch sums =
+      stream.scratch(cut.parts > 1 ? static_cast<size_t>(cut.parts * cut.size) * sizeof(Sum) : 0);
+  job.parts = cut.parts > 1 ? sums.as<Sum>() : nullptr;
+  launch(stream,
+         {.name = names.product,
+          .grid = {cut.blocks()},
+          .block = {threads},
+          .shared_bytes = shared_bytes},
+         multiply, job, cut, rest...);
+  if (!job.parts) return;
+  const auto store = stored_by(job);
+  launch(stream, {names.parts, {blocks_for(cut.size, join_threads)}, {join_threads}},
+         join_parts<Sum, std::remove_cv_t<decltype(store)>>, job.parts, cut.parts, cut.size, store);
 }
 
 /// What a product applies to a finished sum.

@@ -14,33 +14,6 @@
 namespace tessera::kernels::cuda {
 namespace {
 
-template <class T>
-struct Largest {
-  T magnitude;
-  int32_t at;
-};
-/// NaN before all, then the largest; of equal ones the first.
-struct TakeLargest {
-  template <class T>
-  TS_DEVICE Largest<T> operator()(Largest<T> a, Largest<T> b) const {
-    const bool first = a.magnitude != a.magnitude || a.magnitude > b.magnitude ||
-                       (a.magnitude == b.magnitude && a.at < b.at);
-    return first ? a : b;
-  }
-};
-
-/// A power of two that brings the largest magnitude near 1; 0 where that is not finite.
-template <class T>
-TS_DEVICE T scale_of(T largest) {
-  using Limits = std::numeric_limits<T>;
-  if (!(largest <= Limits::max())) return 0;
-  if (largest == 0) return 1;
-  int exponent = std::ilogb(largest);
-  if (exponent < Limits::min_exponent + 1) exponent = Limits::min_exponent + 1;
-  if (exponent > Limits::max_exponent - 2) exponent = Limits::max_exponent - 2;
-  return std::ldexp(T{1}, -exponent);
-}
-
 /// to = factor from, or its transpose where the shapes are so. Of symmetric matrices the lower
 /// triangle is read, and `shifted` is the same with a diagonal that makes it positive definite.
 template <class T, bool symmetric>
@@ -62,7 +35,7 @@ __global__ void __launch_bounds__(linalg_threads, 2)
     largest = Maximum{}(largest, static_cast<T>(std::fabs(element(i, j))));
   });
   largest = block_reduce(largest, Maximum{}, scratch);
-  const T factor = scale_of(largest);
+  const T factor = near_one(largest);
   T squares = 0;
   for_elements(x.rows, x.cols, [&](int64_t i, int64_t j) {
     const T value = element(i, j) * factor;
@@ -224,16 +197,6 @@ struct RowOrder {
   }
 };
 
-/// The sign that makes the component of largest magnitude of a row positive, by a warp.
-template <class T>
-TS_DEVICE T sign_of(const T* row, int64_t n) {
-  Largest<T> largest{T{-1}, 0};
-  for (int64_t j = lane_index(); j < n; j += warp_size)
-    largest = TakeLargest{}(largest, {static_cast<T>(std::fabs(row[j])), static_cast<int32_t>(j)});
-  largest = warp_reduce(largest, TakeLargest{});
-  return row[largest.at] < 0 ? T{-1} : T{1};
-}
-
 template <class T>
 __global__ void __launch_bounds__(linalg_threads, 2) normalize_rows(Matrices<T> xs) {
   const Matrix<T> x = xs[block_index().x];
@@ -358,13 +321,10 @@ __global__ void __launch_bounds__(linalg_threads, 2)
 
 }  // namespace
 
-void eigh(Stream& stream, View a, View w, View v, const LinalgParams& params) {
-  const MatrixBatch batch = check_eigh(a, w, v);
-  own_variant_only("eigh", params);
+void own_eigh(Stream& stream, const MatrixBatch& batch, const View& a, const View& w, const View& v,
+              int32_t* status) {
   const int64_t n = batch.rows(), count = batch.count();
   for_real(a.dtype, "eigh", [&]<class T>() {
-    Statuses statuses(stream, batch, params);
-    if (count == 0 || n == 0) return;
     const auto room = [&](int64_t rows) {
       return stream.scratch(static_cast<size_t>(count * rows * n) * sizeof(T));
     };
@@ -376,25 +336,21 @@ void eigh(Stream& stream, View a, View w, View v, const LinalgParams& params) {
                       products = dense_matrices(multiplied.as<T>(), count, n, n);
     const auto blocks = static_cast<uint32_t>(count);
     launch(stream, {"eigh scale_matrix", {blocks}, {linalg_threads}}, scale_matrix<T, true>,
-           matrices_of<T>(batch, a), x, rows, factors.as<T>(), statuses.data());
-    launch_rotations(stream, rows, Matrices<T>{}, statuses.data());
+           matrices_of<T>(batch, a), x, rows, factors.as<T>(), status);
+    launch_rotations(stream, rows, Matrices<T>{}, status);
     launch(stream, {"eigh normalize_rows", {blocks}, {linalg_threads}}, normalize_rows<T>, rows);
     gemm_kernels.gemm(stream, rows.view(), x.view(), products.view(), {});
     launch(stream, {"eigh write_eigenvectors", {blocks}, {linalg_threads}}, write_eigenvectors<T>,
            rows, products, factors.as<T>(), RowOrder<T>{values.as<T>(), order.as<int32_t>()},
-           dense_matrices(w.as<T>(), count, 1, n), matrices_of<T>(batch, v), statuses.data());
-    statuses.finish(spectral_complaint);
+           dense_matrices(w.as<T>(), count, 1, n), matrices_of<T>(batch, v), status);
   });
 }
 
-void svd(Stream& stream, View a, View u, View s, View vt, const LinalgParams& params) {
-  const MatrixBatch batch = check_svd(a, u, s, vt);
-  own_variant_only("svd", params);
+void own_svd(Stream& stream, const MatrixBatch& batch, const View& a, const View& u, const View& s,
+             const View& vt, int32_t* status) {
   const int64_t m = std::max(batch.rows(), batch.cols()), n = std::min(batch.rows(), batch.cols()),
                 count = batch.count();
   for_real(a.dtype, "svd", [&]<class T>() {
-    Statuses statuses(stream, batch, params);
-    if (count == 0 || n == 0) return;
     const auto room = [&](int64_t rows, int64_t cols) {
       return stream.scratch(static_cast<size_t>(count * rows * cols) * sizeof(T));
     };
@@ -408,9 +364,9 @@ void svd(Stream& stream, View a, View u, View s, View vt, const LinalgParams& pa
                       long_rows = dense_matrices(scaled.as<T>(), count, n, m);
     const auto blocks = static_cast<uint32_t>(count);
     launch(stream, {"svd scale_matrix", {blocks}, {linalg_threads}}, scale_matrix<T, false>,
-           matrices_of<T>(batch, a), tall, Matrices<T>{}, factors.as<T>(), statuses.data());
+           matrices_of<T>(batch, a), tall, Matrices<T>{}, factors.as<T>(), status);
     own_qr(stream, tall, q, r);
-    launch_rotations(stream, r, turns, statuses.data());
+    launch_rotations(stream, r, turns, status);
     gemm_kernels.gemm(stream, turns.view(), q.view(true), long_rows.view(), {});
     // the turns have been used: there is room for the short vectors
     launch(stream, {"svd write_singular_vectors", {blocks}, {linalg_threads}},
@@ -425,8 +381,7 @@ void svd(Stream& stream, View a, View u, View s, View vt, const LinalgParams& pa
                               .s = dense_matrices(s.as<T>(), count, 1, n),
                               .vt = matrices_of<T>(batch, vt),
                               .tall = batch.rows() >= batch.cols()},
-           statuses.data());
-    statuses.finish(spectral_complaint);
+           status);
   });
 }
 

@@ -5,13 +5,9 @@
 
 #include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/cuda/backend.hpp"
+#include "tessera/kernels/cuda/vendor.hpp"
 
 namespace tessera::kernels::cuda {
-
-void own_variant_only(std::string_view operation, const LinalgParams& params) {
-  if (params.variant == LinalgVariant::vendor)
-    throw Error(ErrorKind::unsupported, concat(operation, ": this build has no cuSOLVER"));
-}
 
 // ---------------------------------------------------------------- statuses
 
@@ -141,6 +137,69 @@ void gram(Stream& stream, View x, View shift, View g) {
     launch(stream, {"gram join", {blocks_for(n * n, linalg_threads)}, {linalg_threads}},
            join_slabs<T>, partial.as<double>(), n, slabs, g.as<T>());
   });
+}
+
+// ---------------------------------------------------------------- variants
+
+bool uses_vendor(const LinalgParams& params, int64_t n) {
+  if (params.variant != LinalgVariant::automatic) return params.variant == LinalgVariant::vendor;
+  return choose_linalg(n, params.deterministic, true) == LinalgVariant::vendor &&
+         has_vendor_linalg();
+}
+
+void cholesky(Stream& stream, View a, View l, const LinalgParams& params) {
+  const MatrixBatch batch = check_cholesky(a, l);
+  Statuses statuses(stream, batch, params);
+  const bool vendor = uses_vendor(params, batch.rows());
+  if (l.numel() == 0) return;
+  (vendor ? vendor_cholesky : own_cholesky)(stream, batch, a, l, statuses.data());
+  statuses.finish(cholesky_complaint);
+}
+
+void triangular_solve(Stream& stream, View a, View b, View x, const TriangularParams& triangle,
+                      const LinalgParams& params) {
+  const MatrixBatch batch = check_right_sides("triangular_solve", a, b, x);
+  const Statuses statuses(stream, batch, params);
+  const bool vendor = uses_vendor(params, batch.rows());
+  if (x.numel() == 0) return;
+  (vendor ? vendor_triangular_solve : own_triangular_solve)(stream, batch, a, b, x, triangle);
+}
+
+void solve(Stream& stream, View a, View b, View x, const LinalgParams& params) {
+  const MatrixBatch batch = check_right_sides("solve", a, b, x);
+  Statuses statuses(stream, batch, params);
+  const bool vendor = uses_vendor(params, batch.rows());
+  if (a.numel() == 0) return;
+  (vendor && x.numel() > 0 ? vendor_solve : own_solve)(stream, batch, a, b, x, statuses.data());
+  statuses.finish(solve_complaint);
+}
+
+void qr(Stream& stream, View a, View q, View r, const LinalgParams& params) {
+  const MatrixBatch batch = check_qr(a, q, r);
+  const Statuses statuses(stream, batch, params);
+  if (uses_vendor(params, std::min(batch.rows(), batch.cols())) && a.numel() > 0)
+    return vendor_qr(stream, batch, a, q, r);
+  for_real(a.dtype, "qr", [&]<class T>() {
+    own_qr(stream, matrices_of<T>(batch, a), matrices_of<T>(batch, q), matrices_of<T>(batch, r));
+  });
+}
+
+void eigh(Stream& stream, View a, View w, View v, const LinalgParams& params) {
+  const MatrixBatch batch = check_eigh(a, w, v);
+  Statuses statuses(stream, batch, params);
+  const bool vendor = uses_vendor(params, batch.rows());
+  if (a.numel() == 0) return;
+  (vendor ? vendor_eigh : own_eigh)(stream, batch, a, w, v, statuses.data());
+  statuses.finish(spectral_complaint);
+}
+
+void svd(Stream& stream, View a, View u, View s, View vt, const LinalgParams& params) {
+  const MatrixBatch batch = check_svd(a, u, s, vt);
+  Statuses statuses(stream, batch, params);
+  const bool vendor = uses_vendor(params, std::min(batch.rows(), batch.cols()));
+  if (a.numel() == 0) return;
+  (vendor ? vendor_svd : own_svd)(stream, batch, a, u, s, vt, statuses.data());
+  statuses.finish(spectral_complaint);
 }
 
 }  // namespace

@@ -7,7 +7,8 @@
 
 /// What the files of the linalg family share. linalg.cu holds statuses, Gram matrices and the
 /// table; factor.cu Cholesky, LU and triangular solves; qr.cu Householder's QR; jacobi.cu
-/// eigenvalues and singular values. A block works on one matrix of a batch, in shared memory where
+/// eigenvalues and singular values; vendor_linalg.cpp cuSOLVER's ways, with the kernels of
+/// column_major.cu. A block works on one matrix of a batch, in shared memory where
 /// what it changes fits there.
 namespace tessera::kernels::cuda {
 
@@ -83,8 +84,44 @@ TS_DEVICE bool positive_and_finite(T x) {
   return x > 0 && x <= std::numeric_limits<T>::max();
 }
 
-/// Throws where the caller wants the vendor's method.
-void own_variant_only(std::string_view operation, const LinalgParams&);
+/// A power of two that brings the largest magnitude near 1; 0 where that is not finite.
+template <class T>
+TS_DEVICE T near_one(T largest) {
+  using Limits = std::numeric_limits<T>;
+  if (!(largest <= Limits::max())) return 0;
+  if (largest == 0) return 1;
+  int exponent = std::ilogb(largest);
+  if (exponent < Limits::min_exponent + 1) exponent = Limits::min_exponent + 1;
+  if (exponent > Limits::max_exponent - 2) exponent = Limits::max_exponent - 2;
+  return std::ldexp(T{1}, -exponent);
+}
+
+template <class T>
+struct Largest {
+  T magnitude;
+  int32_t at;
+};
+/// NaN before all, then the largest; of equal ones the first.
+struct TakeLargest {
+  template <class T>
+  TS_DEVICE Largest<T> operator()(Largest<T> a, Largest<T> b) const {
+    const bool first = a.magnitude != a.magnitude || a.magnitude > b.magnitude ||
+                       (a.magnitude == b.magnitude && a.at < b.at);
+    return first ? a : b;
+  }
+};
+
+/// The sign that makes the component of largest magnitude of a vector positive, by a warp;
+/// components lie `along` elements apart.
+template <class T>
+TS_DEVICE T sign_of(const T* vector, int64_t n, int64_t along = 1) {
+  Largest<T> largest{T{-1}, 0};
+  for (int64_t j = lane_index(); j < n; j += warp_size)
+    largest = TakeLargest{}(
+        largest, {static_cast<T>(std::fabs(vector[j * along])), static_cast<int32_t>(j)});
+  largest = warp_reduce(largest, TakeLargest{});
+  return vector[largest.at * along] < 0 ? T{-1} : T{1};
+}
 
 /// One status per matrix, 0 at first: the caller's, or our own.
 class Statuses {
@@ -108,12 +145,15 @@ class Statuses {
 template <class T>
 void own_qr(Stream&, const Matrices<T>& a, const Matrices<T>& q, const Matrices<T>& r);
 
-void cholesky(Stream&, View a, View l, const LinalgParams&);
-void triangular_solve(Stream&, View a, View b, View x, const TriangularParams&,
-                      const LinalgParams&);
-void solve(Stream&, View a, View b, View x, const LinalgParams&);
-void qr(Stream&, View a, View q, View r, const LinalgParams&);
-void eigh(Stream&, View a, View w, View v, const LinalgParams&);
-void svd(Stream&, View a, View u, View s, View vt, const LinalgParams&);
+/// Our own methods for batches that are not empty, statuses 0 before.
+void own_cholesky(Stream&, const MatrixBatch&, const View& a, const View& l, int32_t* status);
+void own_triangular_solve(Stream&, const MatrixBatch&, const View& a, const View& b, const View& x,
+                          const TriangularParams&);
+void own_solve(Stream&, const MatrixBatch&, const View& a, const View& b, const View& x,
+               int32_t* status);
+void own_eigh(Stream&, const MatrixBatch&, const View& a, const View& w, const View& v,
+              int32_t* status);
+void own_svd(Stream&, const MatrixBatch&, const View& a, const View& u, const View& s,
+             const View& vt, int32_t* status);
 
 }  // namespace tessera::kernels::cuda

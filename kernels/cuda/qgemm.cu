@@ -143,13 +143,10 @@ bool launch_warpgroups(Stream& stream, const CodeProduct& p, const Result& resul
 
 template <class A, class B, class Result>
 void launch_codes(Stream& stream, const CodeProduct& p, const Result& result) {
-  const ProductCut cut(p.m, p.n, 1, ceil_divide(p.k, tile_bytes), B::extent);
-  const Scratch parts = stream.scratch(
-      cut.parts > 1 ? static_cast<size_t>(cut.parts * p.m * p.n) * sizeof(int32_t) : 0);
   const auto stride = [](const View& v) { return v.shape[0] > 1 ? v.stride[0] : 0; };
   const CodeJob<A> job{.a = p.a.as<A>(),
                        .b = p.b.as<int8_t>(),
-                       .parts = cut.parts > 1 ? parts.as<int32_t>() : nullptr,
+                       .parts = nullptr,
                        .m = p.m,
                        .n = p.n,
                        .k = p.k,
@@ -158,13 +155,11 @@ void launch_codes(Stream& stream, const CodeProduct& p, const Result& result) {
                        .a_chunks = in_chunks(p.a.as<A>(), stride(p.a)),
                        .b_chunks = in_chunks(p.b.as<int8_t>(), stride(p.b))};
   using Shared = typename BlockProduct<A, int8_t, int32_t, B, true, true>::Shared;
-  launch(stream,
-         {.name = "qgemm",
-          .grid = {cut.blocks()},
-          .block = {B::threads},
-          .shared_bytes = sizeof(Shared)},
-         multiply_codes<A, B, Result>, job, cut, result);
-  if (job.parts) launch_join(stream, "qgemm parts", job.parts, cut.parts, p.m * p.n, result);
+  launch_product(
+      stream, {"qgemm", "qgemm parts"},
+      ProductCut("qgemm", p.m, p.n, 1, ceil_divide(p.k, tile_bytes), B::extent), B::threads,
+      sizeof(Shared), job, [&](const CodeJob<A>&) { return result; }, multiply_codes<A, B, Result>,
+      result);
 }
 
 template <class Result>

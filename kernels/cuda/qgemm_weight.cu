@@ -110,21 +110,22 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
   });
 }
 
+constexpr const char* name = "weight_only_gemm";
+
+template <class E>
+void launch_weight(Stream& stream, const WeightJob<E>& job, const ProductCut& cut, uint32_t threads,
+                   size_t shared_bytes, void (*multiply)(WeightJob<E>, ProductCut)) {
+  launch_product(
+      stream, {name, "weight_only_gemm parts"}, cut, threads, shared_bytes, job,
+      [](const WeightJob<E>& j) { return j; }, multiply);
+}
+
 template <class E, class B>
-void launch_weight(Stream& stream, WeightJob<E> job) {
-  const ProductCut cut(job.m, job.n, 1, ceil_divide(job.k, tile_depth<float>), B::extent);
-  const Scratch parts = stream.scratch(
-      cut.parts > 1 ? static_cast<size_t>(cut.parts * job.m * job.n) * sizeof(float) : 0);
-  if (cut.parts > 1) job.parts = parts.as<float>();
+void launch_weight(Stream& stream, const WeightJob<E>& job) {
   using Shared = typename BlockProduct<float, float, float, B, true, true>::Shared;
-  launch(stream,
-         {.name = "weight_only_gemm",
-          .grid = {cut.blocks()},
-          .block = {B::threads},
-          .shared_bytes = sizeof(Shared)},
-         multiply_weight<E, B>, job, cut);
-  if (job.parts)
-    launch_join(stream, "weight_only_gemm parts", job.parts, cut.parts, job.m * job.n, job);
+  launch_weight(stream, job,
+                {name, job.m, job.n, 1, ceil_divide(job.k, tile_depth<float>), B::extent},
+                B::threads, sizeof(Shared), multiply_weight<E, B>);
 }
 
 // ---------------------------------------------------------------- halves
@@ -310,19 +311,10 @@ __global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
 }
 
 template <class E, class T>
-void launch_codes(Stream& stream, WeightJob<E> job) {
-  const ProductCut cut(job.m, job.n, 1, ceil_divide(job.k, T::depth), T::rows, T::columns);
-  const Scratch parts = stream.scratch(
-      cut.parts > 1 ? static_cast<size_t>(cut.parts * job.m * job.n) * sizeof(float) : 0);
-  if (cut.parts > 1) job.parts = parts.as<float>();
-  launch(stream,
-         {.name = "weight_only_gemm",
-          .grid = {cut.blocks()},
-          .block = {T::threads},
-          .shared_bytes = sizeof(typename T::Shared)},
-         multiply_codes<E, T>, job, cut);
-  if (job.parts)
-    launch_join(stream, "weight_only_gemm parts", job.parts, cut.parts, job.m * job.n, job);
+void launch_codes(Stream& stream, const WeightJob<E>& job) {
+  launch_weight(stream, job,
+                {name, job.m, job.n, 1, ceil_divide(job.k, T::depth), T::rows, T::columns},
+                T::threads, sizeof(typename T::Shared), multiply_codes<E, T>);
 }
 
 template <class E, bool packed>

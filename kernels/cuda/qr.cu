@@ -112,13 +112,4 @@ template void own_qr(Stream&, const Matrices<float>&, const Matrices<float>&,
 template void own_qr(Stream&, const Matrices<double>&, const Matrices<double>&,
                      const Matrices<double>&);
 
-void qr(Stream& stream, View a, View q, View r, const LinalgParams& params) {
-  const MatrixBatch batch = check_qr(a, q, r);
-  own_variant_only("qr", params);
-  for_real(a.dtype, "qr", [&]<class T>() {
-    const Statuses statuses(stream, batch, params);
-    own_qr(stream, matrices_of<T>(batch, a), matrices_of<T>(batch, q), matrices_of<T>(batch, r));
-  });
-}
-
 }  // namespace tessera::kernels::cuda

@@ -9,6 +9,7 @@
 #include "tessera/kernels/cuda/data_type.hpp"
 #include "tessera/kernels/cuda/vendor.hpp"
 #include "tessera/kernels/gemm_operands.hpp"
+#include "tessera/runtime/cuda/check.hpp"
 #include "tessera/runtime/cuda/library.hpp"
 
 namespace tessera::kernels::cuda {
@@ -199,6 +200,7 @@ void multiply(Stream& stream, const View& a, const View& b, const View& c,
 
 void vendor_gemm(Stream& stream, const View& a, const View& b, const View& c,
                  const GemmParams& params) {
+  const tessera::cuda::DeviceScope scope(stream.device().index);
   for_float(a.dtype, "gemm", [&]<class E>() {
     if (c.dtype == a.dtype)
       multiply<E, E>(stream, a, b, c, params);

@@ -6,6 +6,7 @@
 #include "tessera/kernels/cuda/data_type.hpp"
 #include "tessera/kernels/cuda/vendor.hpp"
 #include "tessera/kernels/spmm_operands.hpp"
+#include "tessera/runtime/cuda/check.hpp"
 #include "tessera/runtime/cuda/library.hpp"
 
 namespace tessera::kernels::cuda {
@@ -60,6 +61,7 @@ using Owned = std::unique_ptr<std::remove_pointer_t<Pointer>, cusparseStatus_t (
 
 void vendor_spmm(Stream& stream, const CsrView& a, const View& x, const View& y,
                  const SpmmParams& params) {
+  const tessera::cuda::DeviceScope scope(stream.device().index);
   const SpmmOperands o = check_spmm(a, x, y, params);
   if (!a.values || o.value_heads > 1 || params.mean || params.row_scale || params.col_scale)
     throw Error(ErrorKind::unsupported,

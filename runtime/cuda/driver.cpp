@@ -3,6 +3,7 @@
 #include "tessera/runtime/driver.hpp"
 
 #include <cstdint>
+#include <cstdlib>
 #include <string>
 
 #include "tessera/runtime/cuda/check.hpp"
@@ -13,43 +14,14 @@ namespace {
 
 constexpr int oldest_capability = 80;  // 10 * major + minor; what kernels/cuda is written for
 
-/// Makes a device the calling thread's current one until the end of the scope.
-class DeviceScope {
- public:
-  explicit DeviceScope(int index) {
-    TS_CUDA(cudaGetDevice(&previous_));
-    if (index != previous_) TS_CUDA(cudaSetDevice(index));
-  }
-  ~DeviceScope() { (void)cudaSetDevice(previous_); }
-  DeviceScope(const DeviceScope&) = delete;
-  DeviceScope& operator=(const DeviceScope&) = delete;
-
- private:
-  int previous_ = 0;
-};
-
 class CudaDriver final : public Driver {
  public:
   CudaDriver() {
-    int count = 0;
-    const cudaError_t status = cudaGetDeviceCount(&count);
-    if (status != cudaSuccess) {
-      (void)cudaGetLastError();
-      reason_ = status == cudaErrorInsufficientDriver
-                    ? "the NVIDIA driver is older than this build's CUDA runtime wants"
-                    : std::string(cudaGetErrorString(status));
-      return;
+    try {
+      find_devices();
+    } catch (const Error& error) {
+      reason_ = error.what();
     }
-    for (int i = 0; i < count; ++i) {
-      const int capability = compute_capability(i);
-      if (capability < oldest_capability) {
-        reason_ = concat("cuda:", i, " has compute capability ", capability / 10, ".",
-                         capability % 10, "; the kernels are for 8.0 and newer");
-        break;
-      }
-      ++count_;
-    }
-    if (count == 0) reason_ = "the driver sees no GPU (is CUDA_VISIBLE_DEVICES empty?)";
   }
 
   int device_count() const override { return count_; }
@@ -85,7 +57,9 @@ class CudaDriver final : public Driver {
   void* allocate_pinned(size_t bytes, int index) override {
     const DeviceScope scope(index);
     void* data = nullptr;
-    TS_CUDA(cudaHostAlloc(&data, bytes, cudaHostAllocMapped | cudaHostAllocPortable));
+    const cudaError_t status =
+        cudaHostAlloc(&data, bytes, cudaHostAllocMapped | cudaHostAllocPortable);
+    if (status != cudaSuccess) fail(status, concat("cannot pin ", bytes, " bytes of the host"), "");
     return data;
   }
   void deallocate_pinned(void* data, int) noexcept override { (void)cudaFreeHost(data); }
@@ -95,12 +69,20 @@ class CudaDriver final : public Driver {
     keep_pool(index);
     cudaStream_t stream = nullptr;
     TS_CUDA(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking));
+    note_queue(stream, index);
     return stream;
   }
-  void destroy_queue(void* queue) noexcept override { (void)cudaStreamDestroy(native(queue)); }
-  void synchronize(void* queue) override { TS_CUDA(cudaStreamSynchronize(native(queue))); }
+  void destroy_queue(void* queue) noexcept override {
+    (void)cudaStreamDestroy(native(queue));
+    note_queue(queue, -1);
+  }
+  void synchronize(void* queue) override {
+    const DeviceScope scope(device_of(queue));
+    check(cudaStreamSynchronize(native(queue)), "waiting for the stream");
+  }
 
   void* record(void* queue) override {
+    const DeviceScope scope(device_of(queue));
     cudaEvent_t event = nullptr;
     TS_CUDA(cudaEventCreateWithFlags(&event, cudaEventDisableTiming));
     TS_CUDA(cudaEventRecord(event, native(queue)));
@@ -110,20 +92,20 @@ class CudaDriver final : public Driver {
     TS_CUDA(cudaStreamWaitEvent(native(queue), static_cast<cudaEvent_t>(event), 0));
   }
   void synchronize_event(void* event) override {
-    TS_CUDA(cudaEventSynchronize(static_cast<cudaEvent_t>(event)));
+    check(cudaEventSynchronize(static_cast<cudaEvent_t>(event)), "waiting for an event");
   }
   void destroy_event(void* event) noexcept override {
     (void)cudaEventDestroy(static_cast<cudaEvent_t>(event));
   }
 
   void copy_to_host(void* dst, const void* src, size_t bytes, void* queue) override {
-    TS_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, native(queue)));
+    copy(dst, src, bytes, cudaMemcpyDeviceToHost, queue, " bytes to the host");
   }
   void copy_from_host(void* dst, const void* src, size_t bytes, void* queue) override {
-    TS_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, native(queue)));
+    copy(dst, src, bytes, cudaMemcpyHostToDevice, queue, " bytes from the host");
   }
   void copy_on_device(void* dst, const void* src, size_t bytes, void* queue) override {
-    TS_CUDA(cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, native(queue)));
+    copy(dst, src, bytes, cudaMemcpyDeviceToDevice, queue, " bytes on the device");
   }
   void clear(void* data, size_t bytes, void* queue) override {
     TS_CUDA(cudaMemsetAsync(data, 0, bytes, native(queue)));
@@ -151,6 +133,50 @@ class CudaDriver final : public Driver {
   }
 
  private:
+  /// Counts devices up to the first that is too old.
+  void find_devices() {
+    int count = 0;
+    switch (const cudaError_t status = cudaGetDeviceCount(&count)) {
+      case cudaSuccess:
+        break;
+      case cudaErrorInsufficientDriver: {
+        int of_driver = 0, of_runtime = 0;
+        (void)cudaDriverGetVersion(&of_driver);
+        (void)cudaRuntimeGetVersion(&of_runtime);
+        reason_ = concat("the NVIDIA driver is for CUDA ", version(of_driver),
+                         ", older than this build's ", version(of_runtime));
+        break;
+      }
+      case cudaErrorNoDevice:
+        count = 0;
+        break;
+      default:
+        reason_ = concat(cudaGetErrorString(status), " (", cudaGetErrorName(status), ")");
+    }
+    (void)cudaGetLastError();
+    if (!reason_.empty()) return;
+    if (count == 0) {
+      const char* visible = std::getenv("CUDA_VISIBLE_DEVICES");
+      reason_ = visible ? concat("the driver shows no GPU; CUDA_VISIBLE_DEVICES is '", visible, "'")
+                        : std::string("the driver finds no GPU");
+    }
+    for (; count_ < count; ++count_) {
+      const int capability = compute_capability(count_);
+      if (capability >= oldest_capability) continue;
+      reason_ =
+          concat("cuda:", count_, " (", describe(count_).name, ") has compute capability ",
+                 capability / 10, ".", capability % 10, "; the kernels are for 8.0 and newer");
+      return;
+    }
+  }
+  static std::string version(int number) { return concat(number / 1000, ".", number % 1000 / 10); }
+
+  static void copy(void* dst, const void* src, size_t bytes, cudaMemcpyKind kind, void* queue,
+                   const char* where) {
+    const cudaError_t status = cudaMemcpyAsync(dst, src, bytes, kind, native(queue));
+    if (status != cudaSuccess) fail(status, concat("copying ", bytes, where), "");
+  }
+
   static cudaStream_t native(void* queue) { return static_cast<cudaStream_t>(queue); }
 
   /// Without this a pool gives its memory back to the system at every synchronisation.

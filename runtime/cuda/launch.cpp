@@ -11,14 +11,6 @@ namespace {
 
 constexpr size_t default_shared_bytes = 48 * 1024;
 
-std::string device_name() {
-  int index = 0;
-  cudaDeviceProp properties;
-  if (cudaGetDevice(&index) != cudaSuccess) return "cuda";
-  if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) return concat("cuda:", index);
-  return concat("cuda:", index, " (", properties.name, ")");
-}
-
 /// Raises the kernel's limit of dynamic shared memory once per device where the default is too low.
 cudaError_t allow_shared_bytes(const void* kernel, size_t bytes) {
   if (bytes <= default_shared_bytes) return cudaSuccess;
@@ -45,27 +37,40 @@ cudaError_t allow_shared_bytes(const void* kernel, size_t bytes) {
   return status;
 }
 
-}  // namespace
+/// What this thread has launched last.
+thread_local KernelLaunch last_launch{};
 
-void check(cudaError_t status, const char* call, std::source_location where) {
-  if (status == cudaSuccess) return;
-  (void)cudaGetLastError();
-  const ErrorKind kind =
-      status == cudaErrorMemoryAllocation ? ErrorKind::out_of_memory : ErrorKind::device;
-  throw Error(kind,
-              concat(call, ": ", cudaGetErrorString(status), " (", cudaGetErrorName(status),
-                     ") on ", device_name()),
-              where);
+std::string sizes_of(const KernelLaunch& launch) {
+  const auto three = [](Extent e) { return concat("(", e.x, ", ", e.y, ", ", e.z, ")"); };
+  std::string sizes = concat("grid ", three(launch.grid), ", block ", three(launch.block), ", ",
+                             launch.shared_bytes, " bytes of shared memory");
+  if (launch.cluster.x * launch.cluster.y * launch.cluster.z > 1)
+    sizes += concat(", cluster ", three(launch.cluster));
+  return sizes;
 }
 
-int compute_capability(int index) {
-  int major = 0, minor = 0;
-  TS_CUDA(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, index));
-  TS_CUDA(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, index));
-  return 10 * major + minor;
+/// Why a launch may have failed, as far as attributes of the current device tell.
+std::string hint_of(cudaError_t status, const KernelLaunch& launch) {
+  if (status == cudaErrorNoKernelImageForDevice)
+    return "; this build has no code for this GPU's architecture";
+  int device = 0, most = 0;
+  if (launch.shared_bytes > default_shared_bytes && cudaGetDevice(&device) == cudaSuccess &&
+      cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) ==
+          cudaSuccess &&
+      launch.shared_bytes > static_cast<size_t>(most))
+    return concat("; a block has at most ", most, " bytes of shared memory on this GPU");
+  return "";
+}
+
+}  // namespace
+
+std::string last_kernel() {
+  return last_launch.name ? concat(last_launch.name, " with ", sizes_of(last_launch)) : "";
 }
 
 void launch_kernel(const void* kernel, const KernelLaunch& launch, void** parameters, void* queue) {
+  cudaError_t status = cudaSuccess;
+  const DeviceScope scope(device_of(queue), &status);
   cudaLaunchConfig_t config{};
   config.gridDim = {launch.grid.x, launch.grid.y, launch.grid.z};
   config.blockDim = {launch.block.x, launch.block.y, launch.block.z};
@@ -86,26 +91,19 @@ void launch_kernel(const void* kernel, const KernelLaunch& launch, void** parame
     attribute.id = cudaLaunchAttributeCooperative;
     attribute.val.cooperative = 1;
   }
-  cudaError_t status = allow_shared_bytes(kernel, launch.shared_bytes);
+  if (status == cudaSuccess) status = allow_shared_bytes(kernel, launch.shared_bytes);
   if (status == cudaSuccess) status = cudaLaunchKernelExC(&config, kernel, parameters);
+  const bool launched = status == cudaSuccess;
+  if (launched) last_launch = launch;
   static const bool synchronous = [] {
     const char* text = std::getenv("TESSERA_CUDA_SYNC");
     return text && *text == '1';
   }();
-  if (status == cudaSuccess && synchronous) status = cudaStreamSynchronize(config.stream);
+  if (launched && synchronous) status = cudaStreamSynchronize(config.stream);
   if (status == cudaSuccess) return;
-  (void)cudaGetLastError();
-  std::string hint;
-  if (status == cudaErrorNoKernelImageForDevice)
-    hint = "; this build has no code for this GPU's architecture";
-  if (status == cudaErrorInvalidValue && launch.shared_bytes > default_shared_bytes)
-    hint = "; the GPU may have less shared memory per block";
-  throw Error(ErrorKind::device,
-              concat(device_name(), ": cannot launch ", launch.name, " with grid (", launch.grid.x,
-                     ", ", launch.grid.y, ", ", launch.grid.z, "), block (", launch.block.x, ", ",
-                     launch.block.y, ", ", launch.block.z, "), ", launch.shared_bytes,
-                     " bytes of shared memory: ", cudaGetErrorString(status), " (",
-                     cudaGetErrorName(status), ")", hint));
+  fail(status,
+       concat(launched ? "failed: " : "cannot launch ", launch.name, " with ", sizes_of(launch)),
+       hint_of(status, launch));
 }
 
 }  // namespace tessera::cuda

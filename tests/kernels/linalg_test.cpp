@@ -390,6 +390,64 @@ TEST_P(LinalgTest, BatchesMatchSingleMatrices) {
     }
 }
 
+TEST_P(LinalgTest, BatchesOfSystemsAndSpectra) {
+  const int64_t n = 12, k = 5, batch = 6;
+  Values systems, positive;
+  for (int64_t b = 0; b < batch; ++b) {
+    const Plain q = orthonormal(n, n, 20 + static_cast<uint64_t>(b)),
+                a = scaled_columns(q, spectrum(n, 10)) * transpose(q),
+                general = scaled_columns(q, spectrum(n, 10)) *
+                          orthonormal(n, n, 40 + static_cast<uint64_t>(b));
+    positive.insert(positive.end(), a.v.begin(), a.v.end());
+    systems.insert(systems.end(), general.v.begin(), general.v.end());
+  }
+  const Shape shape{2, 3, n, n};
+  const Tensor a = from_doubles(positive, shape, dtype()).to(device()),
+               g = from_doubles(systems, shape, dtype()).to(device()),
+               b = uniform({2, 3, n, k}, dtype(), 13).to(device());
+  const Tensor l = empty(shape), x = empty(b.shape()), y = empty(b.shape()), z = empty(b.shape()),
+               w = empty({2, 3, n}), v = empty(shape);
+  cholesky(stream(), a.view(), l.view(), params());
+  triangular_solve(stream(), l.view(), b.view(), x.view(), {}, params());
+  triangular_solve(stream(), l.view(), x.view(), y.view(), {.transpose = true}, params());
+  solve(stream(), g.view(), b.view(), z.view(), params());
+  eigh(stream(), a.view(), w.view(), v.view(), params());
+  for (int64_t i = 0; i < batch; ++i) {
+    const auto one = [&](const Tensor& t) { return plain(t.select(0, i / 3).select(0, i % 3)); };
+    const Plain factor = one(l);
+    EXPECT_LE(distance(factor * transpose(factor), one(a)), allowed(n)) << i;
+    EXPECT_LE(distance(factor * one(x), one(b)), 10 * allowed(n)) << i;
+    EXPECT_LE(distance(one(a) * one(y), one(b)), 10 * allowed(n)) << i;
+    EXPECT_LE(distance(one(g) * one(z), one(b)), 10 * allowed(n)) << i;
+    const Plain vectors = one(v);
+    const Values values = to_doubles(w.select(0, i / 3).select(0, i % 3));
+    EXPECT_LE(distance(one(a) * vectors, scaled_columns(vectors, values)), allowed(n)) << i;
+    expect_orthonormal_columns(vectors, concat("matrix ", i));
+    expect_signs(vectors, concat("matrix ", i));
+  }
+  // larger than what batched routines take
+  const int64_t rows = 50, cols = 40;
+  const Tensor wide = uniform({2, cols, rows}, dtype(), 14).to(device()),
+               u = empty({2, cols, cols}), s = empty({2, cols}), vt = empty({2, cols, rows});
+  svd(stream(), wide.view(), u.view(), s.view(), vt.view(), params());
+  for (int64_t i = 0; i < 2; ++i)
+    EXPECT_LE(distance(scaled_columns(plain(u.select(0, i)), to_doubles(s.select(0, i))) *
+                           plain(vt.select(0, i)),
+                       plain(wide.select(0, i))),
+              allowed(rows) * 10)
+        << i;
+}
+
+TEST_P(LinalgTest, AutomaticSolvesWhateverItChooses) {
+  const int64_t n = 60;
+  const Plain a = plain(on_device(orthonormal(n, n, 15)));
+  const Tensor b = uniform({n, 2}, dtype(), 16).to(device()), x = empty({n, 2});
+  for (const bool deterministic : {false, true}) {
+    solve(stream(), on_device(a).view(), b.view(), x.view(), {.deterministic = deterministic});
+    EXPECT_LE(distance(a * plain(x), plain(b)), allowed(n));
+  }
+}
+
 TEST_P(LinalgTest, SameBitsForAnyThreadCount) {
   if (GetParam().variant != LinalgVariant::own) GTEST_SKIP() << "only our own methods promise it";
   for (const int64_t n : {9, 150}) {
