@@ -329,7 +329,7 @@ TS_DEVICE void in_turns(int64_t count, Load&& load, Use&& use) {
 }
 
 /// Writes factor(i / 2) * sums to columns from `first` on of the warp's rows; row 0 of the block is
-/// number `row` of m.
+/// number `row` of m. Four lanes store 8 neighbours: halves fill half a sector at a time.
 template <class E, class Factor>
 TS_DEVICE void store_rows(const Matrix<E>& m, int32_t row, int32_t first,
                           const typename ScoreShape<E>::Sums& sums, Factor factor) {

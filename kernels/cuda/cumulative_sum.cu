@@ -3,6 +3,7 @@
 // that are neighbours in y go to neighbouring threads; lines along y go to blocks. Sums are in
 // double (integers: in 64 bits) and in an order that extents alone decide.
 #include "tessera/kernels/cuda/elements.cuh"
+#include "tessera/kernels/cuda/pack.cuh"
 #include "tessera/kernels/cuda/reduce.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/kernels/reduce_operands.hpp"
@@ -58,12 +59,17 @@ __global__ void __launch_bounds__(element_threads, 3) sum_neighbors(CumulativeSu
   }
 }
 
-constexpr int64_t items = 4, tile = items * element_threads;
+/// What a thread takes of a tile, in one access where it lies side by side.
+template <class S>
+constexpr int64_t items = sizeof(S) == 8 ? 2 : 4;
+template <class S>
+constexpr int64_t tile = items<S> * element_threads;
 
 /// A block per chunk of a line, a tile at a time.
 template <class S, bool totals>
 __global__ void __launch_bounds__(element_threads, 3) sum_blocks(CumulativeSum s) {
   using W = Wide<S>;
+  using Items = Pack<S, static_cast<int>(items<S>)>;
   struct Shared {
     W warps[element_threads / warp_size];
   };
@@ -76,15 +82,27 @@ __global__ void __launch_bounds__(element_threads, 3) sum_blocks(CumulativeSum s
     S* y = s.lines.as<S>(1) + at[1];
     const int64_t end = s.n - c * s.chunk < s.chunk ? s.n : (c + 1) * s.chunk;
     W before = totals || !s.carries ? W{0} : carry<S>(s, line, c);
-    for (int64_t first = c * s.chunk; first < end; first += tile) {
-      const int64_t begin = first + thread_index().x * items;
-      W sums[items];
+    for (int64_t first = c * s.chunk; first < end; first += tile<S>) {
+      const int64_t begin = first + thread_index().x * items<S>;
+      const auto side_by_side = [&](const S* from, int64_t stride) {
+        return stride == 1 && begin + items<S> <= end &&
+               reinterpret_cast<uintptr_t>(from + begin) % sizeof(Items) == 0;
+      };
+      Items pack{};
+      if (side_by_side(x, s.x_stride)) {
+        pack = load_vector(reinterpret_cast<const Items*>(x + begin));
+      } else {
 #pragma unroll
-      for (int64_t j = 0; j < items; ++j) {
-        const W term = begin + j < end ? static_cast<W>(widen(x[(begin + j) * s.x_stride])) : W{0};
+        for (int64_t j = 0; j < items<S>; ++j)
+          if (begin + j < end) pack.lane[j] = x[(begin + j) * s.x_stride];
+      }
+      W sums[items<S>];
+#pragma unroll
+      for (int64_t j = 0; j < items<S>; ++j) {
+        const W term = static_cast<W>(widen(pack.lane[j]));
         sums[j] = j > 0 ? functors::add(sums[j - 1], term) : term;
       }
-      const W in_warp = warp_scan(sums[items - 1], Add{});
+      const W in_warp = warp_scan(sums[items<S> - 1], Add{});
       if (lane_index() == warp_size - 1) shared.warps[warp_index()] = in_warp;
       sync_block();
       W here = before;
@@ -95,11 +113,17 @@ __global__ void __launch_bounds__(element_threads, 3) sum_blocks(CumulativeSum s
       const W left = shuffle_up(in_warp, 1);
       if (lane_index() > 0) here = functors::add(here, left);
 #pragma unroll
-      for (int64_t j = 0; j < items; ++j)
-        if (!totals && begin + j < end)
-          y[(begin + j) * s.y_stride] = narrow_sum<S>(!s.exclusive ? functors::add(here, sums[j])
-                                                      : j > 0 ? functors::add(here, sums[j - 1])
-                                                              : here);
+      for (int64_t j = 0; j < items<S>; ++j)
+        pack.lane[j] = narrow_sum<S>(!s.exclusive ? functors::add(here, sums[j])
+                                     : j > 0      ? functors::add(here, sums[j - 1])
+                                                  : here);
+      if (!totals && side_by_side(y, s.y_stride)) {
+        store_vector(reinterpret_cast<Items*>(y + begin), pack);
+      } else if (!totals) {
+#pragma unroll
+        for (int64_t j = 0; j < items<S>; ++j)
+          if (begin + j < end) y[(begin + j) * s.y_stride] = pack.lane[j];
+      }
       sync_block();
     }
     if (totals && thread_index().x == 0) carry<S>(s, line, c) = before;
@@ -148,8 +172,8 @@ void running_sums(Stream& stream, const View& x, int axis, const View& y, bool e
     constexpr int64_t wanted_threads = 1 << 16, wanted_blocks = 1024;
     const int64_t most = std::max<int64_t>(
                       1, (neighbors ? wanted_threads : wanted_blocks) / lines.size),
-                  least = neighbors ? 64 : 4 * tile;
-    s.chunk = std::max(ceil_divide(s.n, most), least);
+                  least = neighbors ? 64 : 16 * element_threads;
+    s.chunk = std::max(ceil_divide(ceil_divide(s.n, most), 4) * 4, least);  // whole packs
     s.chunks = ceil_divide(s.n, s.chunk);
     const int64_t jobs = lines.size * s.chunks;
     const uint32_t blocks = blocks_for(jobs, neighbors ? element_threads : 1);

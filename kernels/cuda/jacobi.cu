@@ -7,6 +7,10 @@
 // diag(s) vt. Small singular values come out to high relative accuracy. eigh: a + shift is positive
 // definite and well conditioned, so its singular values are eigenvalues and its right singular
 // vectors eigenvectors of a.
+//
+// Four teams of a warp read rows of their own, whose beginnings may share banks: up to 3.8 passes
+// over shared memory for each ideal one with floats, 2 with doubles. What is transposed on its way
+// (triangles mirrored, vectors written as columns) touches up to 2.3 of the ideal sectors, once.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/linalg.cuh"
 #include "tessera/kernels/gemm.hpp"

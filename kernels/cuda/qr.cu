@@ -1,7 +1,9 @@
 // QR by Householder reflectors. Floor: 4 m n^2 - 4 n^3 / 3 operations for both factors, and the
 // operands once while a matrix fits into shared memory. A block per matrix makes one reflector
 // after the other and applies it at once to what is to its right, 32 columns at a time, eight warps
-// sharing the rows.
+// sharing the rows. Reflectors are columns of a matrix that lies in rows: shared memory takes up to
+// 1.5 passes for each ideal one. q is worked on in global memory, from column j on, and its first
+// sectors are partly used.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/linalg.cuh"
 

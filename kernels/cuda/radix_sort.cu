@@ -4,13 +4,16 @@
 // Within a tile items are ranked by warps (lanes that hold equal digits find each other), then put
 // in order in shared memory, from where runs of equal digits go to neighbouring addresses. Nothing
 // depends on which block is faster.
+//
+// Over the ideal, by the order of the keys: sectors 1.4 where items move, as runs begin anywhere,
+// and 1.4 where a tile's counts go to their digits; banks 2.7 where digits are counted and 1.9
+// where items find their places.
 #include "tessera/kernels/cuda/sort.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 
 namespace tessera::kernels::cuda {
 namespace {
 
-constexpr int digit_bits = 8;
 constexpr uint32_t digits = 1 << digit_bits, warps = sort_threads / warp_size;
 static_assert(digits == sort_threads, "threads of a block take a digit each");
 

@@ -6,19 +6,15 @@
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/launch.cuh"
 #include "tessera/kernels/cuda/pack.cuh"
-#include "tessera/kernels/cuda/spmm.cuh"
+#include "tessera/kernels/cuda/sort.cuh"
 #include "tessera/kernels/functors.hpp"
 #include "tessera/kernels/random_operands.hpp"
-
-#if defined(__CUDACC__)
-#include <cub/device/device_radix_sort.cuh>
-#else
-#include <numeric>
-#endif
+#include "tessera/kernels/sort_operands.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
 
+constexpr uint32_t block_threads = 256;
 constexpr int words = 4;  // of a Philox block
 
 /// y[4 i .. 4 i + 4) = make(i, words of block i), written in one access where y is aligned to it.
@@ -198,53 +194,80 @@ void dropout(Stream& stream, RngState rng, double probability, View x, View y) {
 
 // ---------------------------------------------------------------- permutations
 
-/// The keys of numbers 2 i and 2 i + 1 from block i, and the numbers themselves.
-template <class I>
-__global__ void __launch_bounds__(block_threads)
-    make_keys(RngState from, uint64_t* keys, I* numbers, int64_t n) {
+/// The keys of numbers 2 i and 2 i + 1, from block i.
+TS_DEVICE Pack<uint64_t, 2> keys_of_pair(RngState from, int64_t i) {
   const RngState rng = from.resolved();
-  for (int64_t i = first_element(); 2 * i < n; i += element_step()) {
-    const Philox::Block b = Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(i));
-#pragma unroll
-    for (int j = 0; j < 2; ++j)
-      if (2 * i + j < n) {
-        keys[2 * i + j] = b.word[2 * j] | uint64_t{b.word[2 * j + 1]} << 32;
-        numbers[2 * i + j] = static_cast<I>(2 * i + j);
-      }
+  const Philox::Block b = Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(i));
+  return {b.word[0] | uint64_t{b.word[1]} << 32, b.word[2] | uint64_t{b.word[3]} << 32};
+}
+
+constexpr int64_t longest_in_a_block = 2 * block_threads;
+
+/// By one block: the place of a number is the number of keys before its own.
+template <class I>
+__global__ void __launch_bounds__(block_threads) permute_in_block(RngState rng, I* y, uint32_t n) {
+  struct Shared {
+    uint64_t keys[longest_in_a_block];
+  };
+  Shared& shared = static_shared<Shared>();
+  const uint32_t thread = thread_index().x;
+  if (2 * thread < n) {
+    const Pack<uint64_t, 2> keys = keys_of_pair(rng, thread);
+    shared.keys[2 * thread] = keys.lane[0];
+    shared.keys[2 * thread + 1] = keys.lane[1];
+  }
+  sync_block();
+  for (uint32_t i = thread; i < n; i += block_threads) {
+    const uint64_t key = shared.keys[i];
+    uint32_t place = 0;
+    for (uint32_t j = 0; j < n; ++j) {
+      const uint64_t other = shared.keys[j];
+      place += other < key || (other == key && j < i);
+    }
+    y[place] = static_cast<I>(i);
   }
 }
 
-/// Stable: equal keys stay in the order of their numbers.
-template <class I>
-void sort_by_key(Stream& stream, const uint64_t* keys, const I* numbers, I* sorted, int64_t n) {
-#if defined(__CUDACC__)
-  const Scratch sorted_keys = stream.scratch(static_cast<size_t>(n) * sizeof(uint64_t));
-  const auto sort = [&](void* work, size_t& bytes) {
-    TS_CUDA(cub::DeviceRadixSort::SortPairs(work, bytes, keys, sorted_keys.as<uint64_t>(), numbers,
-                                            sorted, n, 0, 64,
-                                            static_cast<cudaStream_t>(stream.native())));
-  };
-  size_t bytes = 0;
-  sort(nullptr, bytes);
-  const Scratch work = stream.scratch(bytes);
-  sort(work.as<void>(), bytes);
-#else
-  (void)stream;
-  std::copy_n(numbers, n, sorted);
-  std::stable_sort(sorted, sorted + n, [&](I a, I b) { return keys[a] < keys[b]; });
-#endif
+/// The keys and the numbers themselves.
+__global__ void __launch_bounds__(block_threads)
+    make_keys(RngState rng, Items<uint64_t> items, int64_t n) {
+  for (int64_t i = first_element(); 2 * i < n; i += element_step()) {
+    const Pack<uint64_t, 2> keys = keys_of_pair(rng, i);
+    const Pack<uint32_t, 2> positions{static_cast<uint32_t>(2 * i),
+                                      static_cast<uint32_t>(2 * i + 1)};
+    if (2 * i + 1 < n) {
+      store_vector(reinterpret_cast<Pack<uint64_t, 2>*>(items.keys) + i, keys);
+      store_vector(reinterpret_cast<Pack<uint32_t, 2>*>(items.positions) + i, positions);
+    } else {
+      items.keys[2 * i] = keys.lane[0];
+      items.positions[2 * i] = positions.lane[0];
+    }
+  }
 }
 
+/// y[i] = numbers[i]
+template <class I>
+__global__ void __launch_bounds__(block_threads)
+    write_numbers(const uint32_t* numbers, I* y, int64_t n) {
+  for (int64_t i = first_element(); i < n; i += element_step()) y[i] = static_cast<I>(numbers[i]);
+}
+
+/// Floor of many numbers: the eight passes of radix_sort over keys of 64 bits.
 void permutation(Stream& stream, RngState rng, View y) {
   check_permutation(y);
   const int64_t n = y.numel();
   if (n == 0) return;
+  TS_CHECK(n <= longest_sorted, "permutation: ", n, " numbers are too many for ", stream.device());
   for_index(y.dtype, "permutation", [&]<class I>() {
-    const Scratch keys = stream.scratch(static_cast<size_t>(n) * sizeof(uint64_t)),
-                  numbers = stream.scratch(static_cast<size_t>(n) * sizeof(I));
-    launch(stream, {"permutation", {blocks_for(n, 2 * block_threads)}, {block_threads}},
-           make_keys<I>, rng, keys.as<uint64_t>(), numbers.as<I>(), n);
-    sort_by_key(stream, keys.as<uint64_t>(), numbers.as<I>(), y.as<I>(), n);
+    if (n <= longest_in_a_block)
+      return launch(stream, {"permutation", {1}, {block_threads}}, permute_in_block<I>, rng,
+                    y.as<I>(), n);
+    const ItemMemory<uint64_t> memory(stream, n);
+    launch(stream, {"permutation", {blocks_for(n, 2 * block_threads)}, {block_threads}}, make_keys,
+           rng, memory.items, n);
+    const Items<uint64_t> sorted = radix_sort(stream, memory.items, memory.spare, n, 64);
+    launch(stream, {"permutation write_numbers", {blocks_for(n, block_threads)}, {block_threads}},
+           write_numbers<I>, sorted.positions, y.as<I>(), n);
   });
 }
 

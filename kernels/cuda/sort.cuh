@@ -22,9 +22,26 @@ struct Items {
   uint32_t* positions;
 };
 
+/// Room for n items and as many again.
+template <class Key>
+struct ItemMemory {
+  Scratch keys, positions;
+  Items<Key> items, spare;
+
+  ItemMemory(Stream& stream, int64_t n)
+      : keys(stream.scratch(static_cast<size_t>(2 * n) * sizeof(Key))),
+        positions(stream.scratch(static_cast<size_t>(2 * n) * sizeof(uint32_t))),
+        items{keys.as<Key>(), positions.as<uint32_t>()},
+        spare{items.keys + n, items.positions + n} {}
+};
+
+inline constexpr int digit_bits = 8;
+/// How often radix_sort moves all items from one memory to the other.
+constexpr int sort_passes(int bits) { return (bits + digit_bits - 1) / digit_bits; }
+
 /// Sorts n < 2^31 items by the low `bits` of their keys, equal ones in the order in which they
-/// stand; `spare` is room for n more. Returns which of the two holds the result. Key: uint32_t or
-/// uint64_t.
+/// stand; `spare` is room for n more. Returns which of the two holds the result: `spare` after an
+/// odd number of passes. Key: uint32_t or uint64_t.
 template <class Key>
 Items<Key> radix_sort(Stream&, Items<Key> items, Items<Key> spare, int64_t n, int bits);
 

@@ -1,7 +1,7 @@
 #include <gtest/gtest.h>
 
+#include "tessera/tests/autograd/op_cases.hpp"
 #include "tessera/tests/support/gradcheck.hpp"
-#include "tessera/tests/support/op_cases.hpp"
 
 // Every check on every record of op_cases.hpp.
 
@@ -23,12 +23,7 @@ class OpSuite : public testing::TestWithParam<OpCase> {
   Fn loss() const { return scalar_of(op().fn); }
 };
 
-std::string case_name(const testing::TestParamInfo<OpCase>& info) {
-  std::string name = info.param.name;
-  std::replace_if(
-      name.begin(), name.end(), [](char c) { return !std::isalnum(c); }, '_');
-  return name;
-}
+std::string case_name(const testing::TestParamInfo<OpCase>& info) { return test_name(info.param); }
 
 // ---- first derivatives
 // ---------------------------------------------------------------------------
@@ -132,21 +127,6 @@ TEST_P(OpSuite, CheckpointChangesNothing) {
 // ---- layouts and dtypes
 // --------------------------------------------------------------------------
 
-// The same values with gaps between elements and the axes stored in reverse order.
-Var scattered(const Var& x) {
-  Shape shape = x.shape();
-  Axes reversed;
-  for (int i = x.rank() - 1; i >= 0; --i) reversed.push_back(i);
-  std::reverse(shape.begin(), shape.end());
-  if (shape.rank() == 0) return x;
-  Shape roomy = shape;
-  roomy[0] = 2 * roomy[0] + 1;
-  const Tensor memory = full(roomy, NAN, x.dtype(), x.device());
-  Tensor view = memory.narrow(0, 1, shape[0], 2).permute(reversed);
-  view.copy_from(x.value());
-  return view;
-}
-
 TEST_P(OpSuite, StridedInputs) {
   const Vars x = inputs(), v = random_like(x, 5);
   Vars strided, strided_v;
@@ -162,13 +142,8 @@ TEST_P(OpSuite, StridedInputs) {
   expect_all_close(pullback(strided_u), plain_pullback(u), 1e-12, "gradient");
 }
 
-// Inputs, tangents and cotangents that repeat one element along an axis by a stride of 0.
 TEST_P(OpSuite, RepeatedInputs) {
   if (!op().halves) GTEST_SKIP() << "equal rows are singular";
-  const auto repeated = [](const Var& x) {
-    if (x.rank() == 0) return x;
-    return Var(x.value().narrow(0, 0, 1).broadcast_to(x.shape()));
-  };
   const auto dense = [](const Var& x) { return Var(x.value().clone()); };
   Vars x, plain_x, v, plain_v, u, plain_u;
   for (const Var& t : inputs()) plain_x.push_back(dense(x.emplace_back(repeated(t))));
@@ -238,9 +213,7 @@ TEST_P(OpSuite, HalvesFollowSinglePrecision) {
 // --------------------------------------------------------------------------------------
 
 void expect_named(const OpCase& op, const std::string& text, const std::string& what) {
-  const bool named = text.find(op.function()) != std::string::npos ||
-                     (!op.label.empty() && text.find(op.label) != std::string::npos);
-  EXPECT_TRUE(named) << what << ": the error does not name the op: " << text;
+  EXPECT_TRUE(names(text, op)) << what << ": the error does not name the op: " << text;
 }
 
 void expect_error(const OpCase& op, const Vars& x, const std::string& what) {

@@ -6,90 +6,26 @@
 #include <functional>
 
 #include "tessera/tests/support/close.hpp"
+#include "tessera/tests/support/matrices.hpp"
 #include "tessera/tests/support/target.hpp"
 
 namespace tessera::kernels {
 namespace {
 
 using test::at;
+using test::distance;
 using test::expect_close;
 using test::from_doubles;
+using test::identity;
+using test::largest;
+using test::orthonormal;
+using test::Plain;
+using test::scaled_columns;
+using test::spectrum;
 using test::to_doubles;
+using test::transpose;
 using test::uniform;
 using test::Values;
-
-// --- plain matrices of doubles, row by row ---
-
-struct Plain {
-  int64_t rows, cols;
-  Values v;
-  Plain(int64_t m, int64_t n) : rows(m), cols(n), v(at(m * n)) {}
-  Plain(int64_t m, int64_t n, Values values) : rows(m), cols(n), v(std::move(values)) {}
-  double& operator()(int64_t i, int64_t j) { return v[at(i * cols + j)]; }
-  double operator()(int64_t i, int64_t j) const { return v[at(i * cols + j)]; }
-};
-
-Plain operator*(const Plain& a, const Plain& b) {
-  Plain c(a.rows, b.cols);
-  for (int64_t i = 0; i < a.rows; ++i)
-    for (int64_t k = 0; k < a.cols; ++k)
-      for (int64_t j = 0; j < b.cols; ++j) c(i, j) += a(i, k) * b(k, j);
-  return c;
-}
-Plain transpose(const Plain& a) {
-  Plain t(a.cols, a.rows);
-  for (int64_t i = 0; i < a.rows; ++i)
-    for (int64_t j = 0; j < a.cols; ++j) t(j, i) = a(i, j);
-  return t;
-}
-Plain identity(int64_t n) {
-  Plain e(n, n);
-  for (int64_t i = 0; i < n; ++i) e(i, i) = 1;
-  return e;
-}
-Plain scaled_columns(Plain a, const Values& s) {
-  for (int64_t i = 0; i < a.rows; ++i)
-    for (int64_t j = 0; j < a.cols; ++j) a(i, j) *= s[at(j)];
-  return a;
-}
-double largest(const Plain& a) {
-  double m = 0;
-  for (const double x : a.v) m = std::isnan(x) ? INFINITY : std::max(m, std::abs(x));
-  return m;
-}
-double distance(const Plain& a, const Plain& b) {
-  EXPECT_EQ(a.v.size(), b.v.size());
-  double m = 0;
-  for (size_t i = 0; i < std::min(a.v.size(), b.v.size()); ++i) {
-    const double d = std::abs(a.v[i] - b.v[i]);
-    m = std::isnan(d) ? INFINITY : std::max(m, d);
-  }
-  return m;
-}
-/// Orthonormal columns, by Gram-Schmidt twice on random numbers.
-Plain orthonormal(int64_t m, int64_t n, uint64_t seed) {
-  Plain q = transpose(Plain(m, n, to_doubles(uniform({m, n}, DType::f64, seed))));
-  for (int64_t i = 0; i < n; ++i)
-    for (int pass = 0; pass < 2; ++pass) {
-      for (int64_t k = 0; k < i; ++k) {
-        double inner = 0;
-        for (int64_t j = 0; j < m; ++j) inner += q(i, j) * q(k, j);
-        for (int64_t j = 0; j < m; ++j) q(i, j) -= inner * q(k, j);
-      }
-      double norm = 0;
-      for (int64_t j = 0; j < m; ++j) norm += q(i, j) * q(i, j);
-      for (int64_t j = 0; j < m; ++j) q(i, j) /= std::sqrt(norm);
-    }
-  return transpose(q);
-}
-/// n numbers from 1 down to 1 / condition, geometrically.
-Values spectrum(int64_t n, double condition) {
-  Values s;
-  for (int64_t i = 0; i < n; ++i)
-    s.push_back(std::pow(
-        condition, -static_cast<double>(i) / static_cast<double>(std::max<int64_t>(n - 1, 1))));
-  return s;
-}
 
 struct Case {
   Device device;
@@ -557,34 +493,6 @@ TEST_P(LinalgTest, RejectsWhatDoesNotFit) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Targets, LinalgTest, testing::ValuesIn(cases()), case_name);
-
-class Gram : public test::TargetTest {};
-constexpr DType gram_dtypes[] = {DType::f32, DType::f64};
-INSTANTIATE_TEST_SUITE_P(Targets, Gram, test::targets(gram_dtypes, &Backend::linalg),
-                         test::target_name);
-
-TEST_P(Gram, SumsInDoubleAndSubtractsTheShift) {
-  for (const Shape& shape : {Shape{1, 1}, Shape{5, 9}, Shape{10000, 7}, Shape{300, 130}}) {
-    const int64_t m = shape[0], n = shape[1];
-    Values values = to_doubles(uniform(shape, dtype(), 1));
-    for (double& x : values)
-      x += 1000;  // without the shift nothing of the variance would survive in f32
-    const Tensor x = on_device(from_doubles(values, shape, dtype())),
-                 shift = on_device(from_doubles(Values(at(n), 1000), {n}, dtype()));
-    const Tensor g = empty({n, n}, DType::f64);
-    gram(stream(), x.view(), shift.view(), g.view());
-    Plain centred(m, n, to_doubles(x));
-    for (double& v : centred.v) v -= 1000;
-    const Plain wanted = transpose(centred) * centred;
-    expect_close(g, wanted.v, test::Tolerance{1e-12, 1e-12 * static_cast<double>(m)});
-    const Plain got(n, n, to_doubles(g));
-    EXPECT_EQ(got.v, transpose(got).v);
-    const Tensor narrow = empty({n, n});
-    gram(stream(), x.view(), shift.view(), narrow.view());
-    expect_close(narrow, wanted.v,
-                 test::Tolerance{test::roundoff(dtype()) * 2, 1e-12 * static_cast<double>(m)});
-  }
-}
 
 TEST(ChooseLinalg, VendorOnlyWhereAskedFor) {
   EXPECT_EQ(choose_linalg(500, true, true), LinalgVariant::own);

@@ -202,7 +202,7 @@ INSTANTIATE_TEST_SUITE_P(Targets, Permutation, test::targets(index_dtypes, &Back
 
 TEST_P(Permutation, SortsByPairsOfWords) {
   for (RngState rng : states)
-    for (int64_t n : {0, 1, 2, 3, 100, 5001}) {
+    for (int64_t n : {0, 1, 2, 3, 100, 512, 513, 5001}) {
       const Tensor y = empty({n});
       permutation(stream(), rng, y.view());
       std::vector<std::pair<uint64_t, double>> keyed;

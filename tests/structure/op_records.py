@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every differentiable function of autograd/ops/*.hpp has a record in tests/support/op_cases.hpp.
+"""Every differentiable function of autograd/ops/*.hpp has a record in tests/autograd/op_cases/*.cpp.
 
     op_records.py ROOT        lists functions without a record
     op_records.py --self-test checks that it would notice one
@@ -49,10 +49,10 @@ def self_test():
 
 def check(root):
     headers = [path.read_text(encoding="utf-8") for path in sorted((root / "autograd/ops").glob("*.hpp"))]
-    source = (root / "tests/support/op_cases.hpp").read_text(encoding="utf-8")
+    source = "".join(path.read_text(encoding="utf-8") for path in sorted((root / "tests/autograd/op_cases").glob("*.cpp")))
     without = missing(headers, source)
     for name in without:
-        print(f"autograd op {name} has no record in tests/support/op_cases.hpp")
+        print(f"autograd op {name} has no record in tests/autograd/op_cases")
     count = sum(len(functions(header)) for header in headers)
     print(f"{count} operations, {len(without)} without a record")
     return len(without) if count else 1

@@ -1,7 +1,9 @@
 #pragma once
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops.hpp"
 #include "tessera/autograd/transforms.hpp"
+#include "tessera/kernels/copy.hpp"
 #include "tessera/tests/support/close.hpp"
 
 /// Checks of derivatives against each other and against central differences. All in f64, in one
@@ -31,8 +33,29 @@ inline std::string missing_kernel(const std::function<void()>& run) {
 
 inline Vars random_like(Inputs x, uint64_t seed) {
   Vars v;
-  for (const Var& t : x) v.emplace_back(uniform(t.shape(), t.dtype(), seed++));
+  for (const Var& t : x) v.emplace_back(uniform(t.shape(), t.dtype(), seed++).to(t.device()));
   return v;
+}
+
+/// The same values with gaps between elements and the axes stored in reverse order.
+inline Var scattered(const Var& x) {
+  Shape shape = x.shape();
+  Axes reversed;
+  for (int i = x.rank() - 1; i >= 0; --i) reversed.push_back(i);
+  std::reverse(shape.begin(), shape.end());
+  if (shape.rank() == 0) return x;
+  Shape roomy = shape;
+  roomy[0] = 2 * roomy[0] + 1;
+  const Tensor memory = autograd::full(roomy, NAN, x.dtype(), x.device());
+  const Tensor view = memory.narrow(0, 1, shape[0], 2).permute(reversed);
+  kernels::copy(current_stream(x.device()), x.value().view(), view.view());
+  return view;
+}
+
+/// The first element along the first axis, repeated there by a stride of 0.
+inline Var repeated(const Var& x) {
+  if (x.rank() == 0) return x;
+  return x.value().narrow(0, 0, 1).broadcast_to(x.shape());
 }
 
 inline double dot(Inputs a, Inputs b) {
@@ -98,8 +121,8 @@ inline Fn scalar_of(MultiFn f, uint64_t seed = 71) {
     Var total;
     uint64_t s = seed;
     for (const Var& y : f(x)) {
-      const Var w = autograd::cast(uniform(y.shape(), DType::f64, s++), y.dtype());
-      total = autograd::add_or_empty(total, autograd::sum(w * y * (1.0 + 0.5 * y)));
+      const Tensor w = autograd::convert(uniform(y.shape(), DType::f64, s++), y.dtype());
+      total = autograd::add_or_empty(total, autograd::sum(w.to(y.device()) * y * (1.0 + 0.5 * y)));
     }
     return total;
   };

@@ -1,0 +1,70 @@
+// Sparse products, edges, segments.
+#include "tessera/tests/autograd/op_cases.hpp"
+
+namespace tessera::test {
+
+using namespace autograd;
+
+namespace {
+
+// 5 rows, 4 columns: an empty row (2), an empty column (1), entries out of order.
+SparseMatrix rectangle(const Var& like) {
+  const Tensor row_ptr = Tensor::from({0, 2, 3, 3, 6, 7}, {6}, like.device());
+  const Tensor col = Tensor::from({3, 0, 2, 2, 0, 3, 0}, {7}, like.device());
+  return SparseMatrix(CsrMatrix::from_parts(5, 4, row_ptr, col, constant(like, {7}, 5)));
+}
+// A symmetric graph of 4 nodes that says so.
+SparseMatrix triangle_graph(const Var& like) {
+  const Tensor row_ptr = Tensor::from({0, 2, 4, 6, 6}, {5}, like.device());
+  const Tensor col = Tensor::from({1, 2, 0, 2, 0, 1}, {6}, like.device());
+  CsrMatrix m = CsrMatrix::from_parts(4, 4, row_ptr, col, constant(like, {6}, 5, 0.5, 0.5));
+  m.symmetric = true;
+  return SparseMatrix(m);
+}
+
+}  // namespace
+
+void add_sparse_cases(OpCases& cases) {
+  cases.product_case("spmm", {{{4, 3}}}, [](Inputs x) { return spmm(rectangle(x[0]), x[0]); });
+  cases.product_case("spmm/symmetric", {{{4, 3}}},
+                     [](Inputs x) { return spmm(triangle_graph(x[0]), x[0]); });
+  cases.product_case("spmm/transposed", {{{5, 3}}},
+                     [](Inputs x) { return spmm(rectangle(x[0]).transposed(), x[0]); });
+  cases.product_case("spmm/heads", {{{4, 2, 3}}},
+                     [](Inputs x) { return spmm(rectangle(x[0]), x[0]); });
+  cases.product_case("spmm/values", {{{7}}, {{4, 3}}},
+                     [](Inputs x) { return spmm(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("spmm/values_heads", {{{7, 2}}, {{4, 2, 3}}},
+                     [](Inputs x) { return spmm(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("spmm/values_transposed", {{{7}}, {{5, 3}}},
+                     [](Inputs x) { return spmm(rectangle(x[0]).transposed(), x[0], x[1]); });
+  cases.product_case("spmm/shared_values", {{{7}}, {{4, 2, 3}}},
+                     [](Inputs x) { return spmm(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("sddmm", {{{5, 3}}, {{4, 3}}},
+                     [](Inputs x) { return sddmm(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("sddmm/heads", {{{5, 2, 3}}, {{4, 2, 3}}},
+                     [](Inputs x) { return sddmm(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("edge_add", {{{5}}, {{4}}},
+                     [](Inputs x) { return edge_add(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("edge_add/heads", {{{5, 2}}, {{4, 2}}},
+                     [](Inputs x) { return edge_add(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("edge_softmax", {{{7}}},
+                     [](Inputs x) { return edge_softmax(rectangle(x[0]), x[0]); });
+  cases.product_case("edge_softmax/heads", {{{7, 2}}},
+                     [](Inputs x) { return edge_softmax(rectangle(x[0]), x[0]); });
+  cases.product_case("aggregate_max", {{{4, 3}}},
+                     [](Inputs x) { return aggregate_max(rectangle(x[0]), x[0]); });
+  const auto offsets = [](const Var& x) { return Tensor::from({0, 2, 2, 5, 6}, {5}, x.device()); };
+  cases.product_case("segment_sum", {{{6, 3}}},
+                     [=](Inputs x) { return segment_sum(x[0], offsets(x[0])); });
+  cases.product_case("segment_mean", {{{6, 3}}},
+                     [=](Inputs x) { return segment_mean(x[0], offsets(x[0])); });
+  cases.back().label = "segment_sum";
+  cases.product_case("segment_max", {{{6, 3}}},
+                     [=](Inputs x) { return segment_max(x[0], offsets(x[0])); });
+  cases.back().label = "take_along";
+  cases.product_case("segment_expand", {{{4, 3}}},
+                     [=](Inputs x) { return segment_expand(x[0], offsets(x[0]), 6); });
+}
+
+}  // namespace tessera::test
