@@ -139,7 +139,8 @@ std::string report_table(const Report& report) {
 
 void write_report(const Report& report, const std::string& out) {
   write_file(out + "/report.json", to_string(report_json(report), 2) + "\n");
-  for (const Table& table : report.tables) write_file(out + "/" + table.name + ".csv", to_csv(table));
+  for (const Table& table : report.tables)
+    write_file(out + "/" + table.name + ".csv", to_csv(table));
   if (report.plots.empty()) return;
   write_file(out + "/curves.svg", to_svg(report.plots));
   write_file(out + "/curves.csv", curves_csv(report.plots));

@@ -62,8 +62,8 @@ struct Experiment {
 
 /// Runs and measures: seconds on the wall, peak bytes of tensors on the device. Creates
 /// `context.out` and leaves config.json there before the run (one that is resumed keeps it),
-/// report.json, curves.svg, curves.csv and the tables as NAME.csv after it. An interrupted run throws an Error of kind
-/// `cancelled`.
+/// report.json, curves.svg, curves.csv and the tables as NAME.csv after it. An interrupted run
+/// throws an Error of kind `cancelled`.
 Report run_experiment(const Experiment& experiment, Context& context);
 
 /// {"algorithm", "config", "seed", "device", "versions", "metrics": {name: {"mean", "std",

@@ -10,8 +10,8 @@ namespace tessera::algorithms {
 
 /// values[r][c] belongs to rows[r] and columns[c]; NaN: no number.
 struct Table {
-  std::string name;   // of its file, without ending; a heading for people
-  std::string corner; // what rows are
+  std::string name;    // of its file, without ending; a heading for people
+  std::string corner;  // what rows are
   std::vector<std::string> rows, columns;
   std::vector<std::vector<double>> values;
 

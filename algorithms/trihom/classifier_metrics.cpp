@@ -112,8 +112,8 @@ std::vector<double> accuracies(const Tensor& x, const Trial& trial, int64_t clas
   const int64_t n = std::ssize(trial.nodes);
   const double cost = kind == SvmKernel::rbf ? 0.1 : 1;
   const auto regression = [&](const std::vector<double>& kernel) {
-    return accuracy(predict_kernel_regression(kernel, n, trial.label, classes, trial.train, trial.rest),
-                    trial);
+    return accuracy(
+        predict_kernel_regression(kernel, n, trial.label, classes, trial.train, trial.rest), trial);
   };
   return {regression(gram), regression(arc_cosine_kernel(gram, n)),
           accuracy(predict_naive_bayes(x.host<double>(), x.size(1), trial.label, classes,
@@ -149,9 +149,9 @@ std::vector<double> arc_cosine_kernel(std::span<const double> gram, int64_t n) {
       const double norms =
           std::max(std::sqrt(gram[at(i * n + i)]) * std::sqrt(gram[at(j * n + j)]), 1e-8);
       const double angle = std::acos(std::clamp(g / norms, -1.0, 1.0));
-      kernel[at(i * n + j)] = (g * (std::numbers::pi - angle) +
-                               std::sqrt(std::max(0.0, norms * norms - g * g))) /
-                              (2 * std::numbers::pi);
+      kernel[at(i * n + j)] =
+          (g * (std::numbers::pi - angle) + std::sqrt(std::max(0.0, norms * norms - g * g))) /
+          (2 * std::numbers::pi);
     }
   return kernel;
 }
@@ -255,7 +255,8 @@ ClassifierMetrics classifier_metrics(const LabelledGraph& graph, const FeatureRo
   for (int64_t t = 0; t < options.trials; ++t) {
     const Trial trial = draw(graph, options, rng.split(static_cast<uint64_t>(t)));
     if (trial.train.empty() || trial.rest.empty()) return out;
-    const auto raw = accuracies(dense_rows(x, trial.nodes, nullptr), trial, graph.classes(), options.svm),
+    const auto raw = accuracies(dense_rows(x, trial.nodes, nullptr), trial, graph.classes(),
+                                options.svm),
                mixed = accuracies(dense_rows(x, trial.nodes, &graph.with_loops), trial,
                                   graph.classes(), options.svm);
     for (size_t k = 0; k < 4; ++k) {

@@ -26,8 +26,7 @@ Table read_table(const std::string& path) {
 }
 
 void write_picture(const Context& context, const Table& table, HeatScale scale) {
-  if (!context.out.empty())
-    write_file(context.file(table.name + ".svg"), heat_map(table, scale));
+  if (!context.out.empty()) write_file(context.file(table.name + ".svg"), heat_map(table, scale));
 }
 
 void write_parts(const Context& context, const GraphMetrics& graph) {
@@ -37,9 +36,8 @@ void write_parts(const Context& context, const GraphMetrics& graph) {
 }
 
 void add_metrics(Report& report, const GraphMetrics& graph) {
-  GraphMetrics::visit(graph, [&](std::string_view name, double value) {
-    report.add(std::string(name), value);
-  });
+  GraphMetrics::visit(
+      graph, [&](std::string_view name, double value) { report.add(std::string(name), value); });
   report.add("spectral_radius", graph.spectral_radius);
   report.add("metric_seconds", graph.seconds);
 }
@@ -177,8 +175,11 @@ Report run_grid(const Config& config, const Context& context) {
   TS_CHECK(!cells.empty(), "trihom: the grid has no graph; expected a value in each of its lists");
   const Rng rng(context.seed);
   std::vector<GraphMetrics> graphs;
-  Table accuracies{
-      .name = "accuracies", .corner = "dataset", .rows = {}, .columns = {"MLP", "GCN"}, .values = {}};
+  Table accuracies{.name = "accuracies",
+                   .corner = "dataset",
+                   .rows = {},
+                   .columns = {"MLP", "GCN"},
+                   .values = {}};
   context.progress->begin("generated graphs", static_cast<int64_t>(cells.size()));
   for (size_t i = 0; i < cells.size() && !stop_requested(); ++i) {
     const Rng own = rng.split(i);

@@ -120,7 +120,8 @@ std::vector<double> class_means(const LabelledGraph& graph, const FeatureRows& x
   const size_t width = at(x.features);
   std::vector<double> means(at(graph.classes()) * width);
   for (size_t i = 0; i < graph.label.size(); ++i)
-    each_entry(x, i, [&](size_t f, double value) { means[at(graph.label[i]) * width + f] += value; });
+    each_entry(x, i,
+               [&](size_t f, double value) { means[at(graph.label[i]) * width + f] += value; });
   for (size_t c = 0; c < at(graph.classes()); ++c)
     for (size_t f = 0; f < width; ++f)
       means[c * width + f] /= static_cast<double>(graph.class_size[c]);
@@ -144,10 +145,10 @@ double class_controlled(const LabelledGraph& graph, const FeatureRows& x,
       });
   for (size_t a = 0; a < classes; ++a)
     for (size_t b = 0; b < classes; ++b)
-      between[a * classes + b] = std::inner_product(
-          means.begin() + static_cast<int64_t>(a * width),
-          means.begin() + static_cast<int64_t>((a + 1) * width),
-          means.begin() + static_cast<int64_t>(b * width), 0.0);
+      between[a * classes + b] =
+          std::inner_product(means.begin() + static_cast<int64_t>(a * width),
+                             means.begin() + static_cast<int64_t>((a + 1) * width),
+                             means.begin() + static_cast<int64_t>(b * width), 0.0);
 
   // x'_i . x'_j
   const auto controlled = [&](size_t i, size_t j, double product) {

@@ -61,7 +61,8 @@ class NodeMeans {
   }
   std::vector<double> by_class() const {
     std::vector<double> out;
-    for (size_t c = 0; c < sum_.size(); ++c) out.push_back(sum_[c] / static_cast<double>(count_[c]));
+    for (size_t c = 0; c < sum_.size(); ++c)
+      out.push_back(sum_[c] / static_cast<double>(count_[c]));
     return out;
   }
 
@@ -105,7 +106,8 @@ void density(const LabelledGraph& graph, const ClassPairs& pairs, LabelMetrics& 
     const auto own = static_cast<double>(graph.class_size[c]);
     double most = 0;
     for (size_t k = 0; k < pairs.of_class.size(); ++k)
-      if (k != c) most = std::max(most, pairs(c, k) / (own * static_cast<double>(graph.class_size[k])));
+      if (k != c)
+        most = std::max(most, pairs(c, k) / (own * static_cast<double>(graph.class_size[k])));
     out.classes.density.push_back((pairs(c, c) / (own * own) - most) / 2 + 0.5);
     out.graph.density = std::min(out.graph.density, out.classes.density.back());
   }
@@ -203,7 +205,8 @@ std::vector<bool> aggregates_alike(const LabelledGraph& graph, const Means& h,
     double same = 0, all = 0;
     for (size_t c = 0; c < classes; ++c) {
       double product = 0;
-      for (size_t k = 0; k < classes; ++k) product += h[at(i) * classes + k] * sums[c * classes + k];
+      for (size_t k = 0; k < classes; ++k)
+        product += h[at(i) * classes + k] * sums[c * classes + k];
       all += product;
       if (c == own) same = product;
     }
@@ -308,7 +311,8 @@ std::vector<int32_t> two_step_class_counts(const Neighbours& neighbours,
     if (at(neighbours.degree(i)) <= words) continue;
     row_of[i] = rows.size();
     rows.resize(rows.size() + words);
-    each_neighbour(i, [&](size_t j) { rows[row_of[i] + bit[j] / 64] |= uint64_t{1} << bit[j] % 64; });
+    each_neighbour(i,
+                   [&](size_t j) { rows[row_of[i] + bit[j] / 64] |= uint64_t{1} << bit[j] % 64; });
   }
 
   std::vector<int32_t> counts(nodes * classes);
@@ -345,7 +349,8 @@ std::vector<int32_t> two_step_class_counts(const Neighbours& neighbours,
     if (by_rows)
       std::fill(seen.begin(), seen.end(), 0);
     else
-      each_neighbour(i, [&](size_t j) { each_neighbour(j, [&](size_t k) { seen[bit[k] / 64] = 0; }); });
+      each_neighbour(
+          i, [&](size_t j) { each_neighbour(j, [&](size_t k) { seen[bit[k] / 64] = 0; }); });
   }
   return counts;
 }

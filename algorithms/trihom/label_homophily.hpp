@@ -13,17 +13,17 @@ namespace tessera::algorithms::trihom {
 /// E_ck the ends of edges between classes c and k (an edge inside a class has two), p_c = sum_k
 /// E_ck / sum E. Every node and class counts alike in the means unless said.
 struct LabelHomophily {
-  double edge = 0;             // sum_c E_cc / sum E (Zhu et al. 2020)
-  double node = 0;             // mean of h_i,y_i / d_i over d_i > 0 (Pei et al. 2020)
-  double class_ = 0;           // 1/(C-1) sum_c max(0, E_cc / sum_k E_ck - n_c / N) (Lim et al. 2021)
-  double adjusted = 0;         // (edge - sum p_c^2) / (1 - sum p_c^2) (Platonov et al. 2023)
-  double density = 0;          // min_c (D_cc - max_k D_ck) / 2 + 1/2, D_ck = E_ck / (n_c n_k)
-  double two_hop = 0;          // node homophily of A^2 > 0 without its diagonal
-  double neighborhood = 0;     // mean largest class share in A^2 > 0 with its diagonal, 0 if empty
+  double edge = 0;          // sum_c E_cc / sum E (Zhu et al. 2020)
+  double node = 0;          // mean of h_i,y_i / d_i over d_i > 0 (Pei et al. 2020)
+  double class_ = 0;        // 1/(C-1) sum_c max(0, E_cc / sum_k E_ck - n_c / N) (Lim et al. 2021)
+  double adjusted = 0;      // (edge - sum p_c^2) / (1 - sum p_c^2) (Platonov et al. 2023)
+  double density = 0;       // min_c (D_cc - max_k D_ck) / 2 + 1/2, D_ck = E_ck / (n_c n_k)
+  double two_hop = 0;       // node homophily of A^2 > 0 without its diagonal
+  double neighborhood = 0;  // mean largest class share in A^2 > 0 with its diagonal, 0 if empty
   double informativeness = 0;  // 2 - sum p_ck ln p_ck / sum p_c ln p_c (Platonov et al. 2023)
   double similarity = 0;       // intra- over inter-class similarity of h_i / d_i (Ma et al. 2022)
-  double aggregation = 0;      // 2 share(own class aggregates at least as alike) - 1 (Luan et al. 2022)
-  double structural = 0;       // h_S: 1 - deviation of h_i / d_i within classes over its maximum
+  double aggregation = 0;  // 2 share(own class aggregates at least as alike) - 1 (Luan et al. 2022)
+  double structural = 0;   // h_S: 1 - deviation of h_i / d_i within classes over its maximum
 
   static void visit(auto& self, auto&& f) {
     f("h_edge", self.edge);

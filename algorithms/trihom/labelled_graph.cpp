@@ -131,7 +131,8 @@ FeatureRows feature_rows(const models::GraphData& data, const LabelledGraph& gra
 FeatureRows l1_normalized(FeatureRows rows) {
   for (size_t i = 0; i < at(rows.rows()); ++i) {
     double sum = 0;
-    for (size_t e = at(rows.first[i]); e < at(rows.first[i + 1]); ++e) sum += std::abs(rows.value[e]);
+    for (size_t e = at(rows.first[i]); e < at(rows.first[i + 1]); ++e)
+      sum += std::abs(rows.value[e]);
     for (size_t e = at(rows.first[i]); e < at(rows.first[i + 1]); ++e) rows.value[e] /= sum;
   }
   return rows;

@@ -30,12 +30,12 @@ struct Neighbours {
 /// Classes that no node has take no part: the others are numbered anew, in order.
 struct LabelledGraph {
   std::string name;
-  Neighbours neighbours;                    // without self-loops
-  Neighbours with_loops;                    // the same in `correct`, which has no self-loops
-  std::vector<int32_t> label;               // of each node, below classes()
-  std::vector<int64_t> class_size;          // at least 1
-  std::vector<int64_t> class_id;            // the number it has in the file
-  std::vector<int64_t> node_id;             // the number that node i has in the file
+  Neighbours neighbours;            // without self-loops
+  Neighbours with_loops;            // the same in `correct`, which has no self-loops
+  std::vector<int32_t> label;       // of each node, below classes()
+  std::vector<int64_t> class_size;  // at least 1
+  std::vector<int64_t> class_id;    // the number it has in the file
+  std::vector<int64_t> node_id;     // the number that node i has in the file
 
   int64_t nodes() const { return static_cast<int64_t>(label.size()); }
   int64_t classes() const { return static_cast<int64_t>(class_size.size()); }

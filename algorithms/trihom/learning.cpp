@@ -29,8 +29,8 @@ Tensor standardized(const Tensor& features) {
       squares += (values[i] - mean) * (values[i] - mean);
     const double deviation = std::sqrt(squares / std::max(rows - 1, 1.0));
     for (size_t i = f; i < values.size(); i += width)
-      values[i] =
-          static_cast<float>(deviation > 1e-12 * std::abs(mean) ? (values[i] - mean) / deviation : 0);
+      values[i] = static_cast<float>(
+          deviation > 1e-12 * std::abs(mean) ? (values[i] - mean) / deviation : 0);
   }
   return x;
 }
@@ -40,8 +40,8 @@ template <class Model, class Logits>
 double best_accuracy(Model model, const Logits& logits, const Tensor& labels,
                      const models::Split& split, const LearningOptions& options, const Rng& rng) {
   const autograd::CrossEntropyOptions labelled{
-      .rows = Tensor::from(split.train, {static_cast<int64_t>(split.train.size())},
-                           labels.device())};
+      .rows =
+          Tensor::from(split.train, {static_cast<int64_t>(split.train.size())}, labels.device())};
   models::Adam adam{.learning_rate = options.learning_rate, .weight_decay = options.weight_decay};
   const Tensor host_labels = labels.to(Device::cpu());
   double best_validation = -1, test = 0;
@@ -80,7 +80,8 @@ double test_accuracy(const models::GraphData& graph, const models::Split& split,
   const std::vector<int64_t> widths{graph.features(), options.hidden, graph.classes};
   Rng initial = rng.split(0);
   if (network == Network::mlp) {
-    const auto model = models::Mlp::make(widths, initial, models::Activation::relu, options.dropout);
+    const auto model =
+        models::Mlp::make(widths, initial, models::Activation::relu, options.dropout);
     return best_accuracy(
         models::to(model, device),
         [&](const models::Mlp& m, ForwardContext& context) { return m(Var(x), context); }, labels,
@@ -91,7 +92,9 @@ double test_accuracy(const models::GraphData& graph, const models::Split& split,
   models::Gcn model = models::Gcn::make(widths, options.dropout, initial);
   return best_accuracy(
       models::to(model, device),
-      [&](const models::Gcn& m, ForwardContext& context) { return m(adjacency, features, context); },
+      [&](const models::Gcn& m, ForwardContext& context) {
+        return m(adjacency, features, context);
+      },
       labels, split, options, rng.split(1));
 }
 

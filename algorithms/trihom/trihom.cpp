@@ -40,8 +40,7 @@ TriHom tri_hom(double h_l, double h_s, double h_f, double classes, double spectr
   if (!(classes >= 2)) return {nan, nan};
   const double w = h_f == 0 ? 0 : h_f / spectral_radius;
   const double m = (h_l * classes - 1) / (classes - 1), b = (1 - h_l) / (classes - 1);
-  const double s =
-      classes * b * b + classes * (1 - h_s) * (1 - h_s) / (classes - 1) + m * m;
+  const double s = classes * b * b + classes * (1 - h_s) * (1 - h_s) / (classes - 1) + m * m;
   const double j = (1 - w * w * s) / ((1 - w * m) * (1 - w * m));
   return {j, m * m / s * j};
 }
@@ -121,8 +120,7 @@ Table feature_table(const GraphMetrics& graph) {
 }
 
 Table correlations(const Table& metrics, const Table& accuracies) {
-  Table table{
-      .name = "correlations", .corner = "metric", .rows = {}, .columns = {}, .values = {}};
+  Table table{.name = "correlations", .corner = "metric", .rows = {}, .columns = {}, .values = {}};
   std::vector<std::vector<double>> rows(metrics.columns.size());
   std::vector<double> rank(metrics.columns.size());
   for (size_t model = 0; model < accuracies.columns.size(); ++model) {

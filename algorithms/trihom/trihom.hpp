@@ -25,7 +25,7 @@ TriHom tri_hom(double h_l, double h_s, double h_f, double classes, double spectr
 
 struct MetricOptions {
   Mode mode = Mode::compat;
-  double compat_classes = 3;   // C and rho of Tri-Hom in `compat`: those of the published table
+  double compat_classes = 3;  // C and rho of Tri-Hom in `compat`: those of the published table
   double compat_radius = 10;
   ClassifierOptions classifiers;
 

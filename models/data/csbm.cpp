@@ -23,10 +23,9 @@ struct Edges {
 };
 
 CsrMatrix adjacency_of(int64_t nodes, const Edges& edges, EdgeOptions::SelfLoops loops) {
-  CsrMatrix a = CsrMatrix::from_edges(nodes, nodes, edges.from, edges.to,
-                                      {.duplicates = EdgeOptions::Duplicates::merge,
-                                       .self_loops = loops,
-                                       .symmetrize = true});
+  CsrMatrix a = CsrMatrix::from_edges(
+      nodes, nodes, edges.from, edges.to,
+      {.duplicates = EdgeOptions::Duplicates::merge, .self_loops = loops, .symmetrize = true});
   a.symmetric = true;
   return a;
 }
@@ -44,8 +43,7 @@ Edges bernoulli_edges(const Csbm3hOptions& o, const std::vector<int32_t>& labels
   std::vector<double> share(at(o.classes));  // a row of Z S + noise
   for (int64_t i = 0; i < o.nodes; ++i) {
     for (int64_t c = 0; c < o.classes; ++c)
-      share[at(c)] =
-          (labels[at(i)] == c ? o.label_homophily : beside) + deviation * normal(rng);
+      share[at(c)] = (labels[at(i)] == c ? o.label_homophily : beside) + deviation * normal(rng);
     const double scale = classes / static_cast<double>(o.nodes) * root[at(i)];
     for (int64_t j = i; j < o.nodes; ++j)
       if (rng.uniform() < scale * root[at(j)] * share[at(labels[at(j)])]) {
@@ -90,10 +88,10 @@ Split split_by_half(int64_t nodes, Rng rng) {
 }
 
 GraphData csbm_3h(const Csbm3hOptions& o, const Rng& rng) {
-  TS_CHECK(o.nodes >= 4 && o.nodes <= 30000 && o.classes >= 2 && o.classes <= o.nodes &&
-               o.features >= 1,
-           "csbm_3h: ", o.nodes, " nodes of ", o.classes, " classes with ", o.features,
-           " features; expected 4 to 30000, at least 2 and at least 1");
+  TS_CHECK(
+      o.nodes >= 4 && o.nodes <= 30000 && o.classes >= 2 && o.classes <= o.nodes && o.features >= 1,
+      "csbm_3h: ", o.nodes, " nodes of ", o.classes, " classes with ", o.features,
+      " features; expected 4 to 30000, at least 2 and at least 1");
   TS_CHECK(o.degree_low >= 0 && o.degree_low <= o.degree_high && o.degree_high < o.nodes,
            "csbm_3h: degrees from ", o.degree_low, " to ", o.degree_high, " for ", o.nodes,
            " nodes");

@@ -34,8 +34,8 @@ struct Csbm3hOptions {
 /// (1 - h_L) / (C - 1) beside it, Z the one-hot labels and noise of deviation
 /// (1 - h_S) / sqrt(C - 1) per node and class,
 ///
-///   P = (C / N) D^1/2 (Z S + noise) Z' D^1/2, cut to [0, 1];  A_ij = A_ji ~ Bernoulli(P_ij), i <= j
-///   X = (I - (h_F / rho) A)^-1 X0,  X0_if ~ Normal(m_fc, v_fc),  c = y_i
+///   P = (C / N) D^1/2 (Z S + noise) Z' D^1/2, cut to [0, 1];  A_ij = A_ji ~ Bernoulli(P_ij), i <=
+///   j X = (I - (h_F / rho) A)^-1 X0,  X0_if ~ Normal(m_fc, v_fc),  c = y_i
 ///
 /// m and v, a variance, are uniform in [0, 1) per feature and class; rho is A's spectral radius.
 /// Cutting moves the homophily that comes out away from h_L where h_S is small. A node drawn as its
