@@ -236,7 +236,8 @@ Report run(const Config& config, Context& context) {
   const Table& found = report.tables.front();
   for (size_t c = 0; c < found.columns.size(); ++c)
     for (size_t r = 0; r < found.rows.size(); ++r)
-      report.add(concat("correlations ", found.columns[c]), found.values[r][c]);
+      if (std::isfinite(found.values[r][c]))
+        report.add(concat("correlations ", found.columns[c]), found.values[r][c]);
   return report;
 }
 

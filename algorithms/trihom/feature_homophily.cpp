@@ -20,7 +20,7 @@ void each_entry(const FeatureRows& x, size_t row, F&& f) {
 }
 
 /// Inner products x_i . x_j of all edge ends, in the order of `neighbours`. Each edge is computed
-/// once, from its lower node, whose features lie spread out.
+/// once, from its lower node, whose features lie spread out; a self-loop is one end.
 std::vector<double> products_of_ends(const Neighbours& neighbours, const FeatureRows& x) {
   std::vector<double> products(at(neighbours.ends())), spread(at(x.features));
   std::vector<int32_t> next = neighbours.first;  // the next end of every node with a lower one
@@ -46,18 +46,19 @@ std::vector<double> squared_norms(const FeatureRows& x) {
 
 void similarities(const LabelledGraph& graph, const std::vector<double>& products,
                   const std::vector<double>& norms, FeatureMetrics& out) {
-  const Neighbours& n = graph.neighbours;
+  const Neighbours& n = graph.with_loops;
   const auto nodes = static_cast<double>(graph.nodes());
   std::vector<double> cosine_of_class(at(graph.classes())), distance_of_class(cosine_of_class);
   double cosines = 0;
   for (size_t i = 0; i < graph.label.size(); ++i) {
-    double cosine = 0, distance = 0;
+    double cosine = 0, own = 0, distance = 0;  // own: of a self-loop
     for (size_t e = at(n.first[i]); e < at(n.first[i + 1]); ++e) {
       const double other = norms[at(n.node[e])], scale = norms[i] * other;
       if (scale > 0) cosine += products[e] / std::sqrt(scale);
+      if (scale > 0 && at(n.node[e]) == i) own = 1;
       distance += std::sqrt(std::max(0.0, norms[i] + other - 2 * products[e]));
     }
-    cosines += cosine;
+    cosines += cosine - own;
     if (const int32_t d = n.degree(i); d > 0) {
       cosine_of_class[at(graph.label[i])] += cosine / d;
       distance_of_class[at(graph.label[i])] -= distance / d;
@@ -66,7 +67,7 @@ void similarities(const LabelledGraph& graph, const std::vector<double>& product
   const auto sum = [](const std::vector<double>& v) {
     return std::accumulate(v.begin(), v.end(), 0.0);
   };
-  out.graph.generalized_edge = cosines / static_cast<double>(n.ends());
+  out.graph.generalized_edge = cosines / static_cast<double>(graph.neighbours.ends());
   out.graph.local_cosine = sum(cosine_of_class) / nodes;
   out.graph.local_euclidean = sum(distance_of_class) / nodes;
   for (size_t c = 0; c < cosine_of_class.size(); ++c) {
@@ -133,7 +134,7 @@ std::vector<double> class_means(const LabelledGraph& graph, const FeatureRows& x
 double class_controlled(const LabelledGraph& graph, const FeatureRows& x,
                         const std::vector<double>& products, const std::vector<double>& norms,
                         Mode mode) {
-  const Neighbours& n = graph.neighbours;
+  const Neighbours& n = graph.with_loops;
   const size_t classes = at(graph.classes()), width = at(x.features);
   const std::vector<double> means = class_means(graph, x);
   std::vector<double> with_mean(graph.label.size() * classes);  // x_i . m_c
@@ -179,11 +180,11 @@ double class_controlled(const LabelledGraph& graph, const FeatureRows& x,
 FeatureMetrics feature_homophily(const LabelledGraph& graph, const FeatureRows& features,
                                  Mode mode) {
   const FeatureRows x = l1_normalized(features);
-  const std::vector<double> products = products_of_ends(graph.neighbours, x),
+  const std::vector<double> products = products_of_ends(graph.with_loops, x),
                             norms = squared_norms(x);
   FeatureMetrics out;
   similarities(graph, products, norms, out);
-  attribute(graph.neighbours, x, out);
+  attribute(graph.with_loops, x, out);
   out.graph.class_controlled = class_controlled(graph, x, products, norms, mode);
   return out;
 }

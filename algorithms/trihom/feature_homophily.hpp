@@ -5,7 +5,7 @@
 
 #include "tessera/algorithms/trihom/labelled_graph.hpp"
 
-/// Homophily of features. Self-loops take no part; numbers that are not defined are NaN.
+/// Homophily of features. Numbers that are not defined are NaN.
 namespace tessera::algorithms::trihom {
 
 /// x_i is a node's features divided by the sum of their absolute values, N_i its neighbours.
@@ -36,7 +36,8 @@ struct FeatureMetrics {
 /// For class_controlled x' = x - mean of the class, s_ij = |x'_i - x'_j|^2, b_i = 2 |x'_i - mean
 /// x'|^2; the divisor is max(mean_i b_i, mean_i sum_j s_ij). `compat` has in place of each s_ij of
 /// the sum, but not of the divisor, that of the edge whose number is i when edge ends are counted
-/// in the order of i, then j; NaN where there are fewer ends than nodes. `features` as they are in
+/// in the order of i, then j; NaN where there are fewer ends than nodes. Self-loops
+/// are neighbours in `compat`, but for generalized_edge. `features` as they are in
 /// the file.
 FeatureMetrics feature_homophily(const LabelledGraph& graph, const FeatureRows& features,
                                  Mode mode);
