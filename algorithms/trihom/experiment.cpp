@@ -100,6 +100,7 @@ Report run_files(const Config& config, const Context& context) {
 /// One graph of the grid.
 struct Cell {
   std::string name, row, column;
+  int64_t run;
   models::Csbm3hOptions options;
 };
 
@@ -120,6 +121,7 @@ std::vector<Cell> cells_of(const Grid& grid) {
           cells.push_back({name,
                            row,
                            column,
+                           run,
                            {.nodes = grid.nodes,
                             .classes = grid.classes,
                             .features = grid.features,
@@ -174,6 +176,8 @@ Report run_grid(const Config& config, const Context& context) {
   const std::vector<Cell> cells = cells_of(config.grid);
   TS_CHECK(!cells.empty(), "trihom: the grid has no graph; expected a value in each of its lists");
   const Rng rng(context.seed);
+  MetricOptions options = config;
+  options.classifiers.trials = config.grid.classifier_trials;
   std::vector<GraphMetrics> graphs;
   Table accuracies{.name = "accuracies",
                    .corner = "dataset",
@@ -182,7 +186,8 @@ Report run_grid(const Config& config, const Context& context) {
                    .values = {}};
   context.progress->begin("generated graphs", static_cast<int64_t>(cells.size()));
   for (size_t i = 0; i < cells.size() && !stop_requested(); ++i) {
-    const Rng own = rng.split(i);
+    // Runs share their random numbers, so that cells differ by their homophilies alone.
+    const Rng own = rng.split(static_cast<uint64_t>(cells[i].run));
     const models::GraphData graph = generated(config.grid, cells[i], own.split(0));
     std::vector<double> found;
     for (const Network network : networks) {
@@ -191,7 +196,7 @@ Report run_grid(const Config& config, const Context& context) {
       report.add(concat("test_accuracy_", to_string(network)), found.back());
     }
     accuracies.add(graph.name, std::move(found));
-    graphs.push_back(graph_metrics(graph, config, own.split(2)));
+    graphs.push_back(graph_metrics(graph, options, own.split(2)));
     add_metrics(report, graphs.back());
     write_parts(context, graphs.back());
     context.progress->update(static_cast<int64_t>(graphs.size()), graph.name);

@@ -19,6 +19,7 @@ struct Grid {
   std::vector<double> structural_homophily{0.2, 0.8};
   std::vector<double> feature_homophily{-0.8, 0, 0.8};
   int64_t runs = 3;
+  int64_t classifier_trials = 0;  // in place of classifiers.trials: a second or more per graph
   int64_t nodes = 1000, classes = 3, features = 10, degree_low = 5, degree_high = 5;
 
   static void visit(auto& self, auto&& f) {
@@ -27,6 +28,8 @@ struct Grid {
     f("structural_homophily", self.structural_homophily, "h_S", Bounds::between(0, 1));
     f("feature_homophily", self.feature_homophily, "h_F, above -1", Bounds::up_to_below(-1, 1));
     f("runs", self.runs, "graphs of every combination", Bounds::at_least(1));
+    f("classifier_trials", self.classifier_trials, "here in place of classifiers.trials",
+      Bounds::at_least(0));
     f("nodes", self.nodes, "of a graph", Bounds::between(4, 30000));
     f("classes", self.classes, "csbm_3h", Bounds::between(2, 1000));
     f("features", self.features, "csbm_3h: of a node", Bounds::at_least(1));
