@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "tessera/runtime/rng.hpp"
+
 namespace tessera::algorithms::trihom {
 namespace {
 
@@ -189,6 +191,73 @@ FeatureMetrics feature_homophily(const LabelledGraph& graph, const FeatureRows& 
   return out;
 }
 
+namespace {
+
+constexpr int grid_steps = 100;  // on each side of 0
+
+/// 2 / N ln det(I - h A / rho) for h = -1, ..., 1 in steps of 1 / grid_steps: -sum_k h^k t_k / k
+/// with t_k the mean of the diagonal of (A / rho)^k, for k <= 2 exactly and else estimated with
+/// random signs (Hutchinson 1990), the same in every call. Cut off at k = 40.
+std::vector<double> log_determinants(const Neighbours& neighbours, double spectral_radius) {
+  constexpr size_t terms = 40, probes = 16;
+  const size_t nodes = at(neighbours.nodes());
+  std::vector<double> traces(terms + 2);
+  std::vector<double> signs(nodes), now, next(nodes);
+  Rng rng(0);
+  for (size_t probe = 0; probe < probes; ++probe) {
+    for (double& sign : signs) sign = rng.next_word() >> 31 ? 1 : -1;
+    now = signs;
+    for (size_t k = 0; 2 * k <= terms; ++k) {  // now = (A / rho)^k signs
+      for (size_t i = 0; i < nodes; ++i) {
+        double sum = 0;
+        for (size_t e = at(neighbours.first[i]); e < at(neighbours.first[i + 1]); ++e)
+          sum += now[at(neighbours.node[e])];
+        next[i] = sum / spectral_radius;
+      }
+      for (size_t i = 0; i < nodes; ++i) {
+        traces[2 * k] += now[i] * now[i] / probes;
+        traces[2 * k + 1] += now[i] * next[i] / probes;
+      }
+      std::swap(now, next);
+    }
+  }
+  traces[1] = 0;
+  traces[2] = static_cast<double>(neighbours.ends()) / (spectral_radius * spectral_radius);
+  std::vector<double> out;
+  for (int step = -grid_steps; step <= grid_steps; ++step) {
+    const double h = static_cast<double>(step) / grid_steps;
+    double sum = 0, power = 1;
+    for (size_t k = 1; k <= terms; ++k) {
+      power *= h;
+      sum -= power * traces[k] / static_cast<double>(k);
+    }
+    out.push_back(2 * sum / static_cast<double>(nodes));
+  }
+  return out;
+}
+
+/// Where ln V - log_determinants is least: on the grid, then on the parabola through the least
+/// value and its neighbours.
+double most_likely(double pp, double pq, double qq, double spectral_radius,
+                   const std::vector<double>& log_determinant) {
+  const auto value = [&](size_t k) {
+    const double w = (static_cast<double>(k) / grid_steps - 1) / spectral_radius;
+    return std::log(std::max(pp - 2 * w * pq + w * w * qq, 1e-300)) - log_determinant[k];
+  };
+  size_t best = 0;
+  for (size_t k = 1; k < log_determinant.size(); ++k)
+    if (value(k) < value(best)) best = k;
+  double place = static_cast<double>(best);
+  if (best > 0 && best + 1 < log_determinant.size()) {
+    const double before = value(best - 1), after = value(best + 1),
+                 bend = before - 2 * value(best) + after;
+    if (bend > 0) place += 0.5 * (before - after) / bend;
+  }
+  return place / grid_steps - 1;
+}
+
+}  // namespace
+
 // With mu the mean of a feature, d the degrees, Y = A X: <P, Q> = <X - class means, Y - mu d> and
 // <Q, Q> = |Y - mu d|^2 - sum_c n_c (class mean)^2, from sums over the entries of X and Y alone.
 GraphFilter feature_filter_homophily(const LabelledGraph& graph, const FeatureRows& x,
@@ -203,7 +272,7 @@ GraphFilter feature_filter_homophily(const LabelledGraph& graph, const FeatureRo
     ends[at(graph.label[i])] += d;
     squared_degrees += d * d;
   }
-  std::vector<double> x_y(width), y_y(width), x_d(width), y_d(width);
+  std::vector<double> x_x(width), x_y(width), y_y(width), x_d(width), y_d(width);
   std::vector<double> y_of_class(classes * width);
   each_aggregated_row(n, x, [&](size_t i, const auto& columns, const std::vector<double>& y) {
     const double d = n.degree(i);
@@ -214,6 +283,7 @@ GraphFilter feature_filter_homophily(const LabelledGraph& graph, const FeatureRo
       of_class[f] += y[f];
     }
     each_entry(x, i, [&](size_t f, double value) {
+      x_x[f] += value * value;
       x_y[f] += value * y[f];
       x_d[f] += value * d;
     });
@@ -228,6 +298,9 @@ GraphFilter feature_filter_homophily(const LabelledGraph& graph, const FeatureRo
     greatest[f] = std::max(greatest[f], x.value[e]);
   }
 
+  const std::vector<double> log_determinant = mode == Mode::correct && spectral_radius > 0
+                                                  ? log_determinants(n, spectral_radius)
+                                                  : std::vector<double>{};
   GraphFilter out;
   double sum = 0;
   int64_t count = 0;
@@ -236,20 +309,24 @@ GraphFilter feature_filter_homophily(const LabelledGraph& graph, const FeatureRo
     for (size_t c = 0; c < classes; ++c)
       mu += means[c * width + f] * static_cast<double>(graph.class_size[c]);
     mu /= static_cast<double>(graph.nodes());
-    double pq = x_y[f] - mu * x_d[f];
+    double pp = x_x[f], pq = x_y[f] - mu * x_d[f];
     double qq = y_y[f] - 2 * mu * y_d[f] + mu * mu * squared_degrees;
     const double whole = qq;
     for (size_t c = 0; c < classes; ++c) {
       const double q = y_of_class[c * width + f] - mu * ends[c];
-      pq -= means[c * width + f] * q;
+      const double m = means[c * width + f];
+      pp -= m * m * static_cast<double>(graph.class_size[c]);
+      pq -= m * q;
       qq -= q * q / static_cast<double>(graph.class_size[c]);
     }
     const bool constant =
         entries[f] == 0 || (entries[f] == graph.nodes() && least[f] == greatest[f]);
     double h = nan;
     if (!constant && qq > 1e-12 * whole) {
-      h = std::clamp(spectral_radius * pq / qq, -1.0, 1.0);
-      if (mode == Mode::compat) h = std::round(100 * h) / 100;
+      h = mode == Mode::correct
+              ? most_likely(pp, pq, qq, spectral_radius, log_determinant)
+              : std::round(grid_steps * std::clamp(spectral_radius * pq / qq, -1.0, 1.0)) /
+                    grid_steps;
       sum += h;
       ++count;
     }

@@ -42,12 +42,15 @@ struct FeatureMetrics {
 FeatureMetrics feature_homophily(const LabelledGraph& graph, const FeatureRows& features,
                                  Mode mode);
 
-/// h_F: the weight h, of each feature, at which X0 = X - (h / rho) A X varies least within classes,
+/// h_F: the weight h of each feature at which X0 = X - (h / rho) A X, the feature before it was
+/// spread over the graph, is found. With P = X - class means, Q = A X - class means, X centred, the
+/// spread of X0 within classes is V(h) = <P, P> - 2 (h / rho) <P, Q> + (h / rho)^2 <Q, Q>.
 ///
-///   h_f = rho <P_f, Q_f> / <Q_f, Q_f> in [-1, 1],  P = X - class means, Q = A X - class means,
-///
-/// with X centred (Zheng, Luan, Chen 2024). `compat` searches -1, -0.99, ..., 1. Features that do
-/// not vary, and those with Q = 0, are NaN; `mean` is over the others.
+/// `compat` takes the least V of h = -1, -0.99, ..., 1, as the authors do: rho <P, Q> / <Q, Q>.
+/// That is biased away from 0, about twofold on generated graphs, for AX is not independent of X0.
+/// `correct` takes the most likely h of normal X0, where ln V(h) - 2 / N ln det(I - h / rho A) is
+/// least (Ord 1975). Features that do not vary, and those with Q = 0, are NaN; `mean` is over the
+/// others.
 struct GraphFilter {
   double mean = std::numeric_limits<double>::quiet_NaN();
   std::vector<double> by_feature;

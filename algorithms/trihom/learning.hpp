@@ -20,7 +20,7 @@ std::string_view to_string(Network network);
 struct LearningOptions {
   int64_t hidden = 64;
   double dropout = 0;
-  int64_t epochs = 200;
+  int64_t epochs = 100;
   double learning_rate = 0.01;
   double weight_decay = 5e-4;  // L2 in the gradient
   int64_t evaluate_every = 5;

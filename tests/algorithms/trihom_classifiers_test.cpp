@@ -219,8 +219,8 @@ ClassifierMetrics metrics_of(const models::GraphData& data, const ClassifierOpti
 TEST(ClassifierMetrics, TellWhetherAggregationHelps) {
   models::CsbmHOptions o{.nodes0 = 300,
                          .nodes1 = 300,
-                         .mean0 = {1, 0.6, 0.6},
-                         .mean1 = {0.6, 1, 0.6},
+                         .mean0 = {1.5, 0.6, 0.6},
+                         .mean1 = {0.6, 1.5, 0.6},
                          .variance0 = 0.5,
                          .variance1 = 0.5,
                          .degree0 = 10,
