@@ -152,12 +152,13 @@ std::string to_text(const Table& table) {
       cells[r].push_back(fixed(table.values[r][c]));
       width.back() = std::max(width.back(), cells[r].back().size());
     }
-    out += "  " + padded(table.columns[c], width.back(), true);
+    out += concat("  ", padded(table.columns[c], width.back(), true));
   }
   out += "\n";
   for (size_t r = 0; r < table.rows.size(); ++r) {
     out += padded(table.rows[r], first, false);
-    for (size_t c = 0; c < width.size(); ++c) out += "  " + padded(cells[r][c], width[c], true);
+    for (size_t c = 0; c < width.size(); ++c)
+      out += concat("  ", padded(cells[r][c], width[c], true));
     out += "\n";
   }
   return out;

@@ -113,7 +113,7 @@ std::vector<Cell> cells_of(const Grid& grid) {
     for (const double h_f : three ? grid.feature_homophily : std::vector<double>{0})
       for (const double h_l : grid.label_homophily)
         for (int64_t run = 0; run < grid.runs; ++run) {
-          const std::string column = "L" + short_number(h_l),
+          const std::string column = concat("L", short_number(h_l)),
                             row = three ? concat("S", short_number(h_s), " F", short_number(h_f))
                                         : std::string("csbm_h");
           std::string name = concat(row, " ", column, " ", run);
