@@ -27,7 +27,8 @@ struct LearningOptions {
 
   static void visit(auto& self, auto&& f) {
     f("hidden", self.hidden, "width of the hidden layer", Bounds::at_least(1));
-    f("dropout", self.dropout, "on the hidden layer", Bounds::up_to_below(0, 1));
+    f("dropout", self.dropout, "on the hidden layer, and the features of the gcn",
+      Bounds::up_to_below(0, 1));
     f("epochs", self.epochs, "full-batch Adam steps", Bounds::at_least(1));
     f("lr", self.learning_rate, "learning rate", Bounds::at_least(0));
     f("weight_decay", self.weight_decay, "L2 penalty", Bounds::at_least(0));
