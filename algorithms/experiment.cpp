@@ -116,9 +116,11 @@ Json report_json(const Report& report) {
 }
 
 std::string report_table(const Report& report) {
+  std::string out;
+  for (const Table& table : report.tables) out += to_text(table) + "\n";
   size_t widest = 6;
   for (const Metric& metric : report.metrics) widest = std::max(widest, metric.name.size());
-  std::string out = padded("metric", widest, false);
+  out += padded("metric", widest, false);
   for (const char* head : {"mean", "std", "min", "max", "runs"}) out += padded(head, 12, true);
   out += "\n";
   for (const Metric& metric : report.metrics) {
@@ -129,6 +131,7 @@ std::string report_table(const Report& report) {
       out += padded(fixed(value, "%.5g"), 12, true);
     out += padded(concat(metric.runs.size()), 12, true) + "\n";
   }
+  for (const std::string& note : report.notes) out += note + "\n";
   return out + concat(report.algorithm, " on ", report.device, ", seed ", report.seed, ": ",
                       duration_text(report.seconds), ", peak memory ",
                       bytes_text(report.peak_bytes), "\n");
@@ -136,6 +139,8 @@ std::string report_table(const Report& report) {
 
 void write_report(const Report& report, const std::string& out) {
   write_file(out + "/report.json", to_string(report_json(report), 2) + "\n");
+  for (const Table& table : report.tables)
+    write_file(out + "/" + table.name + ".csv", to_csv(table));
   if (report.plots.empty()) return;
   write_file(out + "/curves.svg", to_svg(report.plots));
   write_file(out + "/curves.csv", curves_csv(report.plots));

@@ -8,6 +8,7 @@
 
 #include "tessera/algorithms/plot.hpp"
 #include "tessera/algorithms/progress.hpp"
+#include "tessera/algorithms/table.hpp"
 #include "tessera/runtime/config.hpp"
 #include "tessera/runtime/device.hpp"
 
@@ -43,6 +44,8 @@ struct Report {
   Device device;
   std::vector<Metric> metrics;
   std::vector<Plot> plots;
+  std::vector<Table> tables;
+  std::vector<std::string> notes;  // for people, a line each
   double seconds = 0;
   int64_t peak_bytes = 0;
 
@@ -59,8 +62,8 @@ struct Experiment {
 
 /// Runs and measures: seconds on the wall, peak bytes of tensors on the device. Creates
 /// `context.out` and leaves config.json there before the run (one that is resumed keeps it),
-/// report.json, curves.svg and curves.csv after it. An interrupted run throws an Error of kind
-/// `cancelled`.
+/// report.json, curves.svg, curves.csv and the tables as NAME.csv after it. An interrupted run
+/// throws an Error of kind `cancelled`.
 Report run_experiment(const Experiment& experiment, Context& context);
 
 /// {"algorithm", "config", "seed", "device", "versions", "metrics": {name: {"mean", "std",
@@ -68,7 +71,8 @@ Report run_experiment(const Experiment& experiment, Context& context);
 /// become null.
 Json report_json(const Report& report);
 
-/// Metrics as a table for people: mean, standard deviation, least and greatest over the runs.
+/// The tables, metrics as a table for people (mean, standard deviation, least and greatest over the
+/// runs), the notes.
 std::string report_table(const Report& report);
 
 /// Writes the files of a finished run into the folder `out`.

@@ -1,6 +1,7 @@
 #include "tessera/algorithms/registry.hpp"
 
 #include "tessera/algorithms/node_classification/experiment.hpp"
+#include "tessera/algorithms/trihom/experiment.hpp"
 
 namespace tessera::algorithms {
 
@@ -9,6 +10,9 @@ std::span<const Algorithm> registry() {
       algorithm("node_classification",
                 "labels of the nodes of a graph from a few known ones, by an MLP or a GCN",
                 node_classification::run),
+      algorithm("trihom",
+                "homophily of graphs: 21 metrics with Tri-Hom, and how they go with accuracies",
+                trihom::run),
   };
   return list;
 }

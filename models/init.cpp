@@ -15,25 +15,25 @@ Tensor filled(const Shape& shape, Draw&& draw) {
   return t;
 }
 
-double draw_normal(Rng& rng) {
+}  // namespace
+
+double normal(Rng& rng) {
   const double radius = std::sqrt(-2.0 * std::log(rng.uniform()));
   return radius * std::cos(2.0 * std::numbers::pi * rng.uniform());
 }
-
-}  // namespace
 
 Tensor uniform(const Shape& shape, double bound, Rng& rng) {
   return filled(shape, [&] { return bound * (2.0 * rng.uniform() - 1.0); });
 }
 
 Tensor normal(const Shape& shape, double stddev, Rng& rng) {
-  return filled(shape, [&] { return stddev * draw_normal(rng); });
+  return filled(shape, [&] { return stddev * normal(rng); });
 }
 
 Tensor truncated_normal(const Shape& shape, double stddev, Rng& rng) {
   return filled(shape, [&] {
-    double z = draw_normal(rng);
-    while (std::abs(z) > 2.0) z = draw_normal(rng);
+    double z = normal(rng);
+    while (std::abs(z) > 2.0) z = normal(rng);
     return stddev * z;
   });
 }
@@ -55,7 +55,7 @@ Tensor orthogonal(const Shape& shape, Rng& rng, double gain) {
   std::vector<std::vector<double>> basis;
   while (basis.size() < count) {
     std::vector<double> v(length);
-    for (double& x : v) x = draw_normal(rng);
+    for (double& x : v) x = normal(rng);
     for (int pass = 0; pass < 2; ++pass) {
       for (const auto& b : basis) {
         double dot = 0;

@@ -7,6 +7,9 @@
 /// device; results are f32 on the CPU (`models::to` and `models::cast` move a whole model).
 namespace tessera::models {
 
+/// One standard normal number.
+double normal(Rng& rng);
+
 /// Uniform in (-bound, bound).
 Tensor uniform(const Shape& shape, double bound, Rng& rng);
 Tensor normal(const Shape& shape, double stddev, Rng& rng);

@@ -4,15 +4,11 @@
 #include <cmath>
 #include <numbers>
 
+#include "tessera/models/init.hpp"
 #include "tessera/runtime/error.hpp"
 
 namespace tessera::models {
 namespace {
-
-double normal(Rng& rng) {
-  const double radius = std::sqrt(-2 * std::log(rng.uniform()));
-  return radius * std::cos(2 * std::numbers::pi * rng.uniform());
-}
 
 // Labels 0, 1, ..., 0, 1, ... in random order.
 std::vector<int32_t> random_labels(int64_t count, int64_t classes, Rng rng) {

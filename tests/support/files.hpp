@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -43,6 +44,17 @@ class TemporaryFolder {
 
 inline std::string golden(const std::string& name) {
   return std::string(TESSERA_GOLDEN_DIR "/") + name;
+}
+
+/// The path of a file or folder among data sets that are too large to be part of the sources:
+/// inside TESSERA_DATA, or shared/data in or beside the source tree. "" when it is not there.
+inline std::string shared_data(const std::string& name) {
+  const char* const chosen = std::getenv("TESSERA_DATA");
+  for (const std::string& folder :
+       {std::string(chosen ? chosen : ""), std::string(TESSERA_SOURCE_DIR "/shared/data"),
+        std::string(TESSERA_SOURCE_DIR "/../shared/data")})
+    if (!folder.empty() && std::filesystem::exists(folder + "/" + name)) return folder + "/" + name;
+  return {};
 }
 
 inline std::vector<std::byte> read_bytes(const std::string& path) {
