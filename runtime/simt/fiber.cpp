@@ -218,7 +218,9 @@ void Fiber::start(std::byte* stack, size_t index, void (*entry)(void*), void* ar
 StackPool::StackPool(size_t count) {
   guard_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   stride_ = guard_ + Fiber::stack_bytes;
-  bytes_ = count * stride_;
+  // What lies up to a stack's size above a frame counts as its stack (trace.cpp): above the last
+  // stack nothing else may lie.
+  bytes_ = count * stride_ + Fiber::stack_bytes;
   void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED)

@@ -217,7 +217,8 @@ class Tracer {
     return block * threads_per_block_ + thread.rank;
   }
 
-  /// Near the stack pointer: the calling thread's own stack.
+  /// Near the stack pointer: on the stack of the calling thread, or of a neighbour. A StackPool has
+  /// nothing else so near.
   static bool in_stack(uintptr_t address) {
     const auto here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
     return address + 4096 > here && address < here + Fiber::stack_bytes;
