@@ -113,10 +113,12 @@ class CudaDriver final : public Driver {
 
   bool records() const override { return true; }
   void begin_recording(void* queue) override {
+    const DeviceScope scope(device_of(queue));
     // Relaxed: memory for the recording is asked for on another stream meanwhile.
     TS_CUDA(cudaStreamBeginCapture(native(queue), cudaStreamCaptureModeRelaxed));
   }
   void* end_recording(void* queue) override {
+    const DeviceScope scope(device_of(queue));
     cudaGraph_t graph = nullptr;
     TS_CUDA(cudaStreamEndCapture(native(queue), &graph));
     cudaGraphExec_t recorded = nullptr;
@@ -126,6 +128,7 @@ class CudaDriver final : public Driver {
     return recorded;
   }
   void replay(void* recorded, void* queue) override {
+    const DeviceScope scope(device_of(queue));
     TS_CUDA(cudaGraphLaunch(static_cast<cudaGraphExec_t>(recorded), native(queue)));
   }
   void destroy_recorded(void* recorded) noexcept override {

@@ -99,7 +99,12 @@ void launch_kernel(const void* kernel, const KernelLaunch& launch, void** parame
     const char* text = std::getenv("TESSERA_CUDA_SYNC");
     return text && *text == '1';
   }();
-  if (launched && synchronous) status = cudaStreamSynchronize(config.stream);
+  if (launched && synchronous) {
+    cudaStreamCaptureStatus recording = cudaStreamCaptureStatusNone;
+    status = cudaStreamIsCapturing(config.stream, &recording);
+    if (status == cudaSuccess && recording == cudaStreamCaptureStatusNone)
+      status = cudaStreamSynchronize(config.stream);
+  }
   if (status == cudaSuccess) return;
   fail(status,
        concat(launched ? "failed: " : "cannot launch ", launch.name, " with ", sizes_of(launch)),
