@@ -63,7 +63,7 @@ __global__ void __launch_bounds__(element_threads, 3) sum_neighbors(CumulativeSu
 template <class S>
 constexpr int64_t items = sizeof(S) == 8 ? 2 : 4;
 template <class S>
-constexpr int64_t tile = items<S> * element_threads;
+constexpr int64_t tile = items<S>* element_threads;
 
 /// A block per chunk of a line, a tile at a time.
 template <class S, bool totals>

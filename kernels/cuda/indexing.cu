@@ -316,6 +316,7 @@ TS_DEVICE int32_t rank_in_block(bool flag, SelectShared& s, int32_t& total) {
 /// A block per row. Rows that fit are sorted in shared memory. Of longer ones a radix selection
 /// finds the key of the k-th element, eight bits at a time; elements before it and, in the order of
 /// their positions, as many of its equals as are wanted are collected in `work` and sorted there.
+/// ptxas spills 8 bytes of the form for u8, beside passes over whole rows.
 template <class T>
 __global__ void __launch_bounds__(block_threads)
     select_k(const T* x, int64_t n, int64_t k, bool largest, T* values, int64_t* index,

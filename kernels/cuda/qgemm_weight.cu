@@ -21,6 +21,8 @@ struct Weight {
   int64_t scale_stride;  // between rows of scales; 0 where all rows share one
   bool packed, is_signed;
 
+  /// Codes for floats are fetched one by one: counted, 3.6 to 3.7 times the sectors that the bytes
+  /// of a request fill; the next three requests find them in the first-level cache.
   TS_DEVICE float code(int64_t row, int64_t at) const {
     const uint8_t byte = codes[row * row_bytes + (packed ? at / 2 : at)];
     if (packed) {
@@ -231,7 +233,9 @@ __global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
         row_sums[T::row_tiles][4] = {};
   const int64_t begin = place.begin * T::depth;
   int64_t group = begin / w.group, left = w.group - begin % w.group;
-  // A group has ended: its sums, of codes as they are, get its zero and its scale.
+  // A group has ended: its sums, of codes as they are, get its zero and its scale. Lanes read
+  // scales of different columns, a row of groups apart: counted, 1.23 to 1.27 of the ideal sectors
+  // with four groups. Codes in bytes take 1.08 passes over the banks, counted.
   const auto fold = [&] {
 #pragma unroll
     for (int j = 0; j < T::fragments; ++j)

@@ -1,9 +1,9 @@
 // Quantisation and what chooses its grid. Floor: what is read and what is written, once; elements
 // go in packs of 128 bits of x wherever a pack lies within one row of scales. Ranges are reduced by
 // teams of threads, one entry each, or slices of it where there are few entries. Quantiles come
-// from sorting each entry's elements, 20 bytes per element and byte of the key; picking them touches
-// a sector each, six of the ideal ones. Ranges take up to 2 passes over shared memory for each ideal
-// one, and 1.3 to 1.5 of the ideal sectors.
+// from sorting each entry's elements, 20 bytes per element and byte of the key; picking them
+// touches a sector each, six of the ideal ones. Ranges take up to 2 passes over shared memory for
+// each ideal one, and 1.3 to 1.5 of the ideal sectors.
 #include "tessera/kernels/quantize.hpp"
 
 #include "tessera/kernels/cuda/backend.hpp"

@@ -126,7 +126,8 @@ TEST_F(PoolTraffic, Maxima) {
 }
 
 TEST_F(PoolTraffic, Averages) {
-  expect_ideal("average pool", [&](Stream& s) { average_pool(s, x.view(), y.view()); }, pinned);
+  expect_ideal(
+      "average pool", [&](Stream& s) { average_pool(s, x.view(), y.view()); }, pinned);
   expect_ideal(
       "transpose", [&](Stream& s) { average_pool_transpose(s, y.view(), x.view()); }, pinned);
   expect_ideal(
@@ -137,8 +138,10 @@ TEST_F(PoolTraffic, Averages) {
 }
 
 TEST_F(PoolTraffic, Resampling) {
-  expect_ideal("resample", [&](Stream& s) { resample(s, x.view(), y.view()); }, pinned);
-  expect_ideal("transpose", [&](Stream& s) { resample_transpose(s, y.view(), x.view()); }, pinned);
+  expect_ideal(
+      "resample", [&](Stream& s) { resample(s, x.view(), y.view()); }, pinned);
+  expect_ideal(
+      "transpose", [&](Stream& s) { resample_transpose(s, y.view(), x.view()); }, pinned);
 }
 
 class AttentionTraffic : public Traffic {};

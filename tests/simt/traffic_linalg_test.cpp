@@ -88,7 +88,8 @@ TEST_F(LinalgTraffic, Qr) {
   for (DType dtype : {DType::f32, DType::f64}) {
     const Tensor a = numbers({96, 32}, dtype), q = empty({96, 32}, dtype),
                  r = empty({32, 32}, dtype);
-    expect_ideal(concat(dtype), [&](Stream& s) { qr(s, a.view(), q.view(), r.view()); }, pinned);
+    expect_ideal(
+        concat(dtype), [&](Stream& s) { qr(s, a.view(), q.view(), r.view()); }, pinned);
   }
 }
 

@@ -75,7 +75,8 @@ TEST_F(SortTraffic, Scan) {
   for (DType dtype : {DType::i32, DType::f32, DType::f64})
     for (const Shape& shape : {Shape{1 << 14}, Shape{256, 256}}) {
       const Tensor x = numbers(shape, dtype), y = empty(shape, dtype);
-      expect_ideal(concat(dtype, shape), [&](Stream& s) { scan(s, x.view(), y.view()); }, pinned);
+      expect_ideal(
+          concat(dtype, shape), [&](Stream& s) { scan(s, x.view(), y.view()); }, pinned);
     }
 }
 
@@ -93,7 +94,12 @@ TEST_F(SortTraffic, Unique) {
 
 TEST_F(SortTraffic, Permutation) {
   const Tensor y = empty({1 << 13}, DType::i64);
-  expect_ideal("permutation", [&](Stream& s) { permutation(s, {7, 0}, y.view()); }, pinned);
+  expect_ideal(
+      "permutation",
+      [&](Stream& s) {
+        permutation(s, {7, 0}, y.view());
+      },
+      pinned);
 }
 
 class QuantizeTraffic : public Traffic {};
@@ -125,8 +131,10 @@ TEST_F(QuantizeTraffic, EveryGrid) {
 TEST_F(QuantizeTraffic, PairsOfCodes) {
   const Tensor code = test::integers({64, 128}, DType::i8, 1).to(Device::simt()),
                bytes = empty({64, 64}, DType::u8);
-  expect_ideal("pack", [&](Stream& s) { pack_int4(s, code.view(), bytes.view()); }, pinned);
-  expect_ideal("unpack", [&](Stream& s) { unpack_int4(s, bytes.view(), code.view()); }, pinned);
+  expect_ideal(
+      "pack", [&](Stream& s) { pack_int4(s, code.view(), bytes.view()); }, pinned);
+  expect_ideal(
+      "unpack", [&](Stream& s) { unpack_int4(s, bytes.view(), code.view()); }, pinned);
 }
 
 }  // namespace

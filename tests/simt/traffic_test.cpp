@@ -36,8 +36,9 @@ TEST_F(Traffic, Conversions) {
 TEST_F(Traffic, TransposesTouchAllBanks) {
   for (DType dtype : of_each_size) {
     const Tensor x = numbers({n, n}, dtype), y = empty({n, n}, dtype);
-    const KernelCounters c =
-        count([&](Stream& s) { copy(s, x.permute({1, 0}).view(), y.view()); }).at("transpose");
+    const KernelCounters c = count([&](Stream& s) {
+                               copy(s, x.permute({1, 0}).view(), y.view());
+                             }).at("transpose");
     EXPECT_EQ(c.global_sectors, c.ideal_sectors) << to_string(dtype);
     EXPECT_EQ(c.shared_wavefronts, c.ideal_wavefronts) << to_string(dtype);
     EXPECT_GT(c.shared_requests, 0u);
@@ -128,7 +129,14 @@ TEST_F(ProductTraffic, WeightsOfCodes) {
                      y = empty({64, n}, dtype);
         const QuantizedView w{pack ? packed.view() : codes.view(), scale.view(), {}, pack};
         expect_ideal(concat(dtype, ", groups ", groups, pack ? ", packed" : ""),
-                     [&](Stream& s) { weight_only_gemm(s, x.view(), w, y.view()); });
+                     [&](Stream& s) { weight_only_gemm(s, x.view(), w, y.view()); },
+                     {{"f32, groups 1, weight_only_gemm", {3.62}},
+                      {"f32, groups 1, packed, weight_only_gemm", {3.62}},
+                      {"f32, groups 4, weight_only_gemm", {3.724}},
+                      {"f32, groups 4, packed, weight_only_gemm", {3.724}},
+                      {"f16, groups 1, weight_only_gemm", {1, 1.083}},
+                      {"f16, groups 4, weight_only_gemm", {1.231, 1.083}},
+                      {"f16, groups 4, packed, weight_only_gemm", {1.273}}});
       }
 }
 
