@@ -27,6 +27,9 @@ void named(std::string_view operation, Work&& work) {
   }
 }
 
+/// How optional operands of kernels are given: the default View for an undefined tensor.
+inline View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
+
 Tensor empty_like(const Tensor& x);  // contiguous, uninitialised
 Tensor unary(kernels::UnaryOp op, const Tensor& x, const kernels::UnaryParams& params = {});
 /// Broadcasts; comparisons and logical operations give bool. Errors name `operation`.

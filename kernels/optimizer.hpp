@@ -42,7 +42,7 @@ struct SgdParams {
   double weight_decay = 0;
   bool nesterov = false;
   GradientScaling scaling = {};
-  View varying = {};  // optional, f64 [2] on the device: `sgd_varying` of the step to make
+  View varying = {};  // optional, f64 [2] or [runs, 2] on the device: see `sgd_varying`
 };
 
 /// decoupled (AdamW): p *= 1 - learning_rate weight_decay; otherwise g += weight_decay p
@@ -56,11 +56,14 @@ struct AdamParams {
   bool decoupled = false;
   int64_t step = 1;  // counts from 1
   GradientScaling scaling = {};
-  View varying = {};  // optional, f64 [3] on the device: `adam_varying` of the step to make
+  View varying = {};  // optional, f64 [3] or [runs, 3] on the device: see `adam_varying`
 };
 
 /// What of the parameters changes from step to step, as the formulas use it. Where it is in the
-/// device's memory, a recorded step (runtime/recording.hpp) has it anew at each replay.
+/// device's memory, a recorded step (runtime/recording.hpp) has it anew at each replay. Several
+/// runs side by side have one row each: parameters are then [.., runs, width], and [.., r, ..] is
+/// stepped by row r, which takes the place of learning rate, decoupled weight decay and step (of
+/// sgd: learning rate and dampening).
 inline std::array<double, 2> sgd_varying(const SgdParams& s) {
   return {s.learning_rate, 1 - s.dampening};
 }

@@ -30,11 +30,21 @@ inline void check_step(const char* operation, const OptimizerTensor& t, int stat
   }
 }
 
-inline void check_varying(const char* operation, const View& v, int64_t count) {
-  if (v)
-    TS_CHECK(v.dtype == DType::f64 && v.rank == 1 && v.shape[0] == count && v.contiguous(),
-             operation, ": what changes from step to step must be f64 [", count, "], is ", v.dtype,
-             " ", v.dims());
+/// How many runs `varying` has rows for, `count` numbers each; the parameters fit them.
+inline int64_t check_varying(const char* operation, const View& v, int64_t count,
+                             std::span<const OptimizerTensor> tensors) {
+  if (!v) return 1;
+  const bool fits = v.rank >= 1 && v.rank <= 2 && v.shape[v.rank - 1] == count;
+  TS_CHECK(v.dtype == DType::f64 && fits && v.contiguous(), operation,
+           ": what changes from step to step must be f64 [", count, "] or [runs, ", count, "], is ",
+           v.dtype, " ", v.dims());
+  const int64_t runs = v.rank == 2 ? v.shape[0] : 1;
+  for (const OptimizerTensor& t : tensors)
+    TS_CHECK(
+        runs == 1 || (t.parameter.rank >= 2 && t.parameter.shape[t.parameter.rank - 2] == runs),
+        operation, ": a parameter ", t.parameter.dims(), " of ", runs, " runs, expected [.., ",
+        runs, ", width]");
+  return runs;
 }
 
 inline void check_scaling(const char* operation, const GradientScaling& s) {

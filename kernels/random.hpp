@@ -29,7 +29,9 @@ struct RandomKernels {
   /// y = 0 where `bernoulli` of the same state and probability gives 1, else x / (1 - probability).
   /// Linear in x, and its own derivative when called again with the same state. x, y: contiguous,
   /// equal shape and floating dtype, the same memory or disjoint.
-  void (*dropout)(Stream&, RngState, double probability, View x, View y);
+  /// `sequences` > 1: x and y are [.., sequences, width], and x[.., s, ..] is dropped as it would
+  /// be alone, with the position that counts from state.origin[s].
+  void (*dropout)(Stream&, RngState, int64_t sequences, double probability, View x, View y);
   /// y = the numbers 0 .. n-1 in an order in which each has equal chance: sorted by 64-bit keys,
   /// key i being words 2i (low) and 2i + 1 (high), ties by number. Uses up `Rng::take(2 * n)`. y
   /// [n]: i32 or i64.
@@ -49,8 +51,10 @@ inline void bernoulli(Stream& s, RngState rng, double probability, View y) {
   call("bernoulli", s.device(), &Backend::random, &RandomKernels::bernoulli, s, rng, probability,
        y);
 }
-inline void dropout(Stream& s, RngState rng, double probability, View x, View y) {
-  call("dropout", s.device(), &Backend::random, &RandomKernels::dropout, s, rng, probability, x, y);
+inline void dropout(Stream& s, RngState rng, double probability, View x, View y,
+                    int64_t sequences = 1) {
+  call("dropout", s.device(), &Backend::random, &RandomKernels::dropout, s, rng, sequences,
+       probability, x, y);
 }
 inline void permutation(Stream& s, RngState rng, View y) {
   call("permutation", s.device(), &Backend::random, &RandomKernels::permutation, s, rng, y);

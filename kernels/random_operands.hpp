@@ -12,11 +12,15 @@ inline void check_random_output(const char* operation, const View& y) {
   TS_CHECK(y.contiguous(), operation, ": the output of shape ", y.dims(), " is not contiguous");
 }
 
-inline void check_dropout(const View& x, const View& y) {
+inline void check_dropout(RngState rng, int64_t sequences, const View& x, const View& y) {
   TS_CHECK(x.dims() == y.dims() && x.dtype == y.dtype, "dropout: from ", x.dtype, " ", x.dims(),
            " to ", y.dtype, " ", y.dims());
   TS_CHECK(x.contiguous() && y.contiguous(), "dropout: operands of shape ", x.dims(),
            " are not contiguous");
+  if (sequences == 1) return;
+  TS_CHECK(x.rank >= 2 && x.shape[x.rank - 2] == sequences, "dropout: ", sequences,
+           " sequences in ", x.dims(), ", expected [.., ", sequences, ", width]");
+  TS_CHECK(rng.origin, "dropout: ", sequences, " sequences have no positions in memory");
 }
 
 inline void check_permutation(const View& y) {

@@ -237,6 +237,7 @@ void load_state(M& module, const NamedTensors& values, const std::string& prefix
 struct ForwardContext {
   bool training = false;
   Rng rng = Rng(0);
+  int64_t runs = 0;  // side by side, see models/runs.hpp; 0: a plain model
 };
 
 }  // namespace tessera::models

@@ -2,23 +2,29 @@
 
 #include <cmath>
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/runtime/interrupt.hpp"
 #include "tessera/runtime/profile.hpp"
 #include "tessera/runtime/recording.hpp"
 
 namespace tessera::models {
 
-StepRng::StepRng(Device device) : state_(Tensor::empty({sizeof(RngState)}, DType::u8, device)) {
-  begin(Rng());
+StepRng::StepRng(Device device, int64_t runs)
+    : states_(Tensor::empty({runs, sizeof(RngState)}, DType::u8, device)) {
+  begin(std::vector<Rng>(static_cast<size_t>(runs)));
 }
 
-void StepRng::begin(const Rng& rng) {
-  const RngState state = rng.state();
-  current_stream(state_.device()).copy_from_host(state_.view().data, &state, sizeof state);
+void StepRng::begin(std::span<const Rng> rngs) {
+  const auto runs = static_cast<int64_t>(rngs.size());
+  TS_CHECK(runs == states_.size(0), "StepRng: ", runs, " positions for ", states_.size(0), " runs");
+  std::vector<RngState> states;
+  for (const Rng& rng : rngs) states.push_back(rng.state());
+  current_stream(states_.device())
+      .copy_from_host(states_.view().data, states.data(), states.size() * sizeof(RngState));
 }
 
 Rng StepRng::rng() const {
-  return Rng(RngState{.origin = static_cast<const RngState*>(state_.data())});
+  return Rng(RngState{.origin = static_cast<const RngState*>(states_.data())});
 }
 
 TrainResult train(int64_t first, int64_t steps, const std::function<Tensor(int64_t)>& body,
@@ -29,11 +35,17 @@ TrainResult train(int64_t first, int64_t steps, const std::function<Tensor(int64
   Tensor pending;
   const auto settle = [&](int64_t step) {
     if (!pending.defined()) return;
-    result.last_loss = pending.item();
+    const std::vector<double> losses =
+        autograd::convert(pending.to(Device::cpu()), DType::f64).values<double>();
     pending = Tensor();
-    TS_CHECK(std::isfinite(result.last_loss), "train: the loss of step ", step, " is ",
-             result.last_loss);
-    if (hooks.on_loss) hooks.on_loss(step, result.last_loss);
+    double sum = 0;
+    for (size_t run = 0; run < losses.size(); ++run) {
+      TS_CHECK(std::isfinite(losses[run]), "train: the loss of step ", step,
+               losses.size() > 1 ? concat(" in run ", run) : "", " is ", losses[run]);
+      sum += losses[run];
+    }
+    result.last_loss = sum / static_cast<double>(losses.size());
+    if (hooks.on_loss) hooks.on_loss(step, losses);
   };
   const auto due = [](int64_t done, int64_t every) { return every > 0 && done % every == 0; };
 
@@ -53,8 +65,8 @@ TrainResult train(int64_t first, int64_t steps, const std::function<Tensor(int64
     {
       const ProfileRange range("train step");
       Tensor loss = make_step(step);
-      TS_CHECK(loss.defined() && loss.numel() == 1, "train: the loss of step ", step,
-               " must have one element, is ", loss);
+      TS_CHECK(loss.defined() && loss.numel() >= 1, "train: the loss of step ", step,
+               " must have an element for each run, is ", loss);
       settle(step - 1);
       pending = std::move(loss);
     }

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tessera/runtime/rng.hpp"
@@ -14,9 +15,10 @@ namespace tessera::models {
 struct TrainHooks {
   /// Before each step: brings its batch, and what else is new, into the memory that the body reads.
   std::function<void(int64_t step)> prepare;
-  /// After a step's loss is known, in order. The loss of step t is read after step t + 1 was
-  /// issued, so that the device is never waited for in between.
-  std::function<void(int64_t step, double loss)> on_loss;
+  /// After a step's losses are known, in order: one, or one for each of several runs side by side.
+  /// Those of step t are read after step t + 1 was issued, so that the device is never waited for
+  /// in between.
+  std::function<void(int64_t step, std::span<const double> losses)> on_loss;
   /// After every `evaluate_every`-th step, and after the last.
   std::function<void(int64_t step)> evaluate;
   int64_t evaluate_every = 0;
@@ -37,25 +39,28 @@ struct TrainHooks {
 /// Random numbers for steps that may be recorded: the position is in the device's memory.
 class StepRng {
  public:
-  explicit StepRng(Device device);
-  /// From here on numbers are those that `rng` would give. Belongs into TrainHooks::prepare.
-  void begin(const Rng& rng);
+  /// For `runs` side by side (models/runs.hpp) each has numbers of its own.
+  explicit StepRng(Device device, int64_t runs = 1);
+  /// From here on numbers are those that `rng`, or each of the runs' own, would give. Belongs into
+  /// TrainHooks::prepare.
+  void begin(const Rng& rng) { begin(std::span(&rng, 1)); }
+  void begin(std::span<const Rng> rngs);
   /// For the body: `take` works, everything that draws on the host throws.
   Rng rng() const;
 
  private:
-  Tensor state_;  // one RngState
+  Tensor states_;  // an RngState for each run
 };
 
 struct TrainResult {
-  int64_t steps_done = 0;  // counted from step 0, whatever `first` was
-  double last_loss = 0;
+  int64_t steps_done = 0;    // counted from step 0, whatever `first` was
+  double last_loss = 0;      // the mean of runs
   bool interrupted = false;  // by request_stop (Ctrl-C)
 };
 
 /// Runs body(step) for first <= step < steps. The body makes one optimizer step and returns its
-/// loss, a tensor of one element. A loss that is not finite is an Error naming the step; no
-/// checkpoint is written then.
+/// loss, a tensor of one element, or of one for each run. A loss that is not finite is an Error
+/// naming the step; no checkpoint is written then.
 TrainResult train(int64_t first, int64_t steps, const std::function<Tensor(int64_t step)>& body,
                   const TrainHooks& hooks = {});
 

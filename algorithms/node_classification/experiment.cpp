@@ -1,5 +1,6 @@
 #include "tessera/algorithms/node_classification/experiment.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <numeric>
 #include <utility>
@@ -15,7 +16,8 @@ constexpr const char* checkpoint_name = "checkpoint.safetensors";
 struct Results {
   std::vector<double> train, validation, test, seconds;
   History curves;
-  double current_seconds = 0;  // spent on the run after them
+  std::vector<double> evaluated;  // epochs of the curves' accuracies
+  double current_seconds = 0;     // spent on the runs after them
 
   static void visit(auto& self, auto&& f) {
     f("train", self.train);
@@ -23,9 +25,54 @@ struct Results {
     f("test", self.test);
     f("seconds", self.seconds);
     f("curves", self.curves);
+    f("evaluated", self.evaluated);
     f("current_seconds", self.current_seconds);
   }
 };
+
+/// The histories of runs side by side, as a checkpoint holds them: [run][epoch].
+struct Histories {
+  std::vector<std::vector<double>> loss, train, validation, test;
+  std::vector<double> evaluated;
+
+  static void visit(auto& self, auto&& f) {
+    f("loss", self.loss);
+    f("train", self.train);
+    f("validation", self.validation);
+    f("test", self.test);
+    f("evaluated", self.evaluated);
+  }
+};
+
+Histories histories_of(const Training& training) {
+  Histories all;
+  for (const History& h : training.histories) {
+    all.loss.push_back(h.loss);
+    all.train.push_back(h.train);
+    all.validation.push_back(h.validation);
+    all.test.push_back(h.test);
+  }
+  all.evaluated = training.evaluated;
+  return all;
+}
+
+/// False when they are not those of `training` after `epochs`.
+bool restore(const Histories& all, int64_t epochs, Training& training) {
+  const size_t runs = training.histories.size(), evaluations = all.evaluated.size();
+  const auto fits = [&](const std::vector<std::vector<double>>& of_runs, size_t count) {
+    return of_runs.size() == runs &&
+           std::all_of(of_runs.begin(), of_runs.end(),
+                       [&](const auto& values) { return values.size() == count; });
+  };
+  if (!fits(all.loss, static_cast<size_t>(epochs)) || !fits(all.train, evaluations) ||
+      !fits(all.validation, evaluations) || !fits(all.test, evaluations))
+    return false;
+  for (size_t r = 0; r < runs; ++r)
+    training.histories[r] = {all.loss[r], all.train[r], all.validation[r], all.test[r]};
+  training.evaluated = all.evaluated;
+  training.epochs_done = epochs;
+  return true;
+}
 
 /// The whole experiment at one moment.
 struct State {
@@ -44,19 +91,21 @@ std::vector<double> divided(std::vector<double> sums, double count) {
   return sums;
 }
 
-void finish_run(State& state, Selection selection) {
-  const History& history = state.training.history;
-  const Accuracies accuracies = selected(history, selection);
+void finish_runs(State& state, Selection selection) {
   Results& results = state.results;
-  results.train.push_back(accuracies.train);
-  results.validation.push_back(accuracies.validation);
-  results.test.push_back(accuracies.test);
-  results.seconds.push_back(std::exchange(results.current_seconds, 0));
-  add(history.loss, results.curves.loss);
-  add(history.train, results.curves.train);
-  add(history.validation, results.curves.validation);
-  add(history.test, results.curves.test);
-  results.curves.epoch = history.epoch;
+  const double seconds = std::exchange(results.current_seconds, 0);
+  for (const History& history : state.training.histories) {
+    const Accuracies accuracies = selected(history, selection);
+    results.train.push_back(accuracies.train);
+    results.validation.push_back(accuracies.validation);
+    results.test.push_back(accuracies.test);
+    results.seconds.push_back(seconds / static_cast<double>(state.training.runs()));
+    add(history.loss, results.curves.loss);
+    add(history.train, results.curves.train);
+    add(history.validation, results.curves.validation);
+    add(history.test, results.curves.test);
+  }
+  results.evaluated = state.training.evaluated;
 }
 
 /// Enough to notice that a checkpoint belongs to other data.
@@ -71,26 +120,20 @@ void save(const State& state, const Config& config, uint64_t seed, const std::st
   checkpoint.metadata = {{"config", to_string(config_json(config))},
                          {"seed", std::to_string(seed)},
                          {"graph", state.graph},
-                         {"history", to_string(config_json(state.training.history))},
+                         {"history", to_string(config_json(histories_of(state.training)))},
                          {"results", to_string(config_json(state.results))}};
   checkpoint.save(path);
 }
 
-bool fits(const History& history, int64_t epochs) {
-  const size_t evaluations = history.epoch.size();
-  return static_cast<int64_t>(history.loss.size()) == epochs &&
-         history.train.size() == evaluations && history.validation.size() == evaluations &&
-         history.test.size() == evaluations;
-}
 bool fits(const Results& results) {
   const size_t runs = results.test.size();
   return results.train.size() == runs && results.validation.size() == runs &&
          results.seconds.size() == runs;
 }
 
-/// The number of the run that the checkpoint was written in is that of finished runs.
+/// The first of the runs that the checkpoint was written in has the number of finished ones.
 void load(State& state, const std::string& path, const Config& config, uint64_t seed,
-          const std::function<Training(int64_t run)>& fresh) {
+          const std::function<Training(int64_t first)>& fresh) {
   const models::Checkpoint checkpoint = models::Checkpoint::load(path);
   const auto text = [&](const std::string& key) -> const std::string& {
     const auto found = checkpoint.metadata.find(key);
@@ -109,14 +152,16 @@ void load(State& state, const std::string& path, const Config& config, uint64_t 
   const std::string difference = config_difference(before, config);
   TS_CHECK(difference.empty(), path, " cannot be resumed with another config: ", difference);
   parse_config(state.results, text("results"), path);
+  if (!fits(state.results))
+    throw Error(ErrorKind::io, concat(path, ": its results do not fit each other: damaged"));
   state.training = fresh(static_cast<int64_t>(state.results.test.size()));
-  parse_config(state.training.history, text("history"), path);
-  if (!fits(state.training.history, checkpoint.steps_done) || !fits(state.results))
+  Histories histories;
+  parse_config(histories, text("history"), path);
+  models::restore(checkpoint, state.training.model, state.training.optimizer);
+  if (!restore(histories, checkpoint.steps_done, state.training))
     throw Error(ErrorKind::io,
                 concat(path, ": its history does not fit its ", checkpoint.steps_done,
                        " epochs: damaged or not from this experiment"));
-  models::restore(checkpoint, state.training.model, state.training.optimizer);
-  state.training.epochs_done = checkpoint.steps_done;
 }
 
 Report report_of(const Results& results) {
@@ -137,9 +182,9 @@ Report report_of(const Results& results) {
   report.plots.push_back({"accuracy",
                           "epoch",
                           "accuracy, mean of runs",
-                          {{"train", curves.epoch, divided(curves.train, count)},
-                           {"validation", curves.epoch, divided(curves.validation, count)},
-                           {"test", curves.epoch, divided(curves.test, count)}}});
+                          {{"train", results.evaluated, divided(curves.train, count)},
+                           {"validation", results.evaluated, divided(curves.validation, count)},
+                           {"test", results.evaluated, divided(curves.test, count)}}});
   return report;
 }
 
@@ -154,9 +199,18 @@ Report run(const Config& config, Context& context) {
   const models::GraphData graph = context.data.empty()
                                       ? models::synthetic_graph(config.graph, rng.split(2))
                                       : models::load_graph(context.data);
-  const Problem problem = prepare(graph, config.model, config.normalize_features, context.device);
-  const auto rng_of = [&](int64_t run) { return training_rng.split(static_cast<uint64_t>(run)); };
-  const auto fresh = [&](int64_t run) { return start(problem, config, rng_of(run)); };
+  const Problem problem = prepare(graph, config.normalize_features, context.device);
+  // The runs from number `first` on that train side by side.
+  const auto together = [&](int64_t first) {
+    return std::min(config.together, config.runs - first);
+  };
+  const auto rngs_of = [&](int64_t first) {
+    std::vector<Rng> rngs;
+    for (int64_t run = first; run < first + together(first); ++run)
+      rngs.push_back(training_rng.split(static_cast<uint64_t>(run)));
+    return rngs;
+  };
+  const auto fresh = [&](int64_t first) { return start(problem, config, rngs_of(first)); };
 
   const std::string path = context.file(checkpoint_name);
   State state{.graph = description(graph), .results = {}, .training = {}};
@@ -168,8 +222,11 @@ Report run(const Config& config, Context& context) {
   context.progress->begin(concat(config.model, " on ", graph.name), config.runs * config.epochs);
   auto& results = state.results;
   while (static_cast<int64_t>(results.test.size()) < config.runs) {
-    const auto number = static_cast<int64_t>(results.test.size());
-    const models::Split split = models::choose_split(graph, config.split, number, split_rng);
+    const auto first = static_cast<int64_t>(results.test.size());
+    const int64_t runs = state.training.runs();
+    std::vector<models::Split> splits;
+    for (int64_t run = first; run < first + runs; ++run)
+      splits.push_back(models::choose_split(graph, config.split, run, split_rng));
 
     const double seconds_before = results.current_seconds;
     const auto begin = std::chrono::steady_clock::now();
@@ -179,9 +236,12 @@ Report run(const Config& config, Context& context) {
           std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
     };
     Hooks hooks;
-    hooks.on_epoch = [&](const Training& training, double loss) {
-      context.progress->update(number * config.epochs + training.epochs_done,
-                               concat("run ", number + 1, "  loss ", static_cast<float>(loss)));
+    hooks.on_epoch = [&](const Training& training) {
+      const std::string which =
+          runs > 1 ? concat("runs ", first + 1, " to ", first + runs) : concat("run ", first + 1);
+      context.progress->update(
+          first * config.epochs + training.epochs_done * runs,
+          concat(which, "  loss ", static_cast<float>(training.histories[0].loss.back())));
     };
     if (!path.empty()) {
       hooks.checkpoint = [&](const Training&) {
@@ -190,10 +250,11 @@ Report run(const Config& config, Context& context) {
       };
     }
     hooks.checkpoint_every = config.checkpoint_every;
-    if (resume(state.training, problem, split, config, rng_of(number), hooks).interrupted) break;
+    const std::vector<Rng> rngs = rngs_of(first);
+    if (resume(state.training, problem, splits, config, rngs, hooks).interrupted) break;
     clock();
-    finish_run(state, config.select);
-    if (number + 1 < config.runs) state.training = fresh(number + 1);
+    finish_runs(state, config.select);
+    if (first + runs < config.runs) state.training = fresh(first + runs);
   }
   return report_of(results);
 }

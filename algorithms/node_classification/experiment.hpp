@@ -9,6 +9,7 @@ namespace tessera::algorithms::node_classification {
 /// Settings of the experiment; config.json holds the same defaults.
 struct Config : Options {
   int64_t runs = 10;  // trainings, each with its own seed (and split where there are several)
+  int64_t together = 10;
   models::SplitKind split = models::SplitKind::public_;
   bool normalize_features = true;
   int64_t checkpoint_every = 100;
@@ -17,6 +18,7 @@ struct Config : Options {
   static void visit(auto& self, auto&& f) {
     Options::visit(self, f);
     f("runs", self.runs, "trainings with different seeds", Bounds::at_least(1));
+    f("together", self.together, "how many of them train side by side", Bounds::at_least(1));
     f("split", self.split, "public, fixed (number run % splits) or random (60/20/20 per class)");
     f("normalize_features", self.normalize_features, "divide the rows by their sums");
     f("checkpoint_every", self.checkpoint_every, "epochs, with --out; 0: only the last",

@@ -1,24 +1,19 @@
 #include "tessera/algorithms/node_classification/node_classification.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 #include "tessera/autograd/ops/loss.hpp"
+#include "tessera/autograd/ops/reduction.hpp"
+#include "tessera/autograd/ops/shape.hpp"
+#include "tessera/autograd/ops/sparse.hpp"
 #include "tessera/models/metrics.hpp"
+#include "tessera/models/runs.hpp"
 
 namespace tessera::algorithms::node_classification {
 namespace {
 
-constexpr std::string_view network_names[] = {"mlp", "gcn"};
 constexpr std::string_view selection_names[] = {"last", "validation"};
-
-CsrMatrix identity(int64_t n) {
-  std::vector<int64_t> index(static_cast<size_t>(n));
-  std::iota(index.begin(), index.end(), int64_t{0});
-  CsrMatrix eye = CsrMatrix::from_edges(n, n, index, index);
-  eye.symmetric = true;
-  return eye;
-}
+constexpr std::string_view decay_names[] = {"first_layer", "weights", "all"};
 
 models::NodeFeatures features_of(const models::GraphData& graph, Device device) {
   if (graph.sparse_features.col.defined())
@@ -26,102 +21,162 @@ models::NodeFeatures features_of(const models::GraphData& graph, Device device) 
   return models::NodeFeatures(graph.dense_features.to(device));
 }
 
+models::DecayFilter filter_of(Decay decay, const models::GraphNetwork& model) {
+  if (decay == Decay::all) return {};
+  if (decay == Decay::weights) return models::decays_weights_only;
+  const std::string first = models::parameter_names(model).front();
+  const std::string layer = first.substr(0, first.rfind('.') + 1);
+  return [layer](std::string_view path) { return path.starts_with(layer); };
+}
+
+/// The mean cross-entropy over the training nodes of each run: [runs, 1].
+class Losses {
+ public:
+  Losses(const Problem& problem, std::span<const models::Split> splits) {
+    const auto runs = static_cast<int64_t>(splits.size());
+    const Device device = problem.labels.device();
+    std::vector<int64_t> rows, offsets{0};
+    for (int64_t r = 0; r < runs; ++r) {
+      for (const int64_t node : splits[static_cast<size_t>(r)].train)
+        rows.push_back(node * runs + r);
+      offsets.push_back(static_cast<int64_t>(rows.size()));
+    }
+    selection_.rows = Tensor::from(rows, {static_cast<int64_t>(rows.size())}, device);
+    selection_.reduction = autograd::LossReduction::none;
+    offsets_ = Tensor::from(offsets, {runs + 1}, device);
+    const auto labels = problem.labels.values<int32_t>();
+    std::vector<int32_t> repeated;
+    for (const int32_t label : labels)
+      repeated.insert(repeated.end(), static_cast<size_t>(runs), label);
+    labels_ = Tensor::from(repeated, {static_cast<int64_t>(repeated.size())}, device);
+  }
+
+  models::Var operator()(const models::Var& logits) const {
+    const models::Var costs = autograd::cross_entropy(
+        autograd::reshape(logits, {labels_.size(0), logits.size(-1)}), labels_, selection_);
+    return autograd::segment_mean(autograd::unsqueeze(costs, 1), offsets_);
+  }
+
+ private:
+  autograd::CrossEntropyOptions selection_;
+  Tensor offsets_, labels_;  // labels: of each node, once for each run
+};
+
+void check_runs(const Training& training, std::span<const models::Split> splits) {
+  TS_CHECK(static_cast<int64_t>(splits.size()) == training.runs(),
+           "node_classification: ", splits.size(), " splits for ", training.runs(), " runs");
+}
+
 }  // namespace
 
-std::string_view to_string(Network network) { return network_names[static_cast<int>(network)]; }
-void parse(std::string_view text, Network& network) { parse_enum(text, network_names, network); }
 std::string_view to_string(Selection selection) {
   return selection_names[static_cast<int>(selection)];
 }
 void parse(std::string_view text, Selection& selection) {
   parse_enum(text, selection_names, selection);
 }
+std::string_view to_string(Decay decay) { return decay_names[static_cast<int>(decay)]; }
+void parse(std::string_view text, Decay& decay) { parse_enum(text, decay_names, decay); }
 
-Problem prepare(models::GraphData graph, Network model, bool normalize_features, Device device) {
+Problem prepare(models::GraphData graph, bool normalize_features, Device device) {
   TS_CHECK(
       graph.has_features(), "graph ", graph.name,
       " has no node features: expected an array 'x', or 'x_shape', 'x_indptr' and 'x_indices'");
   if (normalize_features) models::normalize_feature_rows(graph);
-  const CsrMatrix neighbours =
-      model == Network::gcn ? models::symmetric_normalized(graph.adjacency) : identity(graph.nodes);
-  return {autograd::SparseMatrix(neighbours.to(device)), features_of(graph, device),
+  return {models::GraphOperators(graph.adjacency, device), features_of(graph, device),
           graph.labels.to(device), graph.classes};
 }
 
-Training start(const Problem& problem, const Options& options, const Rng& rng) {
-  TS_CHECK(options.layers >= 1 && options.hidden >= 1, "a network of ", options.layers,
-           " layers of width ", options.hidden);
-  TS_CHECK(options.dropout >= 0 && options.dropout < 1, "dropout ", options.dropout,
-           " is not in [0, 1)");
-  std::vector<int64_t> widths(static_cast<size_t>(options.layers) + 1, options.hidden);
-  widths.front() = problem.features.width();
-  widths.back() = problem.classes;
-  Rng initial = rng.split(0);
-  const models::Gcn model = models::Gcn::make(widths, options.dropout, initial);
-  return {models::to(model, problem.labels.device()),
-          {.learning_rate = options.learning_rate,
-           .weight_decay = options.weight_decay,
-           .decays = [](std::string_view path) { return path.starts_with("layers.0."); }},
-          {},
-          0};
+Training start(const Problem& problem, const Options& options, std::span<const Rng> rngs) {
+  TS_CHECK(!rngs.empty(), "node_classification: no runs");
+  std::vector<models::GraphNetwork> networks;
+  for (const Rng& rng : rngs) {
+    Rng initial = rng.split(0);
+    networks.push_back(models::GraphNetwork::make(problem.graph.nodes(), problem.features.width(),
+                                                  problem.classes, options, initial));
+  }
+  Training training;
+  training.model = models::to(models::stack_runs(networks), problem.labels.device());
+  training.optimizer = {.learning_rate = options.learning_rate,
+                        .weight_decay = options.weight_decay,
+                        .decoupled = options.decoupled,
+                        .decays = filter_of(options.decay, training.model)};
+  training.histories.resize(rngs.size());
+  return training;
 }
 
-models::TrainResult resume(Training& training, const Problem& problem, const models::Split& split,
-                           const Options& options, const Rng& rng, const Hooks& hooks) {
-  const Rng per_epoch = rng.split(1);
-  const auto rows = static_cast<int64_t>(split.train.size());
-  const autograd::CrossEntropyOptions labelled{
-      .rows = Tensor::from(split.train, {rows}, problem.labels.device())};
-
-  models::StepRng numbers(problem.labels.device());
+models::TrainResult resume(Training& training, const Problem& problem,
+                           std::span<const models::Split> splits, const Options& options,
+                           std::span<const Rng> rngs, const Hooks& hooks) {
+  check_runs(training, splits);
+  const int64_t runs = training.runs();
+  std::vector<Rng> per_epoch;
+  per_epoch.reserve(rngs.size());
+  for (const Rng& rng : rngs) per_epoch.push_back(rng.split(1));
+  const Losses losses(problem, splits);
+  models::StepRng numbers(problem.labels.device(), runs);
 
   const auto epoch = [&](int64_t) {
-    models::ForwardContext context{true, numbers.rng()};
-    const auto [loss, gradients] =
-        models::value_and_grad(training.model, [&](const models::Gcn& m) {
-          return autograd::cross_entropy(m(problem.adjacency, problem.features, context),
-                                         problem.labels, labelled);
+    models::ForwardContext context{true, numbers.rng(), runs};
+    Tensor of_runs;
+    const auto [total, gradients] =
+        models::value_and_grad(training.model, [&](const models::GraphNetwork& m) {
+          const models::Var loss = losses(m(problem.graph, problem.features, context));
+          of_runs = loss.value();
+          return autograd::sum(loss);
         });
     training.optimizer.step(training.model, gradients);
-    return loss.value();
+    return of_runs;
   };
 
   models::TrainHooks around;
   around.prepare = [&](int64_t number) {
-    numbers.begin(per_epoch.split(static_cast<uint64_t>(number)));
+    std::vector<Rng> of_epoch;
+    of_epoch.reserve(per_epoch.size());
+    for (const Rng& rng : per_epoch) of_epoch.push_back(rng.split(static_cast<uint64_t>(number)));
+    numbers.begin(of_epoch);
   };
-  if (options.record) around.record = problem.labels.device();
-  around.on_loss = [&](int64_t number, double loss) {
-    training.history.loss.push_back(loss);
+  around.on_loss = [&](int64_t number, std::span<const double> of_runs) {
+    for (size_t r = 0; r < of_runs.size(); ++r) training.histories[r].loss.push_back(of_runs[r]);
     training.epochs_done = number + 1;
-    if (hooks.on_epoch) hooks.on_epoch(training, loss);
+    if (hooks.on_epoch) hooks.on_epoch(training);
   };
   around.evaluate = [&](int64_t number) {
-    const Accuracies now = evaluate(training, problem, split);
-    training.history.epoch.push_back(static_cast<double>(number + 1));
-    training.history.train.push_back(now.train);
-    training.history.validation.push_back(now.validation);
-    training.history.test.push_back(now.test);
+    training.evaluated.push_back(static_cast<double>(number + 1));
+    const std::vector<Accuracies> now = evaluate(training, problem, splits);
+    for (size_t r = 0; r < now.size(); ++r) {
+      training.histories[r].train.push_back(now[r].train);
+      training.histories[r].validation.push_back(now[r].validation);
+      training.histories[r].test.push_back(now[r].test);
+    }
   };
   around.evaluate_every = options.evaluate_every;
   if (hooks.checkpoint) around.checkpoint = [&](int64_t) { hooks.checkpoint(training); };
   around.checkpoint_every = hooks.checkpoint_every;
+  if (options.record) around.record = problem.labels.device();
   return models::train(training.epochs_done, options.epochs, epoch, around);
 }
 
-Accuracies evaluate(const Training& training, const Problem& problem, const models::Split& split) {
-  models::ForwardContext inference;
+std::vector<Accuracies> evaluate(const Training& training, const Problem& problem,
+                                 std::span<const models::Split> splits) {
+  check_runs(training, splits);
+  models::ForwardContext inference{.runs = training.runs()};
   const Tensor logits =
-      training.model(problem.adjacency, problem.features, inference).value().to(Device::cpu());
+      training.model(problem.graph, problem.features, inference).value().to(Device::cpu());
   const Tensor labels = problem.labels.to(Device::cpu());
-  return {models::accuracy(logits, labels, split.train),
-          models::accuracy(logits, labels, split.validation),
-          models::accuracy(logits, labels, split.test)};
+  std::vector<Accuracies> result;
+  for (size_t r = 0; r < splits.size(); ++r) {
+    const Tensor of_run = logits.select(1, static_cast<int64_t>(r)).clone();
+    result.push_back({models::accuracy(of_run, labels, splits[r].train),
+                      models::accuracy(of_run, labels, splits[r].validation),
+                      models::accuracy(of_run, labels, splits[r].test)});
+  }
+  return result;
 }
 
 Accuracies selected(const History& history, Selection selection) {
-  TS_CHECK(!history.epoch.empty(), "no evaluation to select from");
-  size_t at = history.epoch.size() - 1;
+  TS_CHECK(!history.test.empty(), "no evaluation to select from");
+  size_t at = history.test.size() - 1;
   if (selection == Selection::validation) {
     const auto best = std::max_element(history.validation.begin(), history.validation.end());
     at = static_cast<size_t>(best - history.validation.begin());

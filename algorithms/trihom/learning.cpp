@@ -87,13 +87,13 @@ double test_accuracy(const models::GraphData& graph, const models::Split& split,
         [&](const models::Mlp& m, ForwardContext& context) { return m(Var(x), context); }, labels,
         split, options, rng.split(1));
   }
-  const autograd::SparseMatrix adjacency(models::symmetric_normalized(graph.adjacency).to(device));
+  const models::GraphOperators operators(graph.adjacency, device);
   const models::NodeFeatures features(x);
   models::Gcn model = models::Gcn::make(widths, options.dropout, initial);
   return best_accuracy(
       models::to(model, device),
       [&](const models::Gcn& m, ForwardContext& context) {
-        return m(adjacency, features, context);
+        return m(operators, features, context);
       },
       labels, split, options, rng.split(1));
 }

@@ -23,7 +23,6 @@ namespace {
 
 using kernels::BatchNormMap;
 
-View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
 Tensor contiguous_or_none(const Tensor& t) { return t.defined() ? contiguous(t) : t; }
 DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
 

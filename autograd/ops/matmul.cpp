@@ -56,6 +56,27 @@ struct Matmul final : BilinearOp {
   }
 };
 
+// The batch is the axis in the middle of each operand; transposes exchange the outer two.
+struct MatmulInterleaved final : BilinearOp {
+  std::string_view name() const override { return "matmul_interleaved"; }
+  Tensor eval(const Tensor& a, const Tensor& b) const override {
+    check_same(name(), a, b);
+    TS_CHECK(a.rank() == 3 && b.rank() == 3 && a.size(1) == b.size(1) && a.size(2) == b.size(0),
+             "matmul_interleaved: ", a, " times ", b);
+    const Tensor y = Tensor::empty({a.size(0), a.size(1), b.size(2)}, a.dtype(), a.device());
+    const auto batch_first = [](const Tensor& x) { return x.permute({1, 0, 2}); };
+    kernels::gemm(current_stream(a.device()), as_operand(batch_first(a)).view(),
+                  as_operand(batch_first(b)).view(), batch_first(y).view(), {});
+    return y;
+  }
+  Var transpose_left(const Var& gy, const Var&, const Var& b) const override {
+    return matmul_interleaved(gy, transpose(b, 0, 2));
+  }
+  Var transpose_right(const Var& gy, const Var& a, const Var&) const override {
+    return matmul_interleaved(transpose(a, 0, 2), gy);
+  }
+};
+
 // x [rows, in], weight [out, in], bias [out] or empty.
 struct Linear final : Op {
   std::string_view name() const override { return "linear"; }
@@ -110,6 +131,11 @@ Var matmul(const Var& a, const Var& b) {
     return reshape(matmul(as_matrix(a), b), shape);
   }
   return apply_op<Matmul>(a, b);
+}
+
+Var matmul_interleaved(const Var& a, const Var& b) {
+  check_floating("matmul_interleaved", a.value());
+  return apply_op<MatmulInterleaved>(a, b);
 }
 
 Var linear(const Var& x, const Var& weight, const Var& bias) {

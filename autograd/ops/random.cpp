@@ -12,11 +12,13 @@ namespace {
 struct Dropout final : LinearOp {
   double probability;
   RngState rng;
-  Dropout(double p, RngState state) : probability(p), rng(state) {}
+  int64_t sequences;
+  Dropout(double p, RngState state, int64_t count) : probability(p), rng(state), sequences(count) {}
   std::string_view name() const override { return "dropout"; }
   Tensor eval(const Tensor& x) const override {
     const Tensor y = empty_like(x);
-    kernels::dropout(current_stream(x.device()), rng, probability, contiguous(x).view(), y.view());
+    kernels::dropout(current_stream(x.device()), rng, probability, contiguous(x).view(), y.view(),
+                     sequences);
     return y;
   }
   Var transpose(const Var& gy, const Var&) const override {
@@ -26,10 +28,10 @@ struct Dropout final : LinearOp {
 
 }  // namespace
 
-Var dropout(const Var& x, double probability, RngState rng) {
+Var dropout(const Var& x, double probability, RngState rng, int64_t sequences) {
   TS_CHECK(probability >= 0 && probability < 1, "dropout: probability ", probability,
            " is not in [0, 1)");
-  return probability == 0 ? x : apply_op(std::make_shared<Dropout>(probability, rng), x);
+  return probability == 0 ? x : apply_op(std::make_shared<Dropout>(probability, rng, sequences), x);
 }
 
 Var gaussian_noise(const Var& x, double deviation, RngState rng) {

@@ -8,8 +8,9 @@
 namespace tessera::autograd {
 
 /// x / (1 - probability) where kept, else 0; the same elements in every derivative. Reserve
-/// x.numel() numbers.
-Var dropout(const Var& x, double probability, RngState rng);
+/// x.numel() numbers. With `sequences` > 1, x [.., sequences, width] is dropped as each x[.., s,
+/// ..] would be alone, from its own position rng.origin[s]; reserve x.numel() / sequences numbers.
+Var dropout(const Var& x, double probability, RngState rng, int64_t sequences = 1);
 /// x + deviation * n, n standard normal.
 Var gaussian_noise(const Var& x, double deviation, RngState rng);
 

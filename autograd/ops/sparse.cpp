@@ -35,16 +35,41 @@ SparseMatrix::SparseMatrix(CsrMatrix matrix) : data_(std::make_shared<Data>()) {
   data_->matrix = std::move(matrix);
 }
 
-SparseMatrix::SparseMatrix(std::shared_ptr<Data> data, bool flipped)
-    : data_(std::move(data)), flipped_(flipped) {}
-
 const CsrMatrix& SparseMatrix::matrix() const {
   return flipped_ ? data_->transpose : data_->matrix;
 }
 
 SparseMatrix SparseMatrix::transposed() const {
   data_->make_transpose();
-  return SparseMatrix(data_, !flipped_);
+  SparseMatrix t = exchanged_scales(*this);
+  t.flipped_ = !flipped_;
+  return t;
+}
+
+SparseMatrix exchanged_scales(const SparseMatrix& a) {
+  SparseMatrix exchanged = a;
+  std::swap(exchanged.row_scale_, exchanged.column_scale_);
+  return exchanged;
+}
+
+SparseMatrix SparseMatrix::scaled(const Tensor& rows, const Tensor& columns) const {
+  TS_CHECK(!matrix().values.defined() && !has_scales(), "scaled: ", matrix(),
+           " has values or factors of its own");
+  const auto scale = [&](const Tensor& given, int64_t extent) -> Scale {
+    if (!given.defined()) return {};
+    TS_CHECK(
+        given.dtype() == DType::f64 && given.shape() == Shape{extent} && given.device() == device(),
+        "scaled: factors ", given, " for ", matrix(), ", expected f64 [", extent, "]");
+    return {contiguous(given), convert(given, DType::f32)};
+  };
+  SparseMatrix result = *this;
+  result.row_scale_ = scale(rows, this->rows());
+  result.column_scale_ = scale(columns, this->columns());
+  return result;
+}
+
+bool SparseMatrix::symmetric() const {
+  return matrix().symmetric && row_scale_.wide.same_storage(column_scale_.wide) == has_scales();
 }
 
 const Tensor& SparseMatrix::permutation() const {
@@ -105,11 +130,14 @@ struct ConstantSpmm final : LinearOp {
     const Tensor& stored = a.matrix().values;
     const Tensor values = stored.defined() ? contiguous(convert(stored, x.dtype())) : stored;
     const Tensor y = with_rows(x, a.rows());
-    kernels::spmm(current_stream(x.device()), view_of(a, values), dense(x).view(), y.view());
+    const Tensor rows = a.row_scale(x.dtype()), columns = a.column_scale(x.dtype());
+    kernels::spmm(current_stream(x.device()), view_of(a, values), dense(x).view(), y.view(),
+                  {.row_scale = view_or_none(rows), .col_scale = view_or_none(columns)});
     return y;
   }
   Var transpose(const Var& gy, const Var&) const override {
-    return a.matrix().symmetric ? apply_op(shared_from_this(), gy) : spmm(a.transposed(), gy);
+    if (a.symmetric()) return apply_op(shared_from_this(), gy);
+    return spmm(a.matrix().symmetric ? exchanged_scales(a) : a.transposed(), gy);
   }
 };
 
@@ -128,6 +156,7 @@ struct ValueSpmm final : BilinearOp {
     check_same(name(), values, x);
     check_entries(name(), a, values);
     check_dense(name(), a, x, a.columns());
+    TS_CHECK(!a.has_scales(), "spmm: entry values for ", a.matrix(), ", which has factors");
     TS_CHECK(values.rank() == 1 || (x.rank() == 3 && x.size(1) == values.size(1)),
              "spmm: entry values ", values, " with ", x, " differ in heads");
     const Tensor y = with_rows(x, a.rows()), ordered = contiguous(values);

@@ -24,11 +24,30 @@ class SparseMatrix {
   /// i32 [entries]: entry i of the transpose is entry permutation()[i] of this matrix.
   const Tensor& permutation() const;
 
+  /// diag(rows) A diag(columns) for a matrix A without stored values, of which nothing is stored
+  /// either: products scale what they gather and what they write. rows [rows], columns [columns],
+  /// f64; undefined ones are ones. Shares everything else with A.
+  SparseMatrix scaled(const Tensor& rows, const Tensor& columns) const;
+  bool has_scales() const { return row_scale_.defined() || column_scale_.defined(); }
+  /// The factors in f64 for f64 operands, else in f32; undefined without.
+  Tensor row_scale(DType operand) const { return row_scale_.of(operand); }
+  Tensor column_scale(DType operand) const { return column_scale_.of(operand); }
+  /// Whether entries and factors are those of the transpose.
+  bool symmetric() const;
+
  private:
   struct Data;
-  SparseMatrix(std::shared_ptr<Data> data, bool flipped);
+  struct Scale {
+    Tensor wide, narrow;  // f64, f32
+    bool defined() const { return wide.defined(); }
+    Tensor of(DType operand) const { return operand == DType::f64 ? wide : narrow; }
+  };
+  explicit SparseMatrix(std::shared_ptr<Data> data) : data_(std::move(data)) {}
+  friend SparseMatrix exchanged_scales(const SparseMatrix& a);
+
   std::shared_ptr<Data> data_;
   bool flipped_ = false;
+  Scale row_scale_, column_scale_;
 };
 
 /// Dense operands are [n, width], or [n, heads, width] with one set of entry values per head.

@@ -52,12 +52,23 @@ Factor read(const char* operation, const GradientScaling& s) {
           !s.enabled || *s.enabled.as<bool>()};
 }
 
+/// The steps of `runs` runs side by side.
 template <class Step, class Params>
-Step step_of(const Params& params, const Factor& factor) {
-  Step step(params, factor.value);
-  if (params.varying) step.vary(params.varying.template as<const double>());
-  return step;
-}
+struct Steps {
+  Step step;
+  const double* varying;  // of each run, or null
+  int64_t count;
+
+  Steps(const Params& params, const Factor& factor, int64_t numbers)
+      : step(params, factor.value),
+        varying(params.varying.template as<const double>()),
+        count(numbers) {}
+  Step of(int64_t run) const {
+    Step own = step;
+    if (varying) own.vary(varying + run * count);
+    return own;
+  }
+};
 
 /// Calls update(p, first, second, g) on vectors of one piece and stores what it changed. Absent
 /// state is neither read nor written.
@@ -85,17 +96,28 @@ void update_chunk(const OptimizerTensor& t, int64_t start, int64_t count, const 
   if (i < count) step(i, count - i);
 }
 
-template <int states, class MakeUpdate>
-void update_all(const char* operation, std::span<const OptimizerTensor> tensors,
-                MakeUpdate&& make_update) {
+/// Calls make_steps<T>() for the compute type, and apply(step, p, first, second, g) with the step
+/// of the run that elements belong to.
+template <int states, class MakeSteps, class Apply>
+void update_all(const char* operation, std::span<const OptimizerTensor> tensors, int64_t runs,
+                MakeSteps&& make_steps, Apply&& apply) {
   const auto size = [](const OptimizerTensor& t) { return t.parameter.numel(); };
   for_chunks(tensors, size, [&](const OptimizerTensor& t, int64_t start, int64_t count) {
     for_float(t.parameter.dtype, operation, [&]<class S>() {
-      const auto update = make_update.template operator()<compute_t<S>>();
-      if (t.gradient.dtype == t.parameter.dtype)
-        update_chunk<states, S, S>(t, start, count, update);
-      else
-        update_chunk<states, S, compute_t<S>>(t, start, count, update);
+      const auto steps = make_steps.template operator()<compute_t<S>>();
+      const int64_t width = runs > 1 ? t.parameter.shape[t.parameter.rank - 1] : start + count;
+      for (const int64_t end = start + count; start < end;) {
+        const int64_t piece = std::min(end - start, width - start % width);
+        const auto update = [&, step = steps.of(start / width % runs)](auto& p, auto& first,
+                                                                       auto& second, auto g) {
+          apply(step, p, first, second, g);
+        };
+        if (t.gradient.dtype == t.parameter.dtype)
+          update_chunk<states, S, S>(t, start, piece, update);
+        else
+          update_chunk<states, S, compute_t<S>>(t, start, piece, update);
+        start += piece;
+      }
     });
   });
 }
@@ -103,42 +125,37 @@ void update_all(const char* operation, std::span<const OptimizerTensor> tensors,
 void adam(Stream&, std::span<const OptimizerTensor> tensors, const AdamParams& params) {
   TS_CHECK(params.step >= 1, "adam: steps count from 1, got ", params.step);
   for (const OptimizerTensor& t : tensors) check_step("adam", t, 2);
+  const int64_t runs = check_varying("adam", params.varying, 3, tensors);
   const Factor factor = read("adam", params.scaling);
   if (!factor.enabled) return;
-  check_varying("adam", params.varying, 3);
-  update_all<2>("adam", tensors, [&]<class T>() {
-    return [step = step_of<functors::AdamStep<T>>(params, factor)](auto& p, auto& m, auto& v,
-                                                                   auto g) { step(p, m, v, g); };
-  });
+  update_all<2>(
+      "adam", tensors, runs,
+      [&]<class T>() { return Steps<functors::AdamStep<T>, AdamParams>(params, factor, 3); },
+      [](const auto& step, auto& p, auto& m, auto& v, auto g) { step(p, m, v, g); });
 }
 
 void sgd(Stream&, std::span<const OptimizerTensor> tensors, const SgdParams& params) {
   const bool momentum = params.momentum != 0;
   for (const OptimizerTensor& t : tensors) check_step("sgd", t, momentum ? 1 : 0);
+  const int64_t runs = check_varying("sgd", params.varying, 2, tensors);
   const Factor factor = read("sgd", params.scaling);
-  check_varying("sgd", params.varying, 2);
   if (!factor.enabled) return;
-  if (!momentum) {
-    update_all<0>("sgd", tensors, [&]<class T>() {
-      return [step = step_of<functors::SgdStep<T>>(params, factor)](auto& p, auto&, auto&, auto g) {
-        step.plain(p, g);
-      };
-    });
-  } else if (params.nesterov) {
-    update_all<1>("sgd", tensors, [&]<class T>() {
-      return [step = step_of<functors::SgdStep<T>>(params, factor)](auto& p, auto& buffer, auto&,
-                                                                    auto g) {
-        step.template with_momentum<true>(p, buffer, g);
-      };
-    });
-  } else {
-    update_all<1>("sgd", tensors, [&]<class T>() {
-      return [step = step_of<functors::SgdStep<T>>(params, factor)](auto& p, auto& buffer, auto&,
-                                                                    auto g) {
-        step.template with_momentum<false>(p, buffer, g);
-      };
-    });
-  }
+  const auto steps = [&]<class T>() {
+    return Steps<functors::SgdStep<T>, SgdParams>(params, factor, 2);
+  };
+  if (!momentum)
+    update_all<0>("sgd", tensors, runs, steps,
+                  [](const auto& step, auto& p, auto&, auto&, auto g) { step.plain(p, g); });
+  else if (params.nesterov)
+    update_all<1>("sgd", tensors, runs, steps,
+                  [](const auto& step, auto& p, auto& buffer, auto&, auto g) {
+                    step.template with_momentum<true>(p, buffer, g);
+                  });
+  else
+    update_all<1>("sgd", tensors, runs, steps,
+                  [](const auto& step, auto& p, auto& buffer, auto&, auto g) {
+                    step.template with_momentum<false>(p, buffer, g);
+                  });
 }
 
 // --- all gradients at once ---

@@ -23,7 +23,8 @@ struct Tensors {
   struct Tensor {
     void* data[operands];
     int64_t size;
-    bool packed;  // every operand aligned to packs
+    bool packed;    // every operand aligned to packs
+    int32_t width;  // the last extent
   };
   int count = 0;
   int64_t chunks = 0;
@@ -32,7 +33,9 @@ struct Tensors {
 
   void add(std::initializer_list<View> views, size_t pack) {
     Tensor& t = tensor[count];
-    t = {.data = {}, .size = views.begin()->numel(), .packed = true};
+    t = {.data = {}, .size = views.begin()->numel(), .packed = true, .width = 1};
+    if (const View& v = *views.begin(); v.rank > 0)
+      t.width = static_cast<int32_t>(v.shape[v.rank - 1]);
     int k = 0;
     for (const View& v : views) {
       t.data[k++] = v.data;
@@ -104,6 +107,7 @@ struct OnDevice {
   const double* factor;
   const bool* enabled;
   const double* varying;
+  int32_t runs, numbers;  // rows of `varying` and what each holds
 };
 
 /// `Step` updates p, first and second from the gradient. Operands: parameter, gradient, first,
@@ -116,6 +120,7 @@ __global__ void __launch_bounds__(threads, 2)
   if (on_device.enabled && !*on_device.enabled) return;
   if (on_device.factor) step.rule.gradient_factor = static_cast<C>(factor * *on_device.factor);
   if (on_device.varying) step.rule.vary(on_device.varying);
+  const int32_t runs = on_device.runs;
   for (int64_t number = block_index().x; number < list.chunks; number += grid_size().x) {
     const Chunk chunk = chunk_of(list, number);
     void* const* data = chunk.tensor.data;
@@ -134,6 +139,10 @@ __global__ void __launch_bounds__(threads, 2)
       Pack<S, n> rounded;
 #pragma unroll
       for (int i = 0; i < n; ++i) {
+        if (runs > 1) {
+          const int64_t run = (at + i) / chunk.tensor.width % runs;
+          step.rule.vary(on_device.varying + run * on_device.numbers);
+        }
         step(p.lane[i], first.lane[i], second.lane[i], static_cast<C>(widen(g.lane[i])));
         rounded.lane[i] = narrow<S>(p.lane[i]);
       }
@@ -184,8 +193,12 @@ LaunchShape shape_for(const char* name, const Tensors& list) {
 template <int states, class MakeStep>
 void update_all(Stream& stream, const char* name, std::span<const OptimizerTensor> tensors,
                 const GradientScaling& scaling, const View& varying, MakeStep&& make_step) {
-  const OnDevice on_device{scaling.device_factor.as<const double>(),
-                           scaling.enabled.as<const bool>(), varying.as<const double>()};
+  const bool runs = varying && varying.rank == 2;
+  const OnDevice on_device{.factor = scaling.device_factor.as<const double>(),
+                           .enabled = scaling.enabled.as<const bool>(),
+                           .varying = varying.as<const double>(),
+                           .runs = runs ? static_cast<int32_t>(varying.shape[0]) : 1,
+                           .numbers = runs ? static_cast<int32_t>(varying.shape[1]) : 0};
   const auto update_dtypes = [&]<class S, class G>() {
     const auto wanted = [](const OptimizerTensor& t) {
       return t.parameter.dtype == dtype_of<S> && t.gradient.dtype == dtype_of<G> &&
@@ -214,7 +227,7 @@ void adam(Stream& stream, std::span<const OptimizerTensor> tensors, const AdamPa
   TS_CHECK(params.step >= 1, "adam: steps count from 1, got ", params.step);
   for (const OptimizerTensor& t : tensors) check_step("adam", t, 2);
   check_scaling("adam", params.scaling);
-  check_varying("adam", params.varying, 3);
+  check_varying("adam", params.varying, 3, tensors);
   update_all<2>(stream, "adam", tensors, params.scaling, params.varying, [&]<class C>() {
     return Adam<C>{functors::AdamStep<C>(params, params.scaling.factor)};
   });
@@ -224,7 +237,7 @@ void sgd(Stream& stream, std::span<const OptimizerTensor> tensors, const SgdPara
   const bool momentum = params.momentum != 0;
   for (const OptimizerTensor& t : tensors) check_step("sgd", t, momentum ? 1 : 0);
   check_scaling("sgd", params.scaling);
-  check_varying("sgd", params.varying, 2);
+  check_varying("sgd", params.varying, 2, tensors);
   const double factor = params.scaling.factor;
   if (!momentum)
     update_all<0>(stream, "sgd", tensors, params.scaling, params.varying,

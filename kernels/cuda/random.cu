@@ -135,6 +135,36 @@ __global__ void __launch_bounds__(block_threads)
   });
 }
 
+/// The same for [rows, sequences, width], each sequence with numbers of its own: a thread per block
+/// of one of them.
+template <class S>
+__global__ void __launch_bounds__(block_threads)
+    drop_sequences(RngState rng, int64_t sequences, int64_t width, Chance dropped, double factor,
+                   const S* x, S* y, int64_t count, bool packs) {
+  using T = compute_t<S>;
+  const T kept = static_cast<T>(factor);
+  const int64_t blocks = (count + words - 1) / words;
+  for (int64_t k = first_element(); k < sequences * blocks; k += element_step()) {
+    const int64_t s = k / blocks, i = k % blocks * words;  // element i of sequence s
+    const Philox::Block block = Philox::generate(
+        rng.origin[s].seed, rng.origin[s].offset + rng.offset + static_cast<uint64_t>(i / words));
+    const auto place = [=](int64_t n) { return (n / width * sequences + s) * width + n % width; };
+    const auto drop = [&](int j, S from) {
+      return narrow<S>(dropped(block.word[j]) ? T{0} : widen(from) * kept);
+    };
+    if (packs) {
+      Pack<S, words> pack = *reinterpret_cast<const Pack<S, words>*>(x + place(i));
+#pragma unroll
+      for (int j = 0; j < words; ++j) pack.lane[j] = drop(j, pack.lane[j]);
+      *reinterpret_cast<Pack<S, words>*>(y + place(i)) = pack;
+    } else {
+#pragma unroll
+      for (int j = 0; j < words; ++j)
+        if (i + j < count) y[place(i + j)] = drop(j, x[place(i + j)]);
+    }
+  }
+}
+
 // ---------------------------------------------------------------- launches
 
 LaunchShape shape_for(const char* name, int64_t n) {
@@ -182,13 +212,19 @@ void bernoulli(Stream& stream, RngState rng, double probability, View y) {
   });
 }
 
-void dropout(Stream& stream, RngState rng, double probability, View x, View y) {
-  check_dropout(x, y);
+void dropout(Stream& stream, RngState rng, int64_t sequences, double probability, View x, View y) {
+  check_dropout(rng, sequences, x, y);
   const Chance dropped("dropout", probability);
   for_float(y.dtype, "dropout", [&]<class S>() {
-    if (y.numel() > 0)
+    if (y.numel() == 0) return;
+    const bool packs = dense<S>(x) && dense<S>(y);
+    if (const int64_t width = sequences > 1 ? x.shape[x.rank - 1] : 0; sequences > 1)
+      launch(stream, shape_for("dropout", y.numel()), drop_sequences<S>, rng, sequences, width,
+             dropped, 1 / (1 - probability), x.as<S>(), y.as<S>(), y.numel() / sequences,
+             packs && width % words == 0);
+    else
       launch(stream, shape_for("dropout", y.numel()), drop<S>, rng, dropped, 1 / (1 - probability),
-             x.as<S>(), y.as<S>(), y.numel(), dense<S>(x) && dense<S>(y));
+             x.as<S>(), y.as<S>(), y.numel(), packs);
   });
 }
 

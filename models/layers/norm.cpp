@@ -1,5 +1,6 @@
 #include "tessera/models/layers/norm.hpp"
 
+#include "tessera/autograd/ops/shape.hpp"
 #include "tessera/models/init.hpp"
 
 namespace tessera::models {
@@ -23,7 +24,11 @@ LayerNorm LayerNorm::make(int64_t width, double epsilon) {
 }
 
 Var LayerNorm::operator()(const Var& x) const {
-  return autograd::layer_norm(x, weight, bias, epsilon);
+  if (weight.rank() == 1) return autograd::layer_norm(x, weight, bias, epsilon);
+  // The runs of a row are groups of its channels.
+  const Var y = autograd::group_norm(autograd::flatten(x, 1), weight.size(0),
+                                     autograd::flatten(weight), autograd::flatten(bias), epsilon);
+  return autograd::reshape(y, x.shape());
 }
 
 }  // namespace tessera::models

@@ -26,7 +26,8 @@ struct BatchNorm {
   }
 };
 
-/// Normalisation over the last axis (Ba et al. 2016). weight, bias [width].
+/// Normalisation over the last axis (Ba et al. 2016). weight, bias [width], or [runs, width] of
+/// several runs for x [n, runs, width].
 struct LayerNorm {
   Var weight, bias;
   double epsilon = 1e-5;

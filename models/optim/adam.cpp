@@ -21,7 +21,7 @@ void Adam::update(const Vars& parameters, const std::vector<std::string>& names,
     const Tensor varying =
         detail::in_replays(stream, [=] { return kernels::adam_varying(params(decay)); });
     kernels::AdamParams now = params(decay);
-    now.varying = detail::view_or_none(varying);
+    now.varying = autograd::view_or_none(varying);
     kernels::adam(stream, tensors, now);
   };
   run(groups.decayed, weight_decay);

@@ -56,11 +56,11 @@ StepGroups group(const Vars& parameters, const std::vector<std::string>& names, 
              names[i]);
     TS_CHECK(p.shape() == g.shape() && p.device() == groups.device && g.device() == groups.device,
              "optimizer: gradient ", g, " for parameter ", names[i], ", ", p);
-    TS_CHECK(p.value().contiguous() && g.value().contiguous(), "optimizer: ", names[i],
-             " or its gradient is not contiguous");
+    TS_CHECK(p.value().contiguous(), "optimizer: ", names[i], " is not contiguous");
+    groups.gradients.push_back(autograd::contiguous(g.value()));
     const kernels::OptimizerTensor tensor{
-        p.value().view(), g.value().view(), view_or_none(state.first[i]),
-        view_or_none(state.second[i]), view_or_none(state.master[i])};
+        p.value().view(), groups.gradients.back().view(), autograd::view_or_none(state.first[i]),
+        autograd::view_or_none(state.second[i]), autograd::view_or_none(state.master[i])};
     (!decays || decays(names[i]) ? groups.decayed : groups.plain).push_back(tensor);
   }
   return groups;

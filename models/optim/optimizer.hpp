@@ -35,6 +35,7 @@ namespace detail {
 /// Parameters whose step has the same settings, as one kernel call takes them.
 struct StepGroups {
   std::vector<kernels::OptimizerTensor> decayed, plain;
+  std::vector<Tensor> gradients;  // what those views look at
   Device device;
 };
 StepGroups group(const Vars& parameters, const std::vector<std::string>& names, Inputs gradients,
@@ -61,7 +62,6 @@ Tensor in_replays(Stream& stream, Values values) {
   });
   return t;
 }
-inline View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
 
 }  // namespace detail
 

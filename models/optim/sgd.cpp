@@ -19,7 +19,7 @@ void Sgd::update(const Vars& parameters, const std::vector<std::string>& names, 
     const Tensor varying =
         detail::in_replays(stream, [=] { return kernels::sgd_varying(params(decay)); });
     kernels::SgdParams now = params(decay);
-    now.varying = detail::view_or_none(varying);
+    now.varying = autograd::view_or_none(varying);
     kernels::sgd(stream, tensors, now);
   };
   run(groups.decayed, weight_decay);

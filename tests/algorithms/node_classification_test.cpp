@@ -23,13 +23,25 @@ models::GraphData easy_graph() {
                                  Rng(3));
 }
 
-Training trained(const models::GraphData& graph, const Options& options, uint64_t seed = 1,
-                 Device device = Device::cpu()) {
-  const Problem problem = prepare(graph, options.model, false, device);
-  Training training = start(problem, options, Rng(seed));
-  resume(training, problem, graph.fixed_splits.at(0), options, Rng(seed));
+Options with(int64_t epochs, int64_t evaluate_every = 10) {
+  Options options;
+  options.epochs = epochs;
+  options.evaluate_every = evaluate_every;
+  return options;
+}
+
+/// Runs with these seeds side by side.
+Training trained(const models::GraphData& graph, const Options& options,
+                 const std::vector<uint64_t>& seeds = {1}, Device device = Device::cpu()) {
+  const Problem problem = prepare(graph, false, device);
+  std::vector<Rng> rngs;
+  for (const uint64_t seed : seeds) rngs.emplace_back(seed);
+  const std::vector<models::Split> splits(seeds.size(), graph.fixed_splits.at(0));
+  Training training = start(problem, options, rngs);
+  resume(training, problem, splits, options, rngs);
   return training;
 }
+const History& history(const Training& training) { return training.histories.at(0); }
 
 std::vector<std::vector<float>> values_of(const Training& training) {
   std::vector<std::vector<float>> values;
@@ -39,37 +51,46 @@ std::vector<std::vector<float>> values_of(const Training& training) {
   return values;
 }
 
-TEST(NodeClassification, PreparesTheOperatorOfEachNetwork) {
-  // 0 - 1 - 2, 3 alone.
-  models::GraphData graph;
-  graph.name = "path";
-  graph.nodes = 4;
-  graph.classes = 2;
-  graph.adjacency = CsrMatrix::from_edges(4, 4, std::vector<int64_t>{0, 1, 1, 2},
-                                          std::vector<int64_t>{1, 0, 2, 1});
-  graph.labels = Tensor::from<int32_t>({0, 1, 0, 1}, {4}, Device::cpu());
-  graph.dense_features =
-      Tensor::from({1.f, 3.f, 0.f, 0.f, 2.f, 0.f, 1.f, 1.f}, {4, 2}, Device::cpu());
+TEST(NodeClassification, RunsSideBySideAreWhatTheyAreAlone) {
+  const models::GraphData graph = easy_graph();
+  const Options options = with(12, 5);
+  const Training together = trained(graph, options, {1, 2, 3});
+  for (size_t r = 0; r < 3; ++r) {
+    const Training alone = trained(graph, options, {r + 1});
+    EXPECT_EQ(together.histories[r].loss, history(alone).loss) << r;
+    EXPECT_EQ(together.histories[r].validation, history(alone).validation) << r;
+    EXPECT_EQ(together.histories[r].test, history(alone).test) << r;
+  }
+  EXPECT_NE(together.histories[0].loss, together.histories[1].loss);
+}
 
-  const CsrMatrix gcn = prepare(graph, Network::gcn, false, Device::cpu()).adjacency.matrix();
-  EXPECT_EQ(gcn.col.values<int32_t>(), (std::vector<int32_t>{0, 1, 0, 1, 2, 1, 2, 3}));
-  const float a = 1 / std::sqrt(6.f);  // degrees with self-loops 2, 3, 2, 1
-  const std::vector<float> expected{0.5f, a, a, 1 / 3.f, a, a, 0.5f, 1.f};
-  const auto values = gcn.values.values<float>();
-  ASSERT_EQ(values.size(), expected.size());
-  for (size_t i = 0; i < values.size(); ++i) EXPECT_FLOAT_EQ(values[i], expected[i]) << i;
-
-  const CsrMatrix mlp = prepare(graph, Network::mlp, false, Device::cpu()).adjacency.matrix();
-  EXPECT_EQ(mlp.col.values<int32_t>(), (std::vector<int32_t>{0, 1, 2, 3}));
-  EXPECT_FALSE(mlp.values.defined());
+TEST(NodeClassification, EveryNetworkLearns) {
+  const models::GraphData graph = easy_graph();
+  const auto learns = [&](const Options& options) {
+    const History h = history(trained(graph, options));
+    EXPECT_LT(h.loss.back(), 0.9 * h.loss.front()) << to_string(options.model);
+    EXPECT_GT(h.test.back(), 0.45) << to_string(options.model);  // chance is a third
+  };
+  for (int kind = 0; kind <= static_cast<int>(models::GraphNetworkKind::trunk); ++kind) {
+    Options options = with(60, 0);
+    options.model = static_cast<models::GraphNetworkKind>(kind);
+    options.dropout = 0.2;
+    learns(options);
+  }
+  Options adamw = with(60, 0);
+  adamw.model = models::GraphNetworkKind::trunk;
+  adamw.module = models::TrunkModule::gt_sep;
+  adamw.decoupled = true;
+  adamw.decay = Decay::weights;
+  learns(adamw);
 }
 
 TEST(NodeClassification, LearnsAndTheEdgesHelp) {
   const models::GraphData graph = easy_graph();
-  Options options{.epochs = 100, .evaluate_every = 0};
-  const Accuracies gcn = selected(trained(graph, options).history, Selection::last);
-  options.model = Network::mlp;
-  const Accuracies mlp = selected(trained(graph, options).history, Selection::last);
+  Options options = with(100, 0);
+  const Accuracies gcn = selected(history(trained(graph, options)), Selection::last);
+  options.model = models::GraphNetworkKind::mlp;
+  const Accuracies mlp = selected(history(trained(graph, options)), Selection::last);
   EXPECT_GT(mlp.test, 0.45);  // chance is a third
   EXPECT_GT(gcn.test, 0.9);
   EXPECT_GT(gcn.test, mlp.test + 0.1);
@@ -82,10 +103,12 @@ TEST_P(NodeClassificationOn, TrainsAsOnTheHost) {
   std::string reason;
   if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
   const models::GraphData graph = easy_graph();
-  for (const Network network : {Network::gcn, Network::mlp}) {
-    const Options options{.model = network, .epochs = 10, .evaluate_every = 5};
-    const History host = trained(graph, options).history,
-                  device = trained(graph, options, 1, GetParam()).history;
+  using Kind = models::GraphNetworkKind;
+  for (const Kind network : {Kind::gcn, Kind::mlp, Kind::gat, Kind::acm_gcn, Kind::trunk}) {
+    Options options = with(10, 5);
+    options.model = network;
+    const History host = history(trained(graph, options)),
+                  device = history(trained(graph, options, {1}, GetParam()));
     ASSERT_EQ(device.loss.size(), host.loss.size());
     for (size_t i = 0; i < host.loss.size(); ++i)
       EXPECT_NEAR(device.loss[i], host.loss[i], 2e-5) << to_string(network) << ", epoch " << i;
@@ -98,12 +121,14 @@ TEST_P(NodeClassificationOn, RecordedEpochsHaveTheSameBits) {
   std::string reason;
   if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
   const models::GraphData graph = easy_graph();
-  Options options{.epochs = 12, .evaluate_every = 5};
-  const Training done = trained(graph, options, 1, GetParam());
+  Options options = with(12, 5);
+  const Training done = trained(graph, options, {1, 2}, GetParam());
   options.record = true;
-  const Training replayed = trained(graph, options, 1, GetParam());
-  EXPECT_EQ(replayed.history.loss, done.history.loss);
-  EXPECT_EQ(replayed.history.test, done.history.test);
+  const Training replayed = trained(graph, options, {1, 2}, GetParam());
+  for (size_t r = 0; r < 2; ++r) {
+    EXPECT_EQ(replayed.histories[r].loss, done.histories[r].loss);
+    EXPECT_EQ(replayed.histories[r].test, done.histories[r].test);
+  }
   EXPECT_EQ(values_of(replayed), values_of(done));
 }
 
@@ -114,11 +139,12 @@ INSTANTIATE_TEST_SUITE_P(Devices, NodeClassificationOn,
 
 TEST(NodeClassification, FirstLossIsThatOfTheInitialNetwork) {
   const models::GraphData graph = easy_graph();
-  const Options options{.dropout = 0, .epochs = 1};
-  const Problem problem = prepare(graph, options.model, false, Device::cpu());
-  const Training before = start(problem, options, Rng(5));
-  models::ForwardContext inference;
-  const Tensor logits = before.model(problem.adjacency, problem.features, inference).value();
+  Options options = with(1);
+  options.dropout = 0;
+  const Problem problem = prepare(graph, false, Device::cpu());
+  const Training before = start(problem, options, std::vector<Rng>{Rng(5)});
+  models::ForwardContext inference{.runs = 1};
+  const Tensor logits = before.model(problem.graph, problem.features, inference).value();
   const auto z = logits.values<float>();
   const auto labels = problem.labels.values<int32_t>();
   double loss = 0;
@@ -129,15 +155,17 @@ TEST(NodeClassification, FirstLossIsThatOfTheInitialNetwork) {
     loss += std::log(sum) - row[labels[static_cast<size_t>(node)]];
   }
   loss /= static_cast<double>(split.train.size());
-  EXPECT_NEAR(trained(graph, options, 5).history.loss.at(0), loss, 1e-5);
+  EXPECT_NEAR(history(trained(graph, options, {5})).loss.at(0), loss, 1e-5);
 }
 
 TEST(NodeClassification, DecaysTheFirstLayerOnly) {
   // With a huge penalty Adam moves every decayed weight towards zero, whatever the loss says.
   const models::GraphData graph = easy_graph();
-  const Options options{.epochs = 1, .learning_rate = 1e-4, .weight_decay = 1e6};
-  const Problem problem = prepare(graph, options.model, false, Device::cpu());
-  const auto before = values_of(start(problem, options, Rng(1)));
+  Options options = with(1);
+  options.learning_rate = 1e-4;
+  options.weight_decay = 1e6;
+  const Problem problem = prepare(graph, false, Device::cpu());
+  const auto before = values_of(start(problem, options, std::vector<Rng>{Rng(1)}));
   const auto after = values_of(trained(graph, options));
   const auto shrunk = [&](size_t parameter) {
     size_t count = 0;
@@ -151,46 +179,48 @@ TEST(NodeClassification, DecaysTheFirstLayerOnly) {
 
 TEST(NodeClassification, RepeatsBitForBitAndFollowsTheSeed) {
   const models::GraphData graph = easy_graph();
-  const Options options{.epochs = 20};
+  const Options options = with(20);
   const Training first = trained(graph, options), second = trained(graph, options);
-  EXPECT_EQ(first.history.loss, second.history.loss);
+  EXPECT_EQ(history(first).loss, history(second).loss);
   EXPECT_EQ(values_of(first), values_of(second));
-  EXPECT_NE(first.history.loss, trained(graph, options, 2).history.loss);
+  EXPECT_NE(history(first).loss, history(trained(graph, options, {2})).loss);
 }
 
 TEST(NodeClassification, StoppedAndResumedIsTheSameTraining) {
   const models::GraphData graph = easy_graph();
-  const Options options{.epochs = 23, .evaluate_every = 5};
-  const Training straight = trained(graph, options);
+  const Options options = with(23, 5);
+  const Training straight = trained(graph, options, {1, 2});
 
-  const Problem problem = prepare(graph, options.model, false, Device::cpu());
-  const models::Split& split = graph.fixed_splits.at(0);
-  Training training = start(problem, options, Rng(1));
+  const Problem problem = prepare(graph, false, Device::cpu());
+  const std::vector<models::Split> splits(2, graph.fixed_splits.at(0));
+  const std::vector<Rng> rngs{Rng(1), Rng(2)};
+  Training training = start(problem, options, rngs);
   Hooks hooks;
   int64_t checkpoints = 0;
   hooks.checkpoint = [&](const Training& t) {
     ++checkpoints;
-    EXPECT_EQ(static_cast<int64_t>(t.history.loss.size()), t.epochs_done);
+    EXPECT_EQ(static_cast<int64_t>(t.histories.at(1).loss.size()), t.epochs_done);
   };
   for (const int64_t stop_after : {1, 9, 10, 17}) {
-    hooks.on_epoch = [&](const Training& t, double) {
+    hooks.on_epoch = [&](const Training& t) {
       if (t.epochs_done >= stop_after) request_stop();
     };
-    EXPECT_TRUE(resume(training, problem, split, options, Rng(1), hooks).interrupted);
+    EXPECT_TRUE(resume(training, problem, splits, options, rngs, hooks).interrupted);
     EXPECT_LT(training.epochs_done, options.epochs);
     clear_stop_request();
   }
   EXPECT_GE(checkpoints, 4);
-  EXPECT_FALSE(resume(training, problem, split, options, Rng(1)).interrupted);
-  EXPECT_EQ(training.history.loss, straight.history.loss);
-  EXPECT_EQ(training.history.test, straight.history.test);
-  EXPECT_EQ(training.history.epoch, (std::vector<double>{5, 10, 15, 20, 23}));
+  EXPECT_FALSE(resume(training, problem, splits, options, rngs).interrupted);
+  for (size_t r = 0; r < 2; ++r) {
+    EXPECT_EQ(training.histories[r].loss, straight.histories[r].loss);
+    EXPECT_EQ(training.histories[r].test, straight.histories[r].test);
+  }
+  EXPECT_EQ(training.evaluated, (std::vector<double>{5, 10, 15, 20, 23}));
   EXPECT_EQ(values_of(training), values_of(straight));
 }
 
 TEST(NodeClassification, SelectsTheFirstBestOnValidation) {
   const History history{.loss = {},
-                        .epoch = {1, 2, 3, 4},
                         .train = {0.1, 0.2, 0.3, 0.4},
                         .validation = {0.5, 0.7, 0.7, 0.6},
                         .test = {0.5, 0.6, 0.8, 0.9}};
@@ -201,13 +231,22 @@ TEST(NodeClassification, SelectsTheFirstBestOnValidation) {
 
 TEST(NodeClassification, RejectsWhatCannotBeTrained) {
   models::GraphData graph = easy_graph();
-  const Problem problem = prepare(graph, Network::gcn, true, Device::cpu());
-  EXPECT_THROW(start(problem, {.layers = 0}, Rng(0)), Error);
-  EXPECT_THROW(start(problem, {.hidden = 0}, Rng(0)), Error);
-  EXPECT_THROW(start(problem, {.dropout = 1.0}, Rng(0)), Error);
-  EXPECT_THROW(start(problem, {.dropout = -0.1}, Rng(0)), Error);
+  const Problem problem = prepare(graph, true, Device::cpu());
+  const std::vector<Rng> one{Rng(0)};
+  const auto starts = [&](auto&& change) {
+    Options options;
+    change(options);
+    (void)start(problem, options, one);
+  };
+  EXPECT_THROW(starts([](Options& o) { o.layers = 0; }), Error);
+  EXPECT_THROW(starts([](Options& o) { o.hidden = 0; }), Error);
+  EXPECT_THROW(starts([](Options& o) { o.dropout = 1; }), Error);
+  EXPECT_THROW(starts([](Options& o) { o.dropout = -0.1; }), Error);
+  EXPECT_THROW((void)start(problem, Options(), {}), Error);
+  Training training = start(problem, Options(), one);
+  EXPECT_THROW(resume(training, problem, {}, Options(), one), Error);
   graph.dense_features = Tensor();
-  EXPECT_THROW(prepare(graph, Network::gcn, true, Device::cpu()), Error);
+  EXPECT_THROW(prepare(graph, true, Device::cpu()), Error);
 }
 
 TEST(NodeClassification, ConfigFilesFitTheCode) {

@@ -41,7 +41,8 @@ inline void PrintTo(const OpCase& c, std::ostream* out) { *out << c.name; }
 /// The name of a record as part of a test's name.
 inline std::string test_name(const OpCase& c) {
   std::string name = c.name;
-  std::replace_if(name.begin(), name.end(), [](char letter) { return !std::isalnum(letter); }, '_');
+  std::replace_if(
+      name.begin(), name.end(), [](char letter) { return !std::isalnum(letter); }, '_');
   return name;
 }
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 import container
+import graph_networks
 import optimizers
 import ops
 import philox
@@ -28,6 +29,7 @@ FILES = {
     "philox": philox.tensors,
     "mlp": training.mlp,
     "gcn": training.gcn,
+    "graph_networks": graph_networks.tensors,
     "tiny_resnet": training.tiny_resnet,
     "resnet20": training.resnet20,
     "vit": training.vit,

@@ -225,6 +225,54 @@ TEST_P(Optimizer, WhatChangesFromStepToStepMayBeOnTheDevice) {
   EXPECT_THROW(adam(stream(), b, others), Error);
 }
 
+TEST_P(Optimizer, RunsSideBySideStepByTheirOwnNumbers) {
+  constexpr int64_t rows = 5, runs = 3;
+  for (const int64_t width : {1, 7, 16}) {
+    const Shape whole{rows, runs, width};
+    const auto filled = [&](DType type, uint64_t seed) {
+      return on_device(test::uniform(whole, type, seed));
+    };
+    Tensor value = filled(dtype(), 1), gradient = filled(dtype(), 2), first = filled(state(), 3);
+    Tensor second = on_device(from_doubles(
+        std::vector<double>(static_cast<size_t>(whole.numel()), 0.25), whole, state()));
+    std::vector<double> numbers;
+    std::vector<AdamParams> of_runs;
+    for (int r = 0; r < runs; ++r) {
+      of_runs.push_back({.learning_rate = 0.01 * (r + 1),
+                         .weight_decay = 0.05,
+                         .decoupled = true,
+                         .step = r + 1});
+      for (const double v : adam_varying(of_runs.back())) numbers.push_back(v);
+    }
+    const auto part = [&](const Tensor& t, int64_t r) {
+      return on_device(t.to(Device::cpu()).select(1, r).clone());
+    };
+    std::vector<std::vector<double>> alone;
+    for (int64_t r = 0; r < runs; ++r) {
+      const Tensor p = part(value, r), g = part(gradient, r), m = part(first, r),
+                   v = part(second, r);
+      const OptimizerTensor own[] = {{p.view(), g.view(), m.view(), v.view(), {}}};
+      adam(stream(), own, of_runs[static_cast<size_t>(r)]);
+      alone.push_back(to_doubles(p));
+    }
+    const Tensor varying = on_device(from_doubles(numbers, {runs, 3}, DType::f64));
+    AdamParams together{.weight_decay = 0.05, .decoupled = true};
+    together.varying = varying.view();
+    const OptimizerTensor all[] = {
+        {value.view(), gradient.view(), first.view(), second.view(), {}}};
+    adam(stream(), all, together);
+    for (int64_t r = 0; r < runs; ++r)
+      EXPECT_EQ(to_doubles(part(value, r)), alone[static_cast<size_t>(r)]) << "run " << r;
+  }
+  Parameter p = parameter(8, false, 1);
+  set_gradient(p, dtype(), 2);
+  const Tensor varying = on_device(from_doubles(std::vector<double>(6, 1), {2, 3}, DType::f64));
+  AdamParams params;
+  params.varying = varying.view();
+  const std::vector<OptimizerTensor> views{p.views()};
+  EXPECT_THROW(adam(stream(), views, params), Error) << "a parameter without runs";
+}
+
 TEST_P(Optimizer, BitsDoNotDependOnThreads) {
   std::vector<double> results[2];
   for (int threads : {1, 2}) {

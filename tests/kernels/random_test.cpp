@@ -184,6 +184,35 @@ TEST_P(FloatRandom, PositionsMayCountFromOneInMemory) {
   EXPECT_EQ(to_doubles(p), to_doubles(q));
 }
 
+TEST_P(FloatRandom, SequencesAreDroppedAsTheyWouldBeAlone) {
+  const RngState origins[] = {{9, 100}, {9, 101}, {12345, (uint64_t{1} << 32) - 1}};
+  const auto* bytes = reinterpret_cast<const uint8_t*>(origins);
+  const Tensor memory = on_device(Tensor::from(std::vector<uint8_t>(bytes, bytes + sizeof origins),
+                                               {sizeof origins}, Device::cpu()));
+  const RngState state{.offset = 3, .origin = memory.view().as<const RngState>()};
+  const double infinity = std::numeric_limits<double>::infinity();
+  for (const int64_t width : {1, 3, 4, 16, 33})
+    for (const int64_t rows : {0, 1, 5, 700}) {
+      Tensor x = test::uniform({rows, 3, width}, dtype(), 1);
+      if (rows > 0)
+        x.select(0, 0).copy_from(
+            test::from_doubles(std::vector<double>(3 * width, infinity), {3, width}, dtype()));
+      x = on_device(x);
+      const Tensor y = empty({rows, 3, width});
+      dropout(stream(), state, 0.4, x.view(), y.view(), 3);
+      for (int s = 0; s < 3; ++s) {
+        const Tensor own = on_device(x.to(Device::cpu()).select(1, s).clone()),
+                     alone = empty({rows, width});
+        dropout(stream(), {origins[s].seed, origins[s].offset + 3}, 0.4, own.view(), alone.view());
+        EXPECT_EQ(to_doubles(y.to(Device::cpu()).select(1, s).clone()), to_doubles(alone))
+            << rows << " rows of " << width << ", sequence " << s;
+      }
+    }
+  const Tensor x = on_device(test::uniform({4, 2, 3}, dtype(), 1)), y = empty({4, 2, 3});
+  EXPECT_THROW(dropout(stream(), state, 0.4, x.view(), y.view(), 3), Error) << "two sequences";
+  EXPECT_THROW(dropout(stream(), {1, 2}, 0.4, x.view(), y.view(), 2), Error) << "no positions";
+}
+
 TEST_P(AnyRandom, BernoulliComparesWords) {
   for (double probability : {0.0, 0x1p-33, 0.3, 0.999, 1.0})
     for (RngState rng : states) {
@@ -284,7 +313,7 @@ TEST_P(RandomLevels, IntegersGiveTheSameBitsEverywhere) {
     same(dtype, [&](const RandomKernels& k, View y) { k.rademacher(s, rng, 0.5, y); });
     same(dtype, [&](const RandomKernels& k, View y) { k.bernoulli(s, rng, 0.3, y); });
     const Tensor x = test::uniform({n}, dtype, 52);
-    same(dtype, [&](const RandomKernels& k, View y) { k.dropout(s, rng, 0.3, x.view(), y); });
+    same(dtype, [&](const RandomKernels& k, View y) { k.dropout(s, rng, 1, 0.3, x.view(), y); });
   }
   same(DType::i64, [&](const RandomKernels& k, View y) { k.permutation(s, rng, y); });
 }

@@ -128,5 +128,51 @@ TEST(PrefetchLoader, HonoursTheMemoryLimitOfItsMaker) {
   expect_error([&] { loader.next(); }, {"memory limit"}, ErrorKind::out_of_memory);
 }
 
+class DeviceLoaders : public testing::TestWithParam<Device> {
+ protected:
+  void SetUp() override {
+    std::string reason;
+    if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
+    check_streams(true);
+  }
+  void TearDown() override {
+#if defined(NDEBUG)
+    check_streams(false);
+#endif
+  }
+};
+
+TEST_P(DeviceLoaders, GiveTheSameBatchesOnTheDevice) {
+  const Numbers data(23);
+  const Batches batches(data, 5, Rng(9));
+  PrefetchLoader host(batches, 3);
+  DeviceLoader loader(host, GetParam());
+  for (int64_t step = 3; step < 14; ++step) {
+    EXPECT_EQ(loader.position(), step);
+    const Sample batch = loader.next(), direct = batches.at(step);
+    ASSERT_EQ(batch.size(), 2u);
+    EXPECT_EQ(batch[0].device(), GetParam());
+    EXPECT_EQ(batch[0].values<int64_t>(), direct[0].values<int64_t>()) << step;
+    EXPECT_EQ(batch[1].values<double>(), direct[1].values<double>()) << step;
+  }
+}
+
+TEST_P(DeviceLoaders, ThrowAtTheBatchThatFailed) {
+  const Numbers data(20, 13);
+  PrefetchLoader host(Batches(data, 5, Rng(0), {.shuffle = false}));
+  DeviceLoader loader(host, GetParam());
+  EXPECT_NO_THROW(loader.next());
+  EXPECT_NO_THROW(loader.next());
+  for (int i = 0; i < 2; ++i) expect_error([&] { loader.next(); }, {"example 13"});
+}
+
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceLoaders,
+                         testing::Values(Device::cpu(), Device::cuda(), Device::simt()),
+                         [](const auto& tested) {
+                           return std::string(tested.param == Device::cpu()    ? "cpu"
+                                              : tested.param == Device::simt() ? "simt"
+                                                                               : "cuda");
+                         });
+
 }  // namespace
 }  // namespace tessera::models

@@ -21,6 +21,12 @@ class DeviceTraining : public testing::TestWithParam<Device> {
   void SetUp() override {
     std::string reason;
     if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
+    check_streams(true);
+  }
+  void TearDown() override {
+#if defined(NDEBUG)
+    check_streams(false);
+#endif
   }
 
   template <class M, class Optimizer>
@@ -101,7 +107,7 @@ struct Steps {
       y.copy_from(Tensor::from(labels, {32}, Device::cpu()));
       numbers.begin(Rng(31).split(static_cast<uint64_t>(step)));
     };
-    hooks.on_loss = [&](int64_t, double loss) { losses.push_back(loss); };
+    hooks.on_loss = [&](int64_t, std::span<const double> l) { losses.push_back(l[0]); };
     if (record) hooks.record = device;
     models::train(
         first, steps,
@@ -155,7 +161,7 @@ TEST_P(DeviceTraining, RecordedResNet20) {
     ResNet model = to(clone(start), GetParam());
     Sgd optimizer{.learning_rate = 0.02, .momentum = 0.9};
     TrainHooks hooks;
-    hooks.on_loss = [&](int64_t, double loss) { losses[record].push_back(loss); };
+    hooks.on_loss = [&](int64_t, std::span<const double> l) { losses[record].push_back(l[0]); };
     if (record) hooks.record = GetParam();
     train(
         0, 5,

@@ -13,117 +13,15 @@
 #include "tessera/models/nets/vit.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/optim/sgd.hpp"
-#include "tessera/runtime/io/safetensors.hpp"
+#include "tessera/tests/support/golden.hpp"
 
 namespace tessera::models {
 namespace {
 
 using autograd::cross_entropy;
-
-uint64_t fnv1a64(std::string_view text) {
-  uint64_t hash = 0xCBF29CE484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3u;
-  return hash;
-}
-
-// The value formula of tests/golden/README.md.
-double formula(std::string_view name, uint64_t i) {
-  uint64_t z = fnv1a64(name) + (i + 1) * 0x9E3779B97F4A7C15u;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-  z ^= z >> 31;
-  return static_cast<double>(z >> 40) * 0x1p-23 - 1.0;
-}
-
-Tensor formula_tensor(const std::string& name, const Shape& shape, double offset, double scale) {
-  Tensor t = Tensor::empty(shape, DType::f64, Device::cpu());
-  const auto out = t.host_mutable<double>();
-  for (size_t i = 0; i < out.size(); ++i) out[i] = offset + scale * formula(name, i);
-  return t;
-}
-
-class Golden {
- public:
-  explicit Golden(const std::string& name)
-      : file_(read_safetensors(std::string(TESSERA_GOLDEN_DIR) + "/" + name + ".safetensors")) {}
-
-  bool has(const std::string& key) const { return file_.tensors.contains(key); }
-  Tensor tensor(const std::string& key) const { return file_.tensors.at(key); }
-  Tensor tensor(const std::string& key, DType dtype) const {
-    return autograd::convert(tensor(key), dtype);
-  }
-  std::vector<double> values(const std::string& key) const {
-    return tensor(key, DType::f64).values<double>();
-  }
-
-  template <class M>
-  void initialize(M& model) const {
-    model = cast(model, DType::f64);
-    for_each_parameter(model, [&](const std::string& path, Var& p) {
-      const auto init = values("init." + path);
-      p = formula_tensor(path, p.shape(), init[0], init[1]);
-      if (!has("param." + path)) return;
-      // stored rounded to f32
-      ASSERT_EQ(tensor("param." + path).values<float>(),
-                autograd::convert(p.value(), DType::f32).values<float>())
-          << path;
-    });
-  }
-
-  template <class M>
-  Vars probe(const M& model) const {
-    Vars v;
-    for_each_parameter(model, [&](const std::string& path, const Var& p) {
-      v.push_back(formula_tensor("v." + path, p.shape(), 0.0, 1.0));
-    });
-    return v;
-  }
-
- private:
-  Safetensors file_;
-};
-
-void expect_close(const std::vector<double>& got, const std::vector<double>& want, double tolerance,
-                  const std::string& what) {
-  ASSERT_EQ(got.size(), want.size()) << what;
-  double scale = 1e-12;
-  for (const double w : want) scale = std::max(scale, std::abs(w));
-  for (size_t i = 0; i < got.size(); ++i)
-    ASSERT_NEAR(got[i], want[i], tolerance * scale) << what << "[" << i << "]";
-}
-
-// Everything the file holds about one family of per-parameter values: whole, head, norm and sum.
-template <class M>
-void expect_family(const Golden& golden, const std::string& family, const M& model, const Vars& got,
-                   double tolerance) {
-  const auto names = parameter_names(model);
-  ASSERT_EQ(names.size(), got.size());
-  for (size_t k = 0; k < names.size(); ++k) {
-    const auto values = got[k].value().values<double>();
-    double norm = 0, sum = 0, magnitude = 0;
-    for (const double v : values) {
-      norm += v * v;
-      sum += v;
-      magnitude += std::abs(v);
-    }
-    const std::string& n = names[k];
-    if (const auto key = family + "." + n; golden.has(key)) {
-      const bool single = golden.tensor(key).dtype() == DType::f32;
-      expect_close(values, golden.values(key), single ? 1e-6 : tolerance, key);
-    }
-    if (const auto key = family + "_head." + n; golden.has(key)) {
-      const auto head = golden.values(key);
-      for (size_t i = 0; i < head.size(); ++i)
-        ASSERT_NEAR(values[i], head[i], tolerance * (std::sqrt(norm) + 1e-12))
-            << key << "[" << i << "]";
-    }
-    if (const auto key = family + "_norm." + n; golden.has(key))
-      expect_close({std::sqrt(norm)}, golden.values(key), tolerance, key);
-    if (const auto key = family + "_sum." + n; golden.has(key)) {
-      ASSERT_NEAR(sum, golden.values(key)[0], tolerance * (magnitude + 1e-12)) << key;
-    }
-  }
-}
+using test::expect_family;
+using test::expect_golden;
+using test::Golden;
 
 // Losses in f32 against those in f64. What the reference's own f32 run is off by, times four; and
 // where the network has a relu, twice what rounding may do to each step by its choice of units
@@ -156,11 +54,11 @@ void expect_training(const Golden& golden, const M& start, Loss&& loss, const Op
       expect_single_precision(golden, losses);
       continue;
     }
-    expect_close(losses, golden.values("losses"), 1e-9, "losses");
+    expect_golden(losses, golden.values("losses"), 1e-9, "losses");
     expect_family(golden, "final", model, parameters(model), 1e-8);
     for_each_buffer(model, [&](const std::string& path, const Tensor& buffer) {
       if (golden.has("buffer_final." + path))
-        expect_close(buffer.values<double>(), golden.values("buffer_final." + path), 1e-8, path);
+        expect_golden(buffer.values<double>(), golden.values("buffer_final." + path), 1e-8, path);
     });
   }
 }
@@ -176,7 +74,8 @@ void expect_derivatives(const Golden& golden, const M& model, Loss&& loss) {
   expect_family(golden, "hvp", at, hvp(at, loss, v), 1e-8);
   expect_family(golden, "hvp", at,
                 autograd::hvp_reverse(loss_of_parameters(at, loss), parameters(at), v), 1e-8);
-  if (golden.has("vhv")) expect_close({vhv(at, loss, v).item()}, golden.values("vhv"), 1e-8, "vhv");
+  if (golden.has("vhv"))
+    expect_golden({vhv(at, loss, v).item()}, golden.values("vhv"), 1e-8, "vhv");
 }
 
 TEST(GoldenTraining, Mlp) {
@@ -189,7 +88,7 @@ TEST(GoldenTraining, Mlp) {
     return m(golden.tensor("x", m.layers[0].weight.dtype()));
   };
   const auto loss = [&](const Mlp& m) { return cross_entropy(logits(m), labels); };
-  expect_close(logits(model).value().values<double>(), golden.values("logits"), 1e-12, "logits");
+  expect_golden(logits(model).value().values<double>(), golden.values("logits"), 1e-12, "logits");
   expect_derivatives(golden, model, loss);
   const Vars ggn =
       autograd::ggnvp([&](Inputs values) { return logits(with_parameters(model, values)); },
@@ -204,22 +103,17 @@ TEST(GoldenTraining, Gcn) {
   Rng rng(0);
   Gcn model = Gcn::make({6, 8, 3}, 0.0, rng);
   golden.initialize(model);
-  const auto adjacency = [&](DType dtype) {
-    CsrMatrix a = CsrMatrix::from_parts(17, 17, golden.tensor("row_ptr"), golden.tensor("col"),
-                                        golden.tensor("values", dtype));
-    a.symmetric = true;
-    return autograd::SparseMatrix(a);
-  };
-  const autograd::SparseMatrix a64 = adjacency(DType::f64), a32 = adjacency(DType::f32);
+  CsrMatrix pattern = CsrMatrix::from_parts(17, 17, golden.tensor("row_ptr"), golden.tensor("col"));
+  pattern.symmetric = true;
+  const GraphOperators graph(pattern, Device::cpu());
   const auto logits = [&](const Gcn& m) {
-    const DType dtype = m.layers[0].weight.dtype();
     ForwardContext context{true, Rng(0)};
-    return m(dtype == DType::f64 ? a64 : a32, NodeFeatures(golden.tensor("x", dtype)), context);
+    return m(graph, NodeFeatures(golden.tensor("x", m.layers[0].weight.dtype())), context);
   };
   const auto loss = [&](const Gcn& m) {
     return cross_entropy(logits(m), golden.tensor("labels"), {.rows = golden.tensor("mask")});
   };
-  expect_close(logits(model).value().values<double>(), golden.values("logits"), 1e-12, "logits");
+  expect_golden(logits(model).value().values<double>(), golden.values("logits"), 1e-12, "logits");
   expect_derivatives(golden, model, loss);
   expect_training(golden, model, loss, Adam{.learning_rate = 1e-2, .weight_decay = 5e-4});
 }
@@ -234,8 +128,8 @@ void expect_resnet(const std::string& file, ResNet model) {
   const auto loss = [&](const ResNet& m) {
     return cross_entropy(logits(m), golden.tensor("labels"));
   };
-  expect_close(logits(clone(model)).value().values<double>(), golden.values("logits"), 1e-10,
-               "logits");
+  expect_golden(logits(clone(model)).value().values<double>(), golden.values("logits"), 1e-10,
+                "logits");
   expect_derivatives(golden, model, loss);
   expect_training(
       golden, model, loss,
@@ -270,7 +164,7 @@ TEST(GoldenTraining, Vit) {
   const auto loss = [&](const Vit& m) {
     return cross_entropy(logits(m), golden.tensor("labels"), {.label_smoothing = 0.1});
   };
-  expect_close(logits(model).value().values<double>(), golden.values("logits"), 1e-11, "logits");
+  expect_golden(logits(model).value().values<double>(), golden.values("logits"), 1e-11, "logits");
   expect_derivatives(golden, model, loss);
   expect_training(golden, model, loss,
                   Adam{.learning_rate = 1e-3, .weight_decay = 0.05, .decoupled = true});

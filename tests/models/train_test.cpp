@@ -15,6 +15,7 @@
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/optim/schedule.hpp"
 #include "tessera/runtime/interrupt.hpp"
+#include "tessera/tests/support/files.hpp"
 
 namespace tessera::models {
 namespace {
@@ -24,7 +25,9 @@ Tensor scalar(double v) { return Tensor::from({v}, {}, Device::cpu()); }
 TEST(Train, HooksSeeEveryStepInOrder) {
   std::vector<std::string> seen;
   TrainHooks hooks;
-  hooks.on_loss = [&](int64_t s, double l) { seen.push_back(concat("loss ", s, " ", l)); };
+  hooks.on_loss = [&](int64_t s, std::span<const double> l) {
+    seen.push_back(concat("loss ", s, " ", l[0]));
+  };
   hooks.evaluate = [&](int64_t s) { seen.push_back(concat("evaluate ", s)); };
   hooks.evaluate_every = 2;
   hooks.checkpoint = [&](int64_t s) { seen.push_back(concat("checkpoint ", s)); };
@@ -81,6 +84,24 @@ TEST(Train, RefusesALossThatIsNotFinite) {
   EXPECT_THROW(train(0, 3, [](int64_t) { return Tensor(); }), Error);
 }
 
+TEST(Train, LossesOfRunsComeTogether) {
+  TrainHooks hooks;
+  std::vector<std::vector<double>> seen;
+  hooks.on_loss = [&](int64_t, std::span<const double> l) {
+    seen.emplace_back(l.begin(), l.end());
+  };
+  const auto body = [](int64_t s) {
+    return Tensor::from({1.0 + static_cast<double>(s), 3.0}, {2, 1}, Device::cpu());
+  };
+  EXPECT_EQ(train(0, 2, body, hooks).last_loss, 2.5);
+  EXPECT_EQ(seen, (std::vector<std::vector<double>>{{1, 3}, {2, 3}}));
+  test::expect_error(
+      [] {
+        train(0, 1, [](int64_t) { return Tensor::from({1.0, std::nan("")}, {2}, Device::cpu()); });
+      },
+      {"step 0", "run 1"}, ErrorKind::invalid_argument);
+}
+
 // A run that can be cut anywhere: each step is a function of (parameters, optimizer state, step).
 struct TrainingRun {
   Mlp model;
@@ -93,7 +114,7 @@ struct TrainingRun {
   }
   TrainResult go(int64_t first, int64_t steps, const TrainHooks& hooks = {}) {
     TrainHooks all = hooks;
-    all.on_loss = [&](int64_t, double l) { losses.push_back(l); };
+    all.on_loss = [&](int64_t, std::span<const double> l) { losses.push_back(l[0]); };
     return train(
         first, steps,
         [&](int64_t step) {

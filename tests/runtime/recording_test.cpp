@@ -112,8 +112,9 @@ TEST_P(Recordings, WhatRefreshesFillIsNotWrittenByTheWork) {
   Recording recording(stream(), [&] {
     (void)from.clone();  // its memory is free from here on
     Tensor number = stream().recording()->lasting({2}, DType::f32);
-    stream().recording()->at_replay(
-        [&, number]() mutable { number.copy_from(on_host({value, -value})); });
+    stream().recording()->at_replay([&, number]() mutable {
+      number.copy_from(on_host({value, -value}));
+    });
     copy.copy_from(number);
   });
   for (value = 1; value < 4; ++value) {
@@ -130,7 +131,9 @@ TEST_P(Recordings, RefuseWhatCannotBeReplayed) {
   const ErrorKind kind = ErrorKind::invalid_argument;
   test::expect_error([&] { record([&] { t.values<float>(); }); }, {"copy to the host", "replay"},
                      kind);
-  test::expect_error([&] { record([&] { t.copy_from(on_host({3, 4})); }); },
+  test::expect_error([&] { record([&] {
+                             t.copy_from(on_host({3, 4}));
+                           }); },
                      {"copy from the host", "replay"}, kind);
   test::expect_error([&] { record([&] { stream().synchronize(); }); }, {"synchronize"}, kind);
   test::expect_error([&] { record([&] { record([] {}); }); }, {"already"}, kind);

@@ -40,7 +40,8 @@ void add_elementwise_cases(OpCases& cases) {
   cases.unary_case("negative", negative);
   cases.unary_case("square", square);
   cases.unary_case("reciprocal", reciprocal, 0.5, 2);
-  cases.unary_case("power/half", [](const Var& x) { return power(x, 1.5); }, 0.5, 2);
+  cases.unary_case(
+      "power/half", [](const Var& x) { return power(x, 1.5); }, 0.5, 2);
   cases.unary_case("power/cube", [](const Var& x) { return power(x, 3.0); });
   cases.unary_case("abs", [](const Var& x) { return abs(x); });
   cases.unary_case("clamp", [](const Var& x) { return clamp(x, -0.7, 0.9); });
@@ -50,21 +51,30 @@ void add_elementwise_cases(OpCases& cases) {
   cases.back().shares_dtype = false;
   cases.add_case({.name = "where",
                   .inputs = {{{5, 7}}, {{7}}},
-                  .fn = one([](Inputs x) { return where(mask(x[0], {5, 7}, 3), x[0], x[1]); })});
+                  .fn = one([](Inputs x) {
+                    return where(mask(x[0], {5, 7}, 3), x[0], x[1]);
+                  })});
   cases.add_case({.name = "where/condition",
                   .inputs = {{{}}, {{3, 1}}},
-                  .fn = one([](Inputs x) { return where(mask(x[0], {2, 3, 5}, 4), x[0], x[1]); })});
+                  .fn = one([](Inputs x) {
+                    return where(mask(x[0], {2, 3, 5}, 4), x[0], x[1]);
+                  })});
 
   // ---- elementary functions and activations
 
   cases.unary_case("exp", [](const Var& x) { return exp(x); });
   cases.unary_case("expm1", [](const Var& x) { return expm1(x); });
-  cases.unary_case("log", [](const Var& x) { return log(x); }, 0.3, 3);
-  cases.unary_case("log1p", [](const Var& x) { return log1p(x); }, -0.5, 3);
-  cases.unary_case("sqrt", [](const Var& x) { return sqrt(x); }, 0.3, 3);
+  cases.unary_case(
+      "log", [](const Var& x) { return log(x); }, 0.3, 3);
+  cases.unary_case(
+      "log1p", [](const Var& x) { return log1p(x); }, -0.5, 3);
+  cases.unary_case(
+      "sqrt", [](const Var& x) { return sqrt(x); }, 0.3, 3);
   cases.unary_case("rsqrt", rsqrt, 0.5, 3);
-  cases.unary_case("sin", [](const Var& x) { return sin(x); }, -4, 4);
-  cases.unary_case("cos", [](const Var& x) { return cos(x); }, -4, 4);
+  cases.unary_case(
+      "sin", [](const Var& x) { return sin(x); }, -4, 4);
+  cases.unary_case(
+      "cos", [](const Var& x) { return cos(x); }, -4, 4);
   cases.unary_case("tanh", [](const Var& x) { return tanh(x); });
   cases.unary_case("erf", [](const Var& x) { return erf(x); });
   cases.unary_case("sigmoid", sigmoid, -4, 4);

@@ -11,13 +11,18 @@ void add_product_cases(OpCases& cases) {
   const auto times = [](Inputs x) { return matmul(x[0], x[1]); };
   cases.product_case("matmul", {{{5, 7}}, {{7, 3}}}, times, {{0, 7}, {7, 3}});
   cases.product_case("matmul/inner", {{{5, 1}}, {{1, 3}}}, times, {{5, 0}, {0, 3}});
-  cases.product_case("matmul/transposed", {{{7, 5}}, {{3, 7}}},
-                     [](Inputs x) { return matmul(permute(x[0], {1, 0}), permute(x[1], {1, 0})); });
+  cases.product_case("matmul/transposed", {{{7, 5}}, {{3, 7}}}, [](Inputs x) {
+    return matmul(permute(x[0], {1, 0}), permute(x[1], {1, 0}));
+  });
   cases.back().label = "permute";
   cases.product_case("matmul/batched", {{{2, 3, 4}}, {{2, 4, 5}}}, times);
   cases.product_case("matmul/shared_right", {{{2, 3, 4}}, {{4, 5}}}, times);
   cases.product_case("matmul/shared_left", {{{3, 4}}, {{2, 4, 5}}}, times);
   cases.product_case("matmul/broadcast", {{{2, 1, 3, 4}}, {{3, 4, 2}}}, times);
+  const auto interleaved = [](Inputs x) { return matmul_interleaved(x[0], x[1]); };
+  cases.product_case("matmul_interleaved", {{{5, 2, 4}}, {{4, 2, 3}}}, interleaved,
+                     {{0, 2, 4}, {4, 2, 3}});
+  cases.product_case("matmul_interleaved/single", {{{5, 1, 4}}, {{4, 1, 3}}}, interleaved);
   cases.product_case("linear", {{{5, 7}}, {{3, 7}}, {{3}}},
                      [](Inputs x) { return linear(x[0], x[1], x[2]); }, {{0, 7}, {3, 7}, {3}});
   cases.product_case("linear/tokens", {{{2, 3, 4}}, {{5, 4}}, {{5}}},

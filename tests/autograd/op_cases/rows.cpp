@@ -108,7 +108,10 @@ void add_rows_cases(OpCases& cases) {
     return CrossEntropyOptions{.reduction = LossReduction::none, .rows = index(x, {3, 0, 3}, {3})};
   });
   cross_entropy_case(
-      "/probabilities", [](const Var& x) { return softmax(constant(x, {6, 5}, 21)).value(); },
+      "/probabilities",
+      [](const Var& x) {
+        return softmax(constant(x, {6, 5}, 21)).value();
+      },
       plain({.label_smoothing = 0.1}));
   const auto bce_case = [&](std::string name,
                             std::function<BinaryCrossEntropyOptions(const Var&)> options) {
@@ -130,7 +133,8 @@ void add_rows_cases(OpCases& cases) {
   bce_case("/mask_none", [](const Var& x) {
     return BinaryCrossEntropyOptions{.reduction = LossReduction::none, .rows = mask(x, {6}, 11)};
   });
-  loss_case("nll_loss", [=](const Var& x) { return nll_loss(x, labels(x)); }, "take_along");
+  loss_case(
+      "nll_loss", [=](const Var& x) { return nll_loss(x, labels(x)); }, "take_along");
   const auto pair_case = [&](std::string name, std::function<Var(const Var&, const Var&)> fn) {
     cases.add_case({.name = name,
                     .inputs = {{{4, 5}, -2, 2}, {{4, 5}, -2, 2}},

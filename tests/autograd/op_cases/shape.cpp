@@ -18,18 +18,31 @@ void add_shape_cases(OpCases& cases) {
   };
   view_case("reshape", [](const Var& x) { return reshape(x, {6, -1}); });
   view_case("permute", [](const Var& x) { return permute(x, {2, 0, 1}); });
-  view_case("transpose", [](const Var& x) { return transpose(x, 0, -1); }, "permute");
-  view_case("squeeze", [](const Var& x) { return squeeze(reshape(x, {12, 1, 5}), 1); }, "reshape");
-  view_case("unsqueeze", [](const Var& x) { return unsqueeze(x, 1); }, "reshape");
-  view_case("flatten", [](const Var& x) { return flatten(x, 1); }, "reshape");
-  view_case("narrow", [](const Var& x) { return narrow(x, 1, 1, 2); }, "slice");
+  view_case(
+      "transpose", [](const Var& x) { return transpose(x, 0, -1); }, "permute");
+  view_case(
+      "squeeze",
+      [](const Var& x) {
+        return squeeze(reshape(x, {12, 1, 5}), 1);
+      },
+      "reshape");
+  view_case(
+      "unsqueeze", [](const Var& x) { return unsqueeze(x, 1); }, "reshape");
+  view_case(
+      "flatten", [](const Var& x) { return flatten(x, 1); }, "reshape");
+  view_case(
+      "narrow", [](const Var& x) { return narrow(x, 1, 1, 2); }, "slice");
   view_case("slice", [](const Var& x) { return slice(x, -1, 1, 5, 3); });
-  view_case("select", [](const Var& x) { return select(x, 1, 2); }, "slice");
+  view_case(
+      "select", [](const Var& x) { return select(x, 1, 2); }, "slice");
   view_case("pad", [](const Var& x) { return pad(x, {0, 2, 1}, {3, 0, 1}); });
   view_case("flip", [](const Var& x) { return flip(x, 1); });
   view_case("broadcast_to", [](const Var& x) { return broadcast_to(x, {2, 3, 4, 5}); });
   view_case(
-      "broadcast_to/axis", [](const Var& x) { return broadcast_to(narrow(x, 1, 0, 1), {3, 7, 5}); },
+      "broadcast_to/axis",
+      [](const Var& x) {
+        return broadcast_to(narrow(x, 1, 0, 1), {3, 7, 5});
+      },
       "slice");
   cases.add_case({.name = "split",
                   .inputs = {{{3, 7}}},
@@ -69,17 +82,34 @@ void add_shape_cases(OpCases& cases) {
   reduction_case("sum", [](const Var& x) { return sum(x); }, {}, {{0, 5, 4}});
   reduction_case("sum/axes", [](const Var& x) { return sum(x, {0, 2}); }, {}, {{0, 5, 4}});
   reduction_case("sum/keep", [](const Var& x) { return sum(x, {-2}, true); });
-  reduction_case("sum_to", [](const Var& x) { return sum_to(x, {5, 1}); }, "sum");
+  reduction_case(
+      "sum_to",
+      [](const Var& x) {
+        return sum_to(x, {5, 1});
+      },
+      "sum");
   reduction_case("mean", [](const Var& x) { return mean(x); });
   reduction_case("mean/axes", [](const Var& x) { return mean(x, {1}, true); });
-  reduction_case("variance", [](const Var& x) { return variance(x, {0, 1}, false, 1); }, "mean");
-  reduction_case("variance/all", [](const Var& x) { return variance(x); }, "mean");
-  reduction_case("max", [](const Var& x) { return max(x, 1); }, "take_along");
-  reduction_case("max/all", [](const Var& x) { return max(x); }, "reshape");
-  reduction_case("min", [](const Var& x) { return min(x, -1, true); }, "take_along");
-  reduction_case("norm", [](const Var& x) { return norm(x, {2}); }, "square");
-  reduction_case("norm/all", [](const Var& x) { return norm(x); }, "square");
-  reduction_case("logsumexp", [](const Var& x) { return logsumexp(x, 1); }, "subtract");
+  reduction_case(
+      "variance",
+      [](const Var& x) {
+        return variance(x, {0, 1}, false, 1);
+      },
+      "mean");
+  reduction_case(
+      "variance/all", [](const Var& x) { return variance(x); }, "mean");
+  reduction_case(
+      "max", [](const Var& x) { return max(x, 1); }, "take_along");
+  reduction_case(
+      "max/all", [](const Var& x) { return max(x); }, "reshape");
+  reduction_case(
+      "min", [](const Var& x) { return min(x, -1, true); }, "take_along");
+  reduction_case(
+      "norm", [](const Var& x) { return norm(x, {2}); }, "square");
+  reduction_case(
+      "norm/all", [](const Var& x) { return norm(x); }, "square");
+  reduction_case(
+      "logsumexp", [](const Var& x) { return logsumexp(x, 1); }, "subtract");
   reduction_case("cumulative_sum", [](const Var& x) { return cumulative_sum(x, 1); }, {},
                  {{0, 5, 4}});
   cases.add_case({.name = "inner_product",
@@ -95,10 +125,11 @@ void add_shape_cases(OpCases& cases) {
                   .fn = one([](Inputs x) {
                     return gather_rows(x[0], index(x[0], {1, 5, 1, 0, 3, 1}, {2, 3}));
                   })});
-  cases.add_case(
-      {.name = "gather_rows/vector",
-       .inputs = {{{6}}},
-       .fn = one([](Inputs x) { return gather_rows(x[0], index(x[0], {1, 5, 1}, {3})); })});
+  cases.add_case({.name = "gather_rows/vector",
+                  .inputs = {{{6}}},
+                  .fn = one([](Inputs x) {
+                    return gather_rows(x[0], index(x[0], {1, 5, 1}, {3}));
+                  })});
   cases.add_case({.name = "scatter_add_rows",
                   .inputs = {{{2, 3, 4}}},
                   .fn = one([](Inputs x) {
@@ -109,15 +140,17 @@ void add_shape_cases(OpCases& cases) {
                   .fn = one([](Inputs x) {
                     return take_along(x[0], index(x[0], {1, 0, 4, 4, 2, 2, 3, 0}, {4, 2}), 1);
                   })});
-  cases.add_case({.name = "scatter_add_along",
-                  .inputs = {{{4, 2}}},
-                  .fn = one([](Inputs x) {
-                    return scatter_add_along(x[0], index(x[0], {1, 0, 4, 4, 2, 2, 3, 0}, {4, 2}), 1,
-                                             5);
-                  })});
+  cases.add_case(
+      {.name = "scatter_add_along",
+       .inputs = {{{4, 2}}},
+       .fn = one([](Inputs x) {
+         return scatter_add_along(x[0], index(x[0], {1, 0, 4, 4, 2, 2, 3, 0}, {4, 2}), 1, 5);
+       })});
   cases.add_case({.name = "masked_fill",
                   .inputs = {{{5, 7}}},
-                  .fn = one([](Inputs x) { return masked_fill(x[0], mask(x[0], {5, 7}, 9), 2.5); }),
+                  .fn = one([](Inputs x) {
+                    return masked_fill(x[0], mask(x[0], {5, 7}, 9), 2.5);
+                  }),
                   .label = "where"});
   cases.add_case({.name = "top_k",
                   .inputs = {{{4, 9}}},

@@ -22,6 +22,23 @@ SparseMatrix triangle_graph(const Var& like) {
   return SparseMatrix(m);
 }
 
+// Patterns with factors of their rows and columns in place of values.
+SparseMatrix scaled_rectangle(const Var& like) {
+  const Tensor row_ptr = Tensor::from({0, 2, 3, 3, 6, 7}, {6}, like.device());
+  const Tensor col = Tensor::from({3, 0, 2, 2, 0, 3, 0}, {7}, like.device());
+  return SparseMatrix(CsrMatrix::from_parts(5, 4, row_ptr, col))
+      .scaled(Tensor::from({0.5, 2.0, -1.0, 1.5, 0.25}, {5}, like.device()),
+              Tensor::from({1.0, -0.5, 2.0, 0.75}, {4}, like.device()));
+}
+SparseMatrix scaled_triangle(const Var& like, bool alike) {
+  const Tensor row_ptr = Tensor::from({0, 2, 4, 6, 6}, {5}, like.device());
+  const Tensor col = Tensor::from({1, 2, 0, 2, 0, 1}, {6}, like.device());
+  CsrMatrix m = CsrMatrix::from_parts(4, 4, row_ptr, col);
+  m.symmetric = true;
+  const Tensor rows = Tensor::from({0.5, 2.0, -1.0, 1.5}, {4}, like.device());
+  return SparseMatrix(m).scaled(rows, alike ? rows : Tensor());
+}
+
 }  // namespace
 
 void add_sparse_cases(OpCases& cases) {
@@ -30,6 +47,14 @@ void add_sparse_cases(OpCases& cases) {
                      [](Inputs x) { return spmm(triangle_graph(x[0]), x[0]); });
   cases.product_case("spmm/transposed", {{{5, 3}}},
                      [](Inputs x) { return spmm(rectangle(x[0]).transposed(), x[0]); });
+  cases.product_case("spmm/scaled", {{{4, 3}}},
+                     [](Inputs x) { return spmm(scaled_rectangle(x[0]), x[0]); });
+  cases.product_case("spmm/scaled_transposed", {{{5, 3}}},
+                     [](Inputs x) { return spmm(scaled_rectangle(x[0]).transposed(), x[0]); });
+  cases.product_case("spmm/scaled_symmetric", {{{4, 3}}},
+                     [](Inputs x) { return spmm(scaled_triangle(x[0], true), x[0]); });
+  cases.product_case("spmm/scaled_rows", {{{4, 2, 3}}},
+                     [](Inputs x) { return spmm(scaled_triangle(x[0], false), x[0]); });
   cases.product_case("spmm/heads", {{{4, 2, 3}}},
                      [](Inputs x) { return spmm(rectangle(x[0]), x[0]); });
   cases.product_case("spmm/values", {{{7}}, {{4, 3}}},

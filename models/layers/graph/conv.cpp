@@ -1,0 +1,118 @@
+#include "tessera/models/layers/graph/conv.hpp"
+
+#include <cmath>
+
+#include "tessera/autograd/ops/activation.hpp"
+#include "tessera/autograd/ops/arithmetic.hpp"
+#include "tessera/autograd/ops/shape.hpp"
+#include "tessera/autograd/ops/softmax.hpp"
+#include "tessera/models/init.hpp"
+#include "tessera/models/runs.hpp"
+
+namespace tessera::models {
+namespace {
+
+Var plus_bias(const Var& y, const Var& bias) { return bias.defined() ? y + bias : y; }
+
+}  // namespace
+
+GraphLinear GraphLinear::make(int64_t in, int64_t out, Rng& rng, bool with_bias) {
+  const double bound = 1 / std::sqrt(static_cast<double>(in));
+  GraphLinear layer{uniform({in, out}, bound, rng), {}};
+  if (with_bias) layer.bias = uniform({out}, bound, rng);
+  return layer;
+}
+
+GraphLinear GraphLinear::glorot(int64_t in, int64_t out, Rng& rng, bool with_bias) {
+  GraphLinear layer{glorot_uniform({in, out}, in, out, rng), {}};
+  if (with_bias) layer.bias = constant({out}, 0.0);
+  return layer;
+}
+
+Var GraphLinear::operator()(const Var& x) const { return plus_bias(times(x, weight), bias); }
+
+Var GraphLinear::operator()(const NodeFeatures& x, double dropout, ForwardContext& context) const {
+  return plus_bias(x.times(weight, dropout, context), bias);
+}
+
+FeedForward FeedForward::make(int64_t in, int64_t hidden, double dropout, Rng& rng) {
+  FeedForward layer;
+  layer.first = GraphLinear::make(in, hidden, rng);
+  layer.second = GraphLinear::make(hidden, hidden, rng);
+  layer.dropout = dropout;
+  return layer;
+}
+
+Var FeedForward::operator()(const Var& x, ForwardContext& context) const {
+  return drop(second(autograd::gelu(drop(first(x), dropout, context))), dropout, context);
+}
+
+AcmConv AcmConv::make(int64_t in, int64_t out, const Options& options, Rng& rng) {
+  const double bound = 1 / std::sqrt(static_cast<double>(out));
+  const int64_t channels = options.structure_nodes > 0 ? 4 : 3;
+  AcmConv layer;
+  layer.relu_first = options.relu_first;
+  layer.plus = options.plus;
+  for (Var* weight : {&layer.low, &layer.high, &layer.full})
+    *weight = uniform({in, out}, bound, rng);
+  for (Var* vector : {&layer.low_vector, &layer.high_vector, &layer.full_vector})
+    *vector = uniform({out, 1}, 1.0, rng);
+  if (channels == 4) {
+    layer.structure = uniform({options.structure_nodes, out}, bound, rng);
+    layer.structure_vector = uniform({out, 1}, 1.0, rng);
+  }
+  layer.mix = uniform({channels, channels}, 1 / std::sqrt(static_cast<double>(channels)), rng);
+  if (layer.plus) {
+    for (LayerNorm* norm : {&layer.low_norm, &layer.high_norm, &layer.full_norm})
+      *norm = LayerNorm::make(out);
+    if (channels == 4) layer.structure_norm = LayerNorm::make(out);
+  }
+  return layer;
+}
+
+Var AcmConv::operator()(const GraphOperators& graph, const Var& x) const {
+  return mixed(graph, times(x, low), times(x, high), times(x, full));
+}
+
+Var AcmConv::operator()(const GraphOperators& graph, const NodeFeatures& x, double dropout,
+                        ForwardContext& context) const {
+  // One dropout of x for all channels.
+  const Var weights[] = {low, high, full};
+  const Var products = x.times(autograd::concat(weights, -1), dropout, context);
+  const std::vector<Var> parts = autograd::split(products, -1, 3);
+  return mixed(graph, parts[0], parts[1], parts[2]);
+}
+
+Var AcmConv::mixed(const GraphOperators& graph, const Var& to_low, const Var& to_high,
+                   const Var& to_full) const {
+  using autograd::relu;
+  const autograd::SparseMatrix& filter = graph.random_walk(true);
+  const auto low_pass = [&](const Var& x) { return autograd::spmm(filter, x); };
+  const auto high_pass = [&](const Var& x) { return x - autograd::spmm(filter, x); };
+  Vars channels;
+  if (relu_first)
+    channels = {low_pass(relu(to_low)), high_pass(relu(to_high)), relu(to_full)};
+  else
+    channels = {relu(low_pass(to_low)), relu(high_pass(to_high)), relu(to_full)};
+  Vars vectors = {low_vector, high_vector, full_vector};
+  std::vector<const LayerNorm*> norms = {&low_norm, &high_norm, &full_norm};
+  if (structure.defined()) {
+    channels.push_back(relu(autograd::spmm(graph.pattern(false), structure)));
+    vectors.push_back(structure_vector);
+    norms.push_back(&structure_norm);
+  }
+  Vars scores;
+  for (size_t i = 0; i < channels.size(); ++i)
+    scores.push_back(times(plus ? (*norms[i])(channels[i]) : channels[i], vectors[i]));
+  const auto count = static_cast<double>(channels.size());
+  const Var attention =
+      autograd::softmax(times(autograd::sigmoid(autograd::concat(scores, -1)), mix) / count);
+  Var y;
+  for (size_t i = 0; i < channels.size(); ++i) {
+    const Var term = channels[i] * autograd::narrow(attention, -1, static_cast<int64_t>(i), 1);
+    y = y.defined() ? y + term : term;
+  }
+  return structure.defined() ? y : y * count;
+}
+
+}  // namespace tessera::models

@@ -1,0 +1,106 @@
+#include "tessera/models/nets/gnn/trunk.hpp"
+
+#include "tessera/autograd/ops/activation.hpp"
+#include "tessera/autograd/ops/arithmetic.hpp"
+#include "tessera/autograd/ops/shape.hpp"
+#include "tessera/models/runs.hpp"
+#include "tessera/runtime/config.hpp"
+
+namespace tessera::models {
+namespace {
+
+constexpr std::string_view names[] = {"resnet", "gcn", "sage", "gat", "gat_sep", "gt", "gt_sep"};
+
+bool sees_itself_apart(TrunkModule m) {
+  return m == TrunkModule::sage || m == TrunkModule::gat_sep || m == TrunkModule::gt_sep;
+}
+bool is_gat(TrunkModule m) { return m == TrunkModule::gat || m == TrunkModule::gat_sep; }
+bool is_gt(TrunkModule m) { return m == TrunkModule::gt || m == TrunkModule::gt_sep; }
+
+Var beside(const Var& x, const Var& message) {
+  const Var parts[] = {x, message};
+  return autograd::concat(parts, -1);
+}
+
+}  // namespace
+
+std::string_view to_string(TrunkModule module) { return names[static_cast<int>(module)]; }
+void parse(std::string_view text, TrunkModule& module) { parse_enum(text, names, module); }
+
+TrunkBlock TrunkBlock::make(const TrunkOptions& o, Rng& rng) {
+  TrunkBlock block;
+  block.module = o.module;
+  block.dropout = o.dropout;
+  block.self_loops = o.self_loops_everywhere || !sees_itself_apart(o.module);
+  block.norm = LayerNorm::make(o.hidden);
+  if (is_gat(o.module)) {
+    block.value = GraphLinear::make(o.hidden, o.hidden, rng);
+    block.attention = EdgeAttention::make(o.hidden, o.heads, rng);
+  }
+  const int64_t width = sees_itself_apart(o.module) ? 2 * o.hidden : o.hidden;
+  if (is_gt(o.module)) {
+    block.dot = EdgeDotAttention::make(o.hidden, o.heads, rng);
+    block.output = GraphLinear::make(width, o.hidden, rng);
+    block.feed_forward_norm = LayerNorm::make(o.hidden);
+    block.feed_forward = FeedForward::make(o.hidden, o.hidden, o.dropout, rng);
+  } else {
+    block.feed_forward = FeedForward::make(width, o.hidden, o.dropout, rng);
+  }
+  return block;
+}
+
+Var TrunkBlock::operator()(const GraphOperators& graph, const Var& x,
+                           ForwardContext& context) const {
+  const Var normal = norm(x);
+  const auto with_self = [&](const Var& message) {
+    return sees_itself_apart(module) ? beside(normal, message) : message;
+  };
+  Var message = normal;
+  switch (module) {
+    case TrunkModule::resnet:
+      break;
+    case TrunkModule::gcn:
+      message = autograd::spmm(graph.symmetric(self_loops), normal);
+      break;
+    case TrunkModule::sage:
+      message = autograd::spmm(graph.random_walk(self_loops), normal);
+      break;
+    case TrunkModule::gat:
+    case TrunkModule::gat_sep:
+      message = attention(graph.pattern(self_loops), value(normal), context);
+      break;
+    case TrunkModule::gt:
+    case TrunkModule::gt_sep: {
+      const Var y =
+          x + drop(output(with_self(dot(graph.pattern(self_loops), normal))), dropout, context);
+      return y + feed_forward(feed_forward_norm(y), context);
+    }
+  }
+  return x + feed_forward(with_self(message), context);
+}
+
+ResidualTrunk ResidualTrunk::make(int64_t features, int64_t classes, const TrunkOptions& o,
+                                  Rng& rng) {
+  TS_CHECK(o.layers >= 1 && o.hidden >= 1, "trunk: ", o.layers, " layers of width ", o.hidden);
+  ResidualTrunk net;
+  net.dropout = o.dropout;
+  net.input = GraphLinear::make(features, o.hidden, rng);
+  for (int64_t i = 0; i < o.layers; ++i) net.blocks.push_back(TrunkBlock::make(o, rng));
+  net.norm = LayerNorm::make(o.hidden);
+  net.output = GraphLinear::make(o.hidden, classes, rng);
+  return net;
+}
+
+Var ResidualTrunk::representation(const GraphOperators& graph, const NodeFeatures& features,
+                                  ForwardContext& context) const {
+  Var x = autograd::gelu(drop(input(features, 0.0, context), dropout, context));
+  for (const TrunkBlock& block : blocks) x = block(graph, x, context);
+  return norm(x);
+}
+
+Var ResidualTrunk::operator()(const GraphOperators& graph, const NodeFeatures& features,
+                              ForwardContext& context) const {
+  return output(representation(graph, features, context));
+}
+
+}  // namespace tessera::models
