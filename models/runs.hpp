@@ -10,8 +10,8 @@
 /// before its last, "runs": a weight [in, out] becomes [in, runs, out], a bias [out] becomes [runs,
 /// out]; activations [n, width] become [n, runs, width]. Products with a sparse matrix then serve
 /// all runs at once. Each run computes what it would alone, from its own random numbers
-/// (`StepRng`); only the order of long sums may depend on how many there are. `ForwardContext::runs`
-/// tells layers their number.
+/// (`StepRng`); only the order of long sums may depend on how many there are.
+/// `ForwardContext::runs` tells layers their number.
 namespace tessera::models {
 
 /// The parameters and buffers of equal models side by side.

@@ -103,8 +103,8 @@ struct Hooks {
 };
 /// Trains until `options.epochs` or an interruption; run r has the r-th split and Rng. An epoch of
 /// a run is a function of its parameters, its number and the run's Rng: a training that was stopped
-/// and resumed has the same numbers, bit for bit, and so has one with other runs beside it, but for
-/// parameters of a single number, whose gradients are summed in another order.
+/// and resumed has the same numbers, bit for bit; one with other runs beside it has them up to the
+/// order of long sums.
 models::TrainResult resume(Training& training, const Problem& problem,
                            std::span<const models::Split> splits, const Options& options,
                            std::span<const Rng> rngs, const Hooks& hooks = {});
