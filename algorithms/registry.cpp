@@ -8,7 +8,7 @@ namespace tessera::algorithms {
 std::span<const Algorithm> registry() {
   static const std::vector<Algorithm> list{
       algorithm("node_classification",
-                "labels of the nodes of a graph from a few known ones, by an MLP or a GCN",
+                "labels of the nodes of a graph from a few known ones, by graph networks",
                 node_classification::run),
       algorithm("trihom",
                 "homophily of graphs: 21 metrics with Tri-Hom, and how they go with accuracies",

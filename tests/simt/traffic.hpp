@@ -64,9 +64,11 @@ class Traffic : public testing::Test {
       else
         EXPECT_LE(got.wavefronts, 1.05) << where;
     }
-    for (const auto& [where, ratios] : pinned)
-      if (where.starts_with(what + ", ") && where.find(", ", what.size() + 2) == std::string::npos)
-        EXPECT_TRUE(counters.contains(where.substr(what.size() + 2))) << "no launch of " << where;
+    for (const auto& [where, ratios] : pinned) {
+      if (!where.starts_with(what + ", ") || where.find(", ", what.size() + 2) != where.npos)
+        continue;
+      EXPECT_TRUE(counters.contains(where.substr(what.size() + 2))) << "no launch of " << where;
+    }
   }
 
  private:
