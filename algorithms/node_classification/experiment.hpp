@@ -28,7 +28,8 @@ struct Config : Options {
 };
 
 /// Trains `config.runs` networks on the graph file `context.data`, or on a synthetic graph, and
-/// reports train, validation and test accuracy, seconds per training, and mean curves.
+/// reports train, validation and test accuracy, seconds per training (its share where several train
+/// side by side), and mean curves.
 Report run(const Config& config, Context& context);
 
 }  // namespace tessera::algorithms::node_classification

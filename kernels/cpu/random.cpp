@@ -267,7 +267,7 @@ void drop_sequences(RngState rng, int64_t sequences, Chance dropped, double scal
         for (int64_t at = 0; at < n; at += group)
           generate_group(own.seed, own.offset + static_cast<uint64_t>(start + at) / 4,
                          [&](int64_t i, Vec<uint32_t> w) { store(words + at + i, w); });
-        for (int64_t i = 0; i < tile; ++i)
+        for (int64_t i = 0; i < n; ++i)
           kept[i] = Bits{0} - static_cast<Bits>(static_cast<uint32_t>(words[i] > last) | never);
         const S* const from = x.as<const S>() + s * width;
         S* const to = y.as<S>() + s * width;

@@ -7,6 +7,7 @@
 
 #include "tessera/models/data/batches.hpp"
 #include "tessera/tests/support/files.hpp"
+#include "tessera/tests/support/watched_device.hpp"
 
 namespace tessera::models {
 namespace {
@@ -128,18 +129,8 @@ TEST(PrefetchLoader, HonoursTheMemoryLimitOfItsMaker) {
   expect_error([&] { loader.next(); }, {"memory limit"}, ErrorKind::out_of_memory);
 }
 
-class DeviceLoaders : public testing::TestWithParam<Device> {
+class DeviceLoaders : public test::WatchedDevice {
  protected:
-  void SetUp() override {
-    std::string reason;
-    if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
-    check_streams(true);
-  }
-  void TearDown() override {
-#if defined(NDEBUG)
-    check_streams(false);
-#endif
-  }
 };
 
 TEST_P(DeviceLoaders, GiveTheSameBatchesOnTheDevice) {
@@ -168,11 +159,7 @@ TEST_P(DeviceLoaders, ThrowAtTheBatchThatFailed) {
 
 INSTANTIATE_TEST_SUITE_P(Devices, DeviceLoaders,
                          testing::Values(Device::cpu(), Device::cuda(), Device::simt()),
-                         [](const auto& tested) {
-                           return std::string(tested.param == Device::cpu()    ? "cpu"
-                                              : tested.param == Device::simt() ? "simt"
-                                                                               : "cuda");
-                         });
+                         test::device_name);
 
 }  // namespace
 }  // namespace tessera::models

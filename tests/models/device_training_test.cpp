@@ -12,23 +12,13 @@
 #include "tessera/models/train.hpp"
 #include "tessera/runtime/recording.hpp"
 #include "tessera/tests/support/files.hpp"
+#include "tessera/tests/support/watched_device.hpp"
 
 namespace tessera::models {
 namespace {
 
-class DeviceTraining : public testing::TestWithParam<Device> {
+class DeviceTraining : public test::WatchedDevice {
  protected:
-  void SetUp() override {
-    std::string reason;
-    if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
-    check_streams(true);
-  }
-  void TearDown() override {
-#if defined(NDEBUG)
-    check_streams(false);
-#endif
-  }
-
   template <class M, class Optimizer>
   static std::vector<double> losses(const M& start, const Tensor& images, const Tensor& labels,
                                     Optimizer optimizer, Device device) {
@@ -190,10 +180,7 @@ TEST_P(DeviceTraining, AnOptimizerWithoutStateCannotBeRecorded) {
       {"prepare"}, ErrorKind::invalid_argument);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, DeviceTraining, testing::Values(Device::cuda(), Device::simt()),
-                         [](const auto& tested) {
-                           return std::string(tested.param == Device::simt() ? "simt" : "cuda");
-                         });
+INSTANTIATE_TEST_SUITE_P(Devices, DeviceTraining, test::queueing_devices(), test::device_name);
 
 }  // namespace
 }  // namespace tessera::models

@@ -4,17 +4,13 @@
 
 #include "tessera/runtime/allocator.hpp"
 #include "tessera/tests/support/files.hpp"
+#include "tessera/tests/support/watched_device.hpp"
 
 namespace tessera {
 namespace {
 
-class Recordings : public testing::TestWithParam<Device> {
+class Recordings : public test::WatchedDevice {
  protected:
-  void SetUp() override {
-    std::string reason;
-    if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
-  }
-  static Device device() { return GetParam(); }
   static Stream& stream() { return current_stream(device()); }
   static Tensor on_device(std::vector<float> values) {
     const auto n = static_cast<int64_t>(values.size());
@@ -158,10 +154,7 @@ TEST_P(Recordings, AnotherStreamGoesOnMeanwhile) {
   EXPECT_EQ(b.item(), 1) << "was done, not recorded";
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, Recordings, testing::Values(Device::cuda(), Device::simt()),
-                         [](const auto& tested) {
-                           return std::string(tested.param == Device::simt() ? "simt" : "cuda");
-                         });
+INSTANTIATE_TEST_SUITE_P(Devices, Recordings, test::queueing_devices(), test::device_name);
 
 TEST(Recording, TheCpuDoesWorkAtOnce) {
   test::expect_error([] { const Recording recording(current_stream(Device::cpu()), [] {}); },

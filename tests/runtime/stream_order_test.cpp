@@ -6,23 +6,13 @@
 #include "tessera/runtime/allocator.hpp"
 #include "tessera/runtime/upload.hpp"
 #include "tessera/tests/support/files.hpp"
+#include "tessera/tests/support/watched_device.hpp"
 
 namespace tessera {
 namespace {
 
-class StreamOrder : public testing::TestWithParam<Device> {
+class StreamOrder : public test::WatchedDevice {
  protected:
-  void SetUp() override {
-    std::string reason;
-    if (!available(GetParam(), &reason)) GTEST_SKIP() << reason;
-    check_streams(true);
-  }
-  void TearDown() override {
-#if defined(NDEBUG)
-    check_streams(false);
-#endif
-  }
-  static Device device() { return GetParam(); }
   static Tensor made() {
     const Tensor t = Tensor::zeros({64}, DType::f32, device());
     (void)t.view();
@@ -148,10 +138,7 @@ TEST_P(StreamOrder, UploadsArriveAndAreWaitedFor) {
                      ErrorKind::invalid_argument);
 }
 
-INSTANTIATE_TEST_SUITE_P(Devices, StreamOrder, testing::Values(Device::cuda(), Device::simt()),
-                         [](const auto& tested) {
-                           return std::string(tested.param == Device::simt() ? "simt" : "cuda");
-                         });
+INSTANTIATE_TEST_SUITE_P(Devices, StreamOrder, test::queueing_devices(), test::device_name);
 
 }  // namespace
 }  // namespace tessera
