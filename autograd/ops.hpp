@@ -5,6 +5,7 @@
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/attention.hpp"
 #include "tessera/autograd/ops/conv.hpp"
+#include "tessera/autograd/ops/edge_attention.hpp"
 #include "tessera/autograd/ops/indexing.hpp"
 #include "tessera/autograd/ops/linalg.hpp"
 #include "tessera/autograd/ops/loss.hpp"

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "tessera/kernels/backend.hpp"
+#include "tessera/runtime/rng.hpp"
 #include "tessera/runtime/stream.hpp"
 #include "tessera/runtime/view.hpp"
 
@@ -42,6 +43,13 @@ struct SpmmParams {
   SpmmVariant variant = SpmmVariant::automatic;
 };
 
+struct EdgeAttentionParams {
+  double slope = 0.2;     // of leaky_relu
+  double dropout = 0;     // of the weights
+  int64_t sequences = 1;  // the heads, in so many equal groups, have dropped numbers of their own
+  RngState rng = {};
+};
+
 enum class ExtremeOp : uint8_t { maximum, minimum };
 enum class SegmentOp : uint8_t { sum, mean, maximum, minimum };
 
@@ -58,6 +66,21 @@ struct SpmmKernels {
   void (*edge_softmax)(Stream&, const CsrView& a, View x, View y);
   /// dx[e] = y[e] * (dy[e] - sum over the row of dy * y); dx may be dy.
   void (*edge_softmax_gradient)(Stream&, const CsrView& a, View y, View dy, View dx);
+
+  /// y[i, h] = sum over the entries e of row i of w[e, h] x[col[e], h], where w[e, h] is the
+  /// softmax over the row of leaky_relu(target[i, h] + source[col[e], h]), dropped as `dropout` of
+  /// the same state would drop [nnz, sequences, heads / sequences]. Nothing is stored per entry;
+  /// lse[i, h] is the logarithm of the row's sum of exponentials, -inf and y 0 for a row without
+  /// entries. target [rows, heads], source [cols, heads], x [cols, heads, width], y [rows, heads,
+  /// width]; lse [rows, heads] in the compute dtype. a's values take no part.
+  void (*edge_attention)(Stream&, const CsrView& a, View target, View source, View x, View y,
+                         View lse, const EdgeAttentionParams&);
+  /// The gradient of sum(gy * y). Takes the transposed pattern and its permutation, as
+  /// csr_transpose gives them. gtarget, gsource and gx are shaped as target, source and x.
+  void (*edge_attention_gradient)(Stream&, const CsrView& a, const CsrView& transposed,
+                                  View permutation, View target, View source, View x, View y,
+                                  View lse, View gy, View gtarget, View gsource, View gx,
+                                  const EdgeAttentionParams&);
 
   /// y[i, j] = the largest (smallest) x[col[e], j] over the entries of row i, index[i, j] (i32) =
   /// the entry e it came from. Ties take the first entry, NaN wins; a row without entries gives 0
@@ -102,6 +125,18 @@ inline void edge_softmax(Stream& s, const CsrView& a, View x, View y) {
 inline void edge_softmax_gradient(Stream& s, const CsrView& a, View y, View dy, View dx) {
   call("edge_softmax_gradient", s.device(), &Backend::spmm, &SpmmKernels::edge_softmax_gradient, s,
        a, y, dy, dx);
+}
+inline void edge_attention(Stream& s, const CsrView& a, View target, View source, View x, View y,
+                           View lse, const EdgeAttentionParams& p = {}) {
+  call("edge_attention", s.device(), &Backend::spmm, &SpmmKernels::edge_attention, s, a, target,
+       source, x, y, lse, p);
+}
+inline void edge_attention_gradient(Stream& s, const CsrView& a, const CsrView& transposed,
+                                    View permutation, View target, View source, View x, View y,
+                                    View lse, View gy, View gtarget, View gsource, View gx,
+                                    const EdgeAttentionParams& p = {}) {
+  call("edge_attention_gradient", s.device(), &Backend::spmm, &SpmmKernels::edge_attention_gradient,
+       s, a, transposed, permutation, target, source, x, y, lse, gy, gtarget, gsource, gx, p);
 }
 inline void aggregate_extreme(Stream& s, ExtremeOp op, const CsrView& a, View x, View y,
                               View index) {

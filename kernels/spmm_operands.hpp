@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <string_view>
 
 #include "tessera/kernels/spmm.hpp"
@@ -108,6 +109,81 @@ inline int64_t same_heads(std::string_view operation, const CsrView& a, std::str
   check_dtype(operation, name1, v1, v0.dtype);
   return heads;
 }
+
+struct EdgeAttentionOperands {
+  DenseRows x, y;
+  int64_t heads, width;
+};
+inline EdgeAttentionOperands check_edge_attention(std::string_view operation, const CsrView& a,
+                                                  const View& target, const View& source,
+                                                  const View& x, const View& y, const View& lse,
+                                                  const EdgeAttentionParams& params) {
+  const DenseRows from = dense_rows(operation, "x", x), to = dense_rows(operation, "y", y);
+  TS_CHECK(x.rank == 3 && y.rank == 3 && from.n == a.cols && to.n == a.rows &&
+               from.heads == to.heads && from.width == to.width && from.width > 0,
+           operation, ": x ", x.dims(), " on a pattern of ", a.rows, " x ", a.cols,
+           " does not give y ", y.dims());
+  const auto per_head = [&](std::string_view name, const View& v, int64_t rows, DType dtype) {
+    TS_CHECK(v.rank == 2 && v.shape[0] == rows && v.shape[1] == from.heads && v.contiguous(),
+             operation, ": ", name, " must be contiguous [", rows, ", ", from.heads, "], got ",
+             v.dims());
+    check_dtype(operation, name, v, dtype);
+  };
+  per_head("target", target, a.rows, x.dtype);
+  per_head("source", source, a.cols, x.dtype);
+  per_head("lse", lse, a.rows, x.dtype == DType::f64 ? DType::f64 : DType::f32);
+  check_dtype(operation, "y", y, x.dtype);
+  TS_CHECK(params.dropout >= 0 && params.dropout < 1, operation, ": dropout ", params.dropout,
+           " is not in [0, 1)");
+  TS_CHECK(params.sequences >= 1 && from.heads % params.sequences == 0, operation, ": ", from.heads,
+           " heads do not make ", params.sequences, " sequences");
+  TS_CHECK(params.sequences == 1 || params.dropout == 0 || params.rng.origin, operation, ": ",
+           params.sequences, " sequences need an origin for each");
+  return {from, to, from.heads, from.width};
+}
+inline EdgeAttentionOperands check_edge_attention_gradient(
+    const CsrView& a, const CsrView& transposed, const View& permutation, const View& target,
+    const View& source, const View& x, const View& y, const View& lse, const View& gy,
+    const View& gtarget, const View& gsource, const View& gx, const EdgeAttentionParams& params) {
+  constexpr std::string_view operation = "edge_attention_gradient";
+  const EdgeAttentionOperands o =
+      check_edge_attention(operation, a, target, source, x, y, lse, params);
+  check_edge_attention(operation, a, gtarget, gsource, gx, gy, lse, params);
+  check_dtype(operation, "gx", gx, x.dtype);
+  TS_CHECK(transposed.rows == a.cols && transposed.cols == a.rows && transposed.nnz == a.nnz,
+           operation, ": ", transposed.rows, " x ", transposed.cols, " with ", transposed.nnz,
+           " entries is not the transpose of ", a.rows, " x ", a.cols, " with ", a.nnz);
+  TS_CHECK(
+      permutation.dtype == DType::i32 && permutation.numel() == a.nnz && permutation.contiguous(),
+      operation, ": permutation must be contiguous i32 [", a.nnz, "], got ", permutation.dtype, " ",
+      permutation.dims());
+  return o;
+}
+
+/// Which weights of edge_attention are dropped; the others are multiplied by 1 / (1 - dropout).
+struct EdgeDropout {
+  RngState rng;
+  int64_t sequences, heads;  // heads of one sequence
+  uint64_t drop_below;       // words of Philox; 0 without dropout
+
+  EdgeDropout(const EdgeAttentionParams& p, int64_t all_heads)
+      : rng(p.rng),
+        sequences(p.sequences),
+        heads(all_heads / p.sequences),
+        drop_below(static_cast<uint64_t>(std::ceil(p.dropout * 0x1p32))) {}
+
+  /// That of entry e, any head.
+  TS_HD bool drops(int64_t e, int64_t head) const {
+    const int64_t sequence = head / heads;
+    const RngState state = sequences > 1 ? RngState{rng.origin[sequence].seed,
+                                                    rng.origin[sequence].offset + rng.offset}
+                                         : rng.resolved();
+    const auto p = static_cast<uint64_t>(e * heads + head % heads);
+    const Philox::Block b = Philox::generate(state.seed, state.offset + p / 4);
+    const uint32_t even = p & 2 ? b.word[2] : b.word[0], odd = p & 2 ? b.word[3] : b.word[1];
+    return (p & 1 ? odd : even) < drop_below;
+  }
+};
 
 inline void check_width(std::string_view operation, const View& v, int64_t rows, int64_t width) {
   const DenseRows dense = dense_rows(operation, "an operand", v);

@@ -459,6 +459,8 @@ const SpmmKernels spmm_kernels{
     .edge_add = edge_add,
     .edge_softmax = edge_softmax,
     .edge_softmax_gradient = edge_softmax_gradient,
+    .edge_attention = edge_attention,
+    .edge_attention_gradient = edge_attention_gradient,
     .aggregate_extreme = aggregate_extreme,
     .aggregate_gather = aggregate_gather,
     .aggregate_scatter = aggregate_scatter,

@@ -6,13 +6,19 @@
 #include "tessera/kernels/spmm_operands.hpp"
 
 /// What the files of the spmm family share. spmm.cpp holds the sums, edges.cpp what works on
-/// entries, aggregate.cpp the choice of extremes; the table is at the end of spmm.cpp.
+/// entries, edge_attention.cpp attention in one pass, aggregate.cpp the choice of extremes; the
+/// table is at the end of spmm.cpp.
 namespace tessera::kernels::cpu {
 
 void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha);
 void edge_add(Stream&, const CsrView& a, View x, View z, View scores);
 void edge_softmax(Stream&, const CsrView& a, View x, View y);
 void edge_softmax_gradient(Stream&, const CsrView& a, View y, View dy, View dx);
+void edge_attention(Stream&, const CsrView& a, View target, View source, View x, View y, View lse,
+                    const EdgeAttentionParams&);
+void edge_attention_gradient(Stream&, const CsrView& a, const CsrView& transposed, View permutation,
+                             View target, View source, View x, View y, View lse, View gy,
+                             View gtarget, View gsource, View gx, const EdgeAttentionParams&);
 void aggregate_extreme(Stream&, ExtremeOp, const CsrView& a, View x, View y, View index);
 void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y);
 void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, View y, View index,

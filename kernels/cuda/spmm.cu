@@ -17,7 +17,6 @@
 namespace tessera::kernels::cuda {
 namespace {
 
-constexpr int32_t segment_entries = 1024;
 constexpr int gathers_in_flight = 4;
 constexpr int blocks_resident = 3;  // leaves 80 registers, which the gathers need
 
@@ -132,20 +131,6 @@ __global__ void __launch_bounds__(block_threads, blocks_resident)
   write_row<T, n>(p, row, column, sums);
 }
 
-/// A row of more than `segment_entries` entries and where the sums of its segments lie.
-struct LongRow {
-  int32_t row, first_segment, segments;
-};
-struct Segment {
-  int32_t begin, end;
-};
-/// The long rows of a pattern, in whatever order they were found.
-struct LongRows {
-  int32_t* count;  // [2]: of rows, of segments
-  LongRow* rows;
-  Segment* segments;
-};
-
 __global__ void clear_counts(LongRows found) { found.count[0] = found.count[1] = 0; }
 
 __global__ void __launch_bounds__(block_threads, blocks_resident)
@@ -158,7 +143,8 @@ __global__ void __launch_bounds__(block_threads, blocks_resident)
     found.rows[atomic_add(found.count, 1)] = {static_cast<int32_t>(row), first, segments};
     for (int32_t s = 0; s < segments; ++s) {
       const int32_t at = begin + s * segment_entries;
-      found.segments[first + s] = {at, end - at < segment_entries ? end : at + segment_entries};
+      found.segments[first + s] = {at, end - at < segment_entries ? end : at + segment_entries,
+                                   static_cast<int32_t>(row)};
     }
   }
 }
@@ -189,9 +175,6 @@ __global__ void __launch_bounds__(block_threads, blocks_resident)
   }
 }
 
-/// The segments that rows of more than segment_entries entries can have, at most.
-constexpr int64_t most_segments(int64_t nnz) { return nnz / segment_entries * 2 + 1; }
-
 template <Weight kind, class T, int n>
 void run(Stream& stream, const Product<T>& p, int64_t nnz, bool cut_long_rows) {
   const int64_t packs = ceil_divide(p.width, n);
@@ -205,15 +188,10 @@ void run(Stream& stream, const Product<T>& p, int64_t nnz, bool cut_long_rows) {
   if (!cut_long_rows) return;
 
   const int64_t segments = most_segments(nnz);
-  const Scratch counts = stream.scratch(2 * sizeof(int32_t)),
-                rows = stream.scratch(static_cast<size_t>(segments) * sizeof(LongRow)),
-                cuts = stream.scratch(static_cast<size_t>(segments) * sizeof(Segment)),
-                partial =
-                    stream.scratch(static_cast<size_t>(segments * p.width) * sizeof(compute_t<T>));
-  const LongRows found{counts.as<int32_t>(), rows.as<LongRow>(), cuts.as<Segment>()};
-  launch(stream, {"spmm clear_counts", {1}, {1}}, clear_counts, found);
-  launch(stream, {"spmm list_long_rows", {blocks_for(p.rows, block_threads)}, {block_threads}},
-         list_long_rows, p.row_ptr, p.rows, found);
+  const LongRowList list(stream, p.row_ptr, p.rows, nnz);
+  const LongRows found = list.found();
+  const Scratch partial =
+      stream.scratch(static_cast<size_t>(segments * p.width) * sizeof(compute_t<T>));
   launch(stream, {"spmm sum_segments", blocks(segments), {block_threads}}, sum_segments<kind, T, n>,
          p, found, lanes, partial.as<compute_t<T>>());
   launch(stream,
@@ -240,7 +218,7 @@ void run(Stream& stream, const Product<T>& p, int64_t nnz, SpmmVariant variant) 
   if (p.rows == 0 || p.width == 0) return;
   // The longest row is on the device; looking for long ones costs little beside that many entries.
   const bool cut = variant == SpmmVariant::merge_path ||
-                   (variant == SpmmVariant::automatic && nnz >= 32 * segment_entries);
+                   (variant == SpmmVariant::automatic && worth_cutting(nnz));
   if (p.col_scale)
     run<Weight::value_and_col_scale>(stream, p, nnz, cut);
   else if (p.values)
@@ -384,12 +362,23 @@ void csr_transpose(Stream& stream, const CsrView& a, View row_ptr, View col, Vie
 
 }  // namespace
 
+LongRowList::LongRowList(Stream& stream, const int32_t* row_ptr, int64_t rows, int64_t nnz)
+    : counts_(stream.scratch(2 * sizeof(int32_t))),
+      rows_(stream.scratch(static_cast<size_t>(most_segments(nnz)) * sizeof(LongRow))),
+      segments_(stream.scratch(static_cast<size_t>(most_segments(nnz)) * sizeof(Segment))) {
+  launch(stream, {"spmm clear_counts", {1}, {1}}, clear_counts, found());
+  launch(stream, {"spmm list_long_rows", {blocks_for(rows, block_threads)}, {block_threads}},
+         list_long_rows, row_ptr, rows, found());
+}
+
 extern const SpmmKernels spmm_kernels{
     .spmm = spmm,
     .sddmm = sddmm,
     .edge_add = edge_add,
     .edge_softmax = edge_softmax,
     .edge_softmax_gradient = edge_softmax_gradient,
+    .edge_attention = edge_attention,
+    .edge_attention_gradient = edge_attention_gradient,
     .aggregate_extreme = aggregate_extreme,
     .aggregate_gather = aggregate_gather,
     .aggregate_scatter = aggregate_scatter,

@@ -5,14 +5,19 @@
 #include "tessera/kernels/spmm_operands.hpp"
 
 /// What the files of the spmm family share. spmm.cu holds the sums, edges.cu what works on entries,
-/// aggregate.cu the choice of extremes, grouping.cu the transpose; the table is at the end of
-/// spmm.cu.
+/// edge_attention.cu attention in one pass, aggregate.cu the choice of extremes, grouping.cu the
+/// transpose; the table is at the end of spmm.cu.
 namespace tessera::kernels::cuda {
 
 void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha);
 void edge_add(Stream&, const CsrView& a, View x, View z, View scores);
 void edge_softmax(Stream&, const CsrView& a, View x, View y);
 void edge_softmax_gradient(Stream&, const CsrView& a, View y, View dy, View dx);
+void edge_attention(Stream&, const CsrView& a, View target, View source, View x, View y, View lse,
+                    const EdgeAttentionParams&);
+void edge_attention_gradient(Stream&, const CsrView& a, const CsrView& transposed, View permutation,
+                             View target, View source, View x, View y, View lse, View gy,
+                             View gtarget, View gsource, View gx, const EdgeAttentionParams&);
 void aggregate_extreme(Stream&, ExtremeOp, const CsrView& a, View x, View y, View index);
 void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y);
 void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, View y, View index,
@@ -26,6 +31,39 @@ void group_positions(Stream& stream, const int32_t* keys, int64_t count, int64_t
                      int32_t* start, int32_t* order);
 
 inline constexpr uint32_t block_threads = 256;
+
+/// Rows longer than this are sums of the sums of their segments, in order.
+inline constexpr int32_t segment_entries = 1024;
+
+/// A row of more than segment_entries entries and the numbers of its segments.
+struct LongRow {
+  int32_t row, first_segment, segments;
+};
+struct Segment {
+  int32_t begin, end, row;
+};
+/// The long rows of a pattern, in whatever order they were found.
+struct LongRows {
+  int32_t* count;  // [2]: of rows, of segments
+  LongRow* rows;
+  Segment* segments;
+};
+/// The segments that rows of more than segment_entries entries can have, at most.
+constexpr int64_t most_segments(int64_t nnz) { return nnz / segment_entries * 2 + 1; }
+/// The longest row is on the device; looking for long ones costs little beside that many entries.
+constexpr bool worth_cutting(int64_t nnz) { return nnz >= 32 * segment_entries; }
+
+/// Finds the long rows on the device, in memory of its own.
+class LongRowList {
+ public:
+  LongRowList(Stream& stream, const int32_t* row_ptr, int64_t rows, int64_t nnz);
+  LongRows found() const {
+    return {counts_.as<int32_t>(), rows_.as<LongRow>(), segments_.as<Segment>()};
+  }
+
+ private:
+  Scratch counts_, rows_, segments_;
+};
 
 /// The lanes that work on one row of `columns` packs: a power of two up to a warp.
 constexpr uint32_t lanes_for(int64_t columns) {

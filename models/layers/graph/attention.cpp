@@ -4,6 +4,7 @@
 
 #include "tessera/autograd/ops/activation.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"
+#include "tessera/autograd/ops/edge_attention.hpp"
 #include "tessera/autograd/ops/shape.hpp"
 #include "tessera/models/runs.hpp"
 
@@ -28,14 +29,31 @@ Var joined(const Var& x) { return x.rank() == 3 ? autograd::flatten(x, 1) : x; }
 
 Var attend(const autograd::SparseMatrix& pattern, const Var& x, const Var& target,
            const Var& source, const AttendOptions& options, ForwardContext& context) {
+  const int64_t runs = std::max<int64_t>(context.runs, 1);
+  if (!options.entry_weights.defined()) {
+    autograd::EdgeAttentionOptions fused{.slope = options.slope, .sequences = runs};
+    if (context.training && options.dropout > 0) {
+      fused.dropout = options.dropout;
+      fused.rng = context.rng.take(pattern.entries() * options.heads);
+    }
+    return autograd::reshape(autograd::edge_attention(pattern, joined(target), joined(source),
+                                                      by_head(x, options.heads), fused),
+                             x.shape());
+  }
   const Var scores = autograd::edge_add(pattern, joined(target), joined(source));
   Var weights = autograd::edge_softmax(pattern, autograd::leaky_relu(scores, options.slope));
-  if (options.dropout > 0) {
-    const int64_t runs = std::max<int64_t>(context.runs, 1);
-    const Var of_runs = autograd::reshape(weights, {pattern.entries(), runs, options.heads});
-    weights = autograd::reshape(drop(of_runs, options.dropout, context), weights.shape());
-  }
+  const Var of_runs =
+      autograd::reshape(weights * options.entry_weights, {pattern.entries(), runs, options.heads});
+  weights = autograd::reshape(drop(of_runs, options.dropout, context), weights.shape());
   return autograd::reshape(autograd::spmm(pattern, weights, by_head(x, options.heads)), x.shape());
+}
+
+Var split_heads(const Var& x, int64_t heads) {
+  check_heads(x.size(-1), heads);
+  Shape shape = x.shape();
+  shape[x.rank() - 1] = heads;
+  shape.push_back(x.size(-1) / heads);
+  return autograd::reshape(x, shape);
 }
 
 EdgeAttention EdgeAttention::make(int64_t width, int64_t heads, Rng& rng) {

@@ -10,12 +10,16 @@ struct AttendOptions {
   int64_t heads = 1;
   double slope = 0.2;  // of leaky_relu
   double dropout = 0;
+  Tensor entry_weights{};  // [entries, 1], of x's dtype: each a_ij is multiplied by its own
 };
 /// y_i = sum over the entries (i, j) of the pattern of a_ij x_j per head, with a_i =
 /// softmax_j(leaky_relu(target_i + source_j)) and, in training, dropout of the a_ij (Velickovic et
 /// al. 2018). x [n, heads * channels]; target, source [n, heads].
 Var attend(const autograd::SparseMatrix& pattern, const Var& x, const Var& target,
            const Var& source, const AttendOptions& options, ForwardContext& context);
+
+/// x [.., heads * channels] as [.., heads, channels].
+Var split_heads(const Var& x, int64_t heads);
 
 /// `attend` with target = x W_t and source = x W_s + b, which every head reads all channels for
 /// (Platonov et al. 2023). W [heads * channels, heads].

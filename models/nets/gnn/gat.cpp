@@ -32,23 +32,17 @@ Gat Gat::make(int64_t features, int64_t hidden, int64_t classes, int64_t layers,
 
 Var Gat::operator()(const GraphOperators& graph, const NodeFeatures& x,
                     ForwardContext& context) const {
-  const auto by_head = [&](const Var& h) {  // the last axis as [heads, channels]
-    Shape shape = h.shape();
-    shape[h.rank() - 1] = heads;
-    shape.push_back(h.size(-1) / heads);
-    return autograd::reshape(h, shape);
-  };
   Var h;
   for (size_t i = 0; i < layers.size(); ++i) {
     const Layer& layer = layers[i];
     const Var value = i == 0 ? layer.value(x, dropout, context)
                              : layer.value(drop(autograd::elu(h), dropout, context));
     const auto scores = [&](const Var& vectors) {
-      return autograd::sum(by_head(value * vectors), {-1});
+      return autograd::sum(split_heads(value * vectors, heads), {-1});
     };
     h = attend(graph.pattern(true), value, scores(layer.target), scores(layer.source),
                {.heads = heads, .dropout = dropout}, context);
-    if (i + 1 == layers.size()) h = autograd::mean(by_head(h), {-2});
+    if (i + 1 == layers.size()) h = autograd::mean(split_heads(h, heads), {-2});
     h = h + layer.bias;
   }
   return h;

@@ -77,6 +77,19 @@ void add_sparse_cases(OpCases& cases) {
                      [](Inputs x) { return edge_softmax(rectangle(x[0]), x[0]); });
   cases.product_case("edge_softmax/heads", {{{7, 2}}},
                      [](Inputs x) { return edge_softmax(rectangle(x[0]), x[0]); });
+  const auto attention = [&](const std::string& name, std::vector<OpCase::Input> inputs,
+                             SparseMatrix (*pattern)(const Var&), EdgeAttentionOptions options) {
+    cases.add_case({.name = "edge_attention" + name,
+                    .inputs = std::move(inputs),
+                    .fn = one([=](Inputs x) {
+                      return edge_attention(pattern(x[0]), x[0], x[1], x[2], options);
+                    }),
+                    .half_error = 24,
+                    .label = "edge_attention"});
+  };
+  attention("", {{{5, 2}}, {{4, 2}}, {{4, 2, 3}}}, rectangle, {});
+  attention("/dropout", {{{4, 4}}, {{4, 4}}, {{4, 4, 2}}}, triangle_graph,
+            {.slope = 0.1, .dropout = 0.4, .rng = {7, 3}});
   cases.product_case("aggregate_max", {{{4, 3}}},
                      [](Inputs x) { return aggregate_max(rectangle(x[0]), x[0]); });
   const auto offsets = [](const Var& x) { return Tensor::from({0, 2, 2, 5, 6}, {5}, x.device()); };
