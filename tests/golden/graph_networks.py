@@ -293,6 +293,117 @@ def linkx(p, g, x):
 LINKX = (lin("structure", NODES, HIDDEN) | lin("features", FEATURES, HIDDEN) | lin("mix", 2 * HIDDEN, HIDDEN) |
          lin("head.0", HIDDEN, HIDDEN) | lin("head.1", HIDDEN, CLASSES))
 
+def proximity(a, radii):
+    """struc2vec's weights exp(-f_k) for every radius, by expanded sequences and a full table."""
+    n, a = NODES, a.numpy()
+    degree = a.sum(1).astype(int)
+    distance = np.full((n, n), -1)
+    for i in range(n):
+        distance[i, i], front = 0, [i]
+        while front:
+            front = sorted({j for u in front for j in np.flatnonzero(a[u]) if distance[i, j] < 0})
+            distance[i, front] = distance[i].max() + 1
+
+    def runs(i, k):
+        values, counts = np.unique(degree[distance[i] == k], return_counts=True)
+        return list(zip(values, counts))
+
+    def warp(s, t):
+        best = np.full((len(s) + 1, len(t) + 1), np.inf)
+        best[0, 0] = 0
+        for i, (d, c) in enumerate(s):
+            for j, (e, m) in enumerate(t):
+                cost = ((max(d, e) + 0.5) / (min(d, e) + 0.5) - 1) * max(c, m)
+                best[i + 1, j + 1] = cost + min(best[i, j], best[i, j + 1], best[i + 1, j])
+        return best[-1, -1]
+
+    order = sorted(range(n), key=lambda i: (degree[i], i))
+    wanted, pairs = min(n - 1, 2 * math.ceil(math.log2(n))), set()
+    for at, u in enumerate(order):
+        # nearest degrees first; on ties those before u in the order, closest first, then those after
+        others = sorted((p for p in range(n) if p != at),
+                        key=lambda p: (abs(degree[order[p]] - degree[u]), p > at, abs(p - at)))
+        pairs |= {tuple(sorted((u, order[p]))) for p in others[:wanted]}
+    out = []
+    total = {p: 0.0 for p in pairs}
+    for k in range(radii):
+        w = torch.zeros(n, n, dtype=torch.float64)
+        for u, v in list(total):
+            if not runs(u, k) or not runs(v, k):
+                del total[u, v]
+                continue
+            total[u, v] += warp(runs(u, k), runs(v, k))
+            w[u, v] = w[v, u] = math.exp(-total[u, v])
+        out.append((w > 0).double() * w)
+    return out
+
+
+def wrgat(p, g, x):
+    relations = [g.plain] + proximity(g.plain, 2)
+    for i in range(2):
+        layer, h = f"layers.{i}", torch.relu(x) if i else x
+        y = linear(p, f"{layer}.root", h)
+        for r, weights in enumerate(relations):
+            name = f"{layer}.relations.{r}"
+            value = linear(p, f"{name}.value", h)
+            score = lambda which: (value * p[f"{name}.{which}"]).reshape(NODES, HEADS, -1).sum(-1)
+            scores = F.leaky_relu(score("target").T[:, :, None] + score("source").T[:, None, :], 0.2)
+            message = (edge_softmax(weights, scores) * weights) @ heads_first(value, HEADS)
+            message = message.transpose(0, 1)
+            y = y + (message.mean(1) if i == 1 else message.reshape(NODES, -1))
+        x = y
+    return x
+
+
+WRGAT = {}
+for i, (n, m) in enumerate([(FEATURES, HIDDEN), (HEADS * HIDDEN, CLASSES)]):
+    WRGAT |= lin(f"layers.{i}.root", n, CLASSES if i == 1 else HEADS * m)
+    for r in range(3):
+        name = f"layers.{i}.relations.{r}"
+        WRGAT |= lin(f"{name}.value", n, HEADS * m, False)
+        WRGAT |= {f"{name}.target": (HEADS * m,), f"{name}.source": (HEADS * m,)}
+
+
+def glognn(p, g, x):
+    """With the n x n inverse that the closed form avoids: s Z = (c H H' + I / s)... solved directly."""
+    alpha, beta, gamma, delta = 3.0, 0.5, 0.3, 0.6
+    s, c, a = 1 - gamma, 1 / 3.5, g.symmetric(g.looped)
+    mixed = delta * linear(p, "features", x) + (1 - delta) * linear(p, "structure", g.plain)
+    start = linear(p, "output", torch.relu(mixed))
+    powers = sum(p["order_weights"][k] * torch.linalg.matrix_power(a, k + 1) for k in range(2))
+    eye, h = torch.eye(NODES, dtype=torch.float64), start
+    for _ in range(2):
+        # Z = [s H H' + beta P - s gamma H0 H'] (s^2 H H' + (alpha + beta) I)^-1; next H = s Z H + gamma H0
+        left = s * h @ h.T + beta * powers - s * gamma * start @ h.T
+        h = s * left @ torch.linalg.solve(s * s * h @ h.T + eye / c, h) + gamma * start
+    return h
+
+
+GLOGNN = (lin("structure", NODES, HIDDEN) | lin("features", FEATURES, HIDDEN) | lin("output", HIDDEN, CLASSES) |
+          {"order_weights": (2,)})
+
+
+def hoggcn(p, g, x):
+    a = g.looped
+    rows, columns = torch.nonzero(a, as_tuple=True)  # entries in the order of rows
+    mask = torch.zeros_like(a).index_put((rows, columns), p["mask"][:, 0])
+    learned = edge_softmax(a, mask[None])[0]
+    soft = learned @ torch.softmax(linear(p, "soft_second", torch.relu(linear(p, "soft_first", x))), -1)
+    degrees = a * (0.4 * soft @ soft.T) + learned
+    weights = degrees / degrees.sum(1, keepdim=True)
+    for i in range(2):
+        h = torch.relu(x) if i else x
+        x = linear(p, f"layers.{i}.self", h) + 0.7 * weights @ linear(p, f"layers.{i}.neighbours", h)
+    return x
+
+
+def hoggcn_specs(entries):
+    specs = lin("soft_first", FEATURES, HIDDEN) | lin("soft_second", HIDDEN, CLASSES) | {"mask": (entries, 1)}
+    for i, (n, m) in enumerate([(FEATURES, HIDDEN), (HIDDEN, CLASSES)]):
+        specs |= lin(f"layers.{i}.self", n, m) | lin(f"layers.{i}.neighbours", n, m, False)
+    return specs
+
+
 NETWORKS = {f"trunk_{m}": trunk(m) for m in ("resnet", "gcn", "sage", "gat", "gat_sep", "gt", "gt_sep")} | {
     "sgc": (lin("linear", FEATURES, CLASSES), sgc),
     "gat": (GAT, gat),
@@ -308,6 +419,9 @@ NETWORKS = {f"trunk_{m}": trunk(m) for m in ("resnet", "gcn", "sage", "gat", "ga
     "acm_plus": acm(plus=True, structure=True),
     "acm_plus_plus": acm(plus=True, structure=True, residual=True),
     "linkx": (LINKX, linkx),
+    "wrgat": (WRGAT, wrgat),
+    "glognn": (GLOGNN, glognn),
+    "hoggcn": (hoggcn_specs(int(Graph(small_graph(NODES)).looped.sum())), hoggcn),
 }
 
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tessera/autograd/launch.hpp"
+#include "tessera/models/layers/graph/structural_proximity.hpp"
 #include "tessera/runtime/error.hpp"
 
 namespace tessera::models {
@@ -79,7 +80,8 @@ struct GraphOperators::Data {
   Device device;
   std::mutex mutex;
   std::map<std::string, autograd::SparseMatrix> made;
-  Tensor values_f64, values_f32;  // see symmetric_values
+  std::map<int64_t, std::vector<WeightedPattern>> proximity;  // by number of radii
+  Tensor values_f64, values_f32;                              // see symmetric_values
 
   template <class Make>
   const autograd::SparseMatrix& get(const std::string& name, Make&& make) {
@@ -148,6 +150,20 @@ Tensor GraphOperators::symmetric_values(DType dtype) const {
 const autograd::SparseMatrix& GraphOperators::two_hop() const {
   return data_->get("two hop",
                     [&] { return data_->scaled(strict_two_hop(data_->adjacency), -0.5, -0.5); });
+}
+
+const std::vector<WeightedPattern>& GraphOperators::structural(int64_t radii) const {
+  const std::lock_guard lock(data_->mutex);
+  const auto [found, absent] = data_->proximity.try_emplace(radii);
+  if (absent)
+    for (CsrMatrix& m : structural_proximity(data_->adjacency, radii)) {
+      const Tensor weights = m.values.reshape({m.nnz(), 1});
+      m.values = Tensor();
+      found->second.push_back({autograd::SparseMatrix(m.to(data_->device)),
+                               weights.to(data_->device),
+                               autograd::convert(weights, DType::f32).to(data_->device)});
+    }
+  return found->second;
 }
 
 }  // namespace tessera::models

@@ -3,11 +3,20 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "tessera/autograd/ops/sparse.hpp"
 #include "tessera/runtime/csr.hpp"
 
 namespace tessera::models {
+
+/// A sparse matrix for products with entry values, and one weight for each entry.
+struct WeightedPattern {
+  autograd::SparseMatrix pattern;
+  Tensor wide, narrow;  // [entries, 1] in f64, in f32
+
+  const Tensor& weights(DType operand) const { return operand == DType::f64 ? wide : narrow; }
+};
 
 /// A graph on one device, with the sparse matrices that networks multiply by: made when first asked
 /// for and kept. A cheap handle. A is the 0/1 adjacency without self-loops, D its degrees; with
@@ -30,6 +39,8 @@ class GraphOperators {
   /// D2^-1/2 A2 D2^-1/2 for the graph A2 of the nodes two steps away that are no neighbours: (A^2 >
   /// 0) without A and I (Zhu et al. 2020, H2GCN).
   const autograd::SparseMatrix& two_hop() const;
+  /// `structural_proximity` for radius 0 .. radii - 1.
+  const std::vector<WeightedPattern>& structural(int64_t radii) const;
 
  private:
   struct Data;

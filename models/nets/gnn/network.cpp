@@ -7,19 +7,20 @@ constexpr std::string_view names[] = {
     "mlp",    "gcn",     "sgc",       "gat",          "sage",
     "mixhop", "appnp",   "gprgnn",    "gcnii",        "h2gcn",
     "fagcn",  "acm_gcn", "acmii_gcn", "acm_gcn_plus", "acm_gcn_plus_plus",
-    "linkx",  "trunk"};
+    "linkx",  "wrgat",   "glognn",    "hoggcn",       "trunk"};
 
 }  // namespace
 
 std::string_view to_string(GraphNetworkKind kind) { return names[static_cast<int>(kind)]; }
 void parse(std::string_view text, GraphNetworkKind& kind) { parse_enum(text, names, kind); }
 
-GraphNetwork GraphNetwork::make(int64_t nodes, int64_t features, int64_t classes,
+GraphNetwork GraphNetwork::make(const GraphOperators& graph, int64_t features, int64_t classes,
                                 const GraphNetworkOptions& o, Rng& rng) {
   using Kind = GraphNetworkKind;
   TS_CHECK(o.layers >= 1 && o.hidden >= 1, "a network of ", o.layers, " layers of width ",
            o.hidden);
   TS_CHECK(o.dropout >= 0 && o.dropout < 1, "dropout ", o.dropout, " is not in [0, 1)");
+  const int64_t nodes = graph.nodes();
   std::vector<int64_t> widths(static_cast<size_t>(o.layers) + 1, o.hidden);
   widths.front() = features;
   widths.back() = classes;
@@ -81,6 +82,32 @@ GraphNetwork GraphNetwork::make(int64_t nodes, int64_t features, int64_t classes
     case Kind::linkx:
       return {Linkx::make(nodes, features, classes,
                           {.hidden = o.hidden, .layers = o.layers, .dropout = o.dropout}, rng)};
+    case Kind::wrgat:
+      return {Wrgat::make(features, classes,
+                          {.hidden = o.hidden,
+                           .layers = o.layers,
+                           .heads = o.heads,
+                           .radii = o.radii,
+                           .dropout = o.dropout},
+                          rng)};
+    case Kind::glognn:
+      return {GloGnn::make(nodes, features, classes,
+                           {.hidden = o.hidden,
+                            .rounds = o.layers,
+                            .orders = o.orders,
+                            .alpha = o.coefficients,
+                            .beta = o.near,
+                            .gamma = o.start,
+                            .delta = o.of_features,
+                            .dropout = o.dropout},
+                           rng)};
+    case Kind::hoggcn:
+      return {HogGcn::make(graph, features, classes,
+                           {.hidden = o.hidden,
+                            .layers = o.layers,
+                            .soft_share = o.soft_share,
+                            .dropout = o.dropout},
+                           rng)};
     case Kind::trunk:
       return {ResidualTrunk::make(features, classes,
                                   {.module = o.module,
@@ -94,7 +121,9 @@ GraphNetwork GraphNetwork::make(int64_t nodes, int64_t features, int64_t classes
 }
 
 Var GraphNetwork::operator()(const GraphOperators& graph, const NodeFeatures& x,
-                             ForwardContext& context) const {
+                             ForwardContext& context, Vars* auxiliary) const {
+  if (const auto* hoggcn = std::get_if<HogGcn>(&net))
+    return (*hoggcn)(graph, x, context, auxiliary);
   return std::visit([&](const auto& n) { return n(graph, x, context); }, net);
 }
 
