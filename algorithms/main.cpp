@@ -10,6 +10,7 @@
 #include <iostream>
 #include <new>
 
+#include "tessera/algorithms/grid.hpp"
 #include "tessera/algorithms/profile.hpp"
 #include "tessera/algorithms/registry.hpp"
 #include "tessera/kernels/threads.hpp"
@@ -38,6 +39,7 @@ constexpr const char* run_examples = R"(examples:
   tessera run node_classification --config algorithms/node_classification/config.smoke.json
   tessera run node_classification --data cora.npz --set hidden=32 --set dropout=0.6 --out results
   tessera run node_classification --data cora.npz --out results --resume
+  tessera run node_classification --data texas.npz --set split=fixed --grid lr=0.01,0.05 --grid dropout=0.2,0.5
 
 `tessera run NAME --help` lists the settings of NAME. With --out, results/ holds report.json (metrics, config,
 versions), config.json (to repeat the run with --config), curves.svg and curves.csv, and checkpoints. Ctrl-C
@@ -47,6 +49,8 @@ struct RunOptions {
   std::string name, device = "auto";
   Context context;
   Settings settings;
+  std::vector<std::string> grid;
+  std::string select = "validation_accuracy";
   int threads = 0;
 };
 
@@ -92,9 +96,11 @@ Status info() {
 }
 
 Status run(RunOptions& options) {
-  Experiment experiment;
+  Grid grid;
+  std::vector<Experiment> experiments;
   try {
-    experiment = find_algorithm(options.name).configure(options.settings);
+    grid = Grid::parse(options.grid);
+    experiments = configure(find_algorithm(options.name), options.settings, grid);
     options.context.device = parse_device(options.device);
     TS_CHECK(!options.context.resume || !options.context.out.empty(),
              "--resume needs --out: the folder with the checkpoint");
@@ -111,7 +117,9 @@ Status run(RunOptions& options) {
   Progress progress(std::cerr, terminal_columns());
   options.context.progress = &progress;
   stop_on_signals();
-  const Report report = run_experiment(experiment, options.context);
+  const Report report = options.grid.empty()
+                            ? run_experiment(experiments.front(), options.context)
+                            : run_grid(experiments, grid, options.select, options.context);
   std::cout << report_table(report)
             << std::flush;  // before the files: a full disk must not hide the result
   if (!options.context.out.empty()) write_report(report, options.context.out);
@@ -169,6 +177,18 @@ void define_run(CLI::App& command, RunOptions& options) {
       ->expected(1)
       ->allow_extra_args(false)
       ->take_all();
+  command
+      .add_option("--grid", options.grid,
+                  "KEY=A,B,C: try each of these values, with every combination of several --grid; "
+                  "the best is reported")
+      ->expected(1)
+      ->allow_extra_args(false)
+      ->take_all();
+  command
+      .add_option("--select", options.select,
+                  "the metric whose greatest mean is the best of --grid")
+      ->capture_default_str()
+      ->check(named);
   command.add_option("--seed", options.context.seed, "of everything random")
       ->capture_default_str()
       ->check(whole_number(0, UINT64_MAX));

@@ -29,7 +29,7 @@ Progress::~Progress() { end(); }
 
 void Progress::begin(std::string label, int64_t total) {
   end();
-  label_ = std::move(label);
+  label_ = prefix_ + label;
   total_ = total;
   done_ = tenth_ = 0;
   first_done_ = -1;

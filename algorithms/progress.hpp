@@ -24,6 +24,8 @@ class Progress {
   Progress& operator=(const Progress&) = delete;
 
   void begin(std::string label, int64_t total);
+  /// Stands before the labels of what begins from now on.
+  void prefix(std::string text) { prefix_ = std::move(text); }
   /// `done` units are finished; `note` is what else to say, e.g. the loss. Resumed work starts
   /// above 0: the estimate counts from the first call.
   void update(int64_t done, std::string_view note = {});
@@ -35,7 +37,7 @@ class Progress {
   std::ostream& out_;
   int columns_;
   Clock clock_;
-  std::string label_;
+  std::string prefix_, label_;
   int64_t total_ = 0, done_ = 0, first_done_ = -1;
   double began_ = 0, drawn_ = 0;
   int64_t tenth_ = 0;  // plain lines: the last tenth that was told

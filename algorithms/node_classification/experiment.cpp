@@ -16,8 +16,9 @@ constexpr const char* checkpoint_name = "checkpoint.safetensors";
 struct Results {
   std::vector<double> train, validation, test, seconds;
   History curves;
-  std::vector<double> evaluated;  // epochs of the curves' accuracies
-  double current_seconds = 0;     // spent on the runs after them
+  std::vector<double> evaluated;                   // epochs of the curves' accuracies
+  std::vector<double> loss_runs, evaluation_runs;  // how many runs each sum has: some end early
+  double current_seconds = 0;                      // spent on the runs after them
 
   static void visit(auto& self, auto&& f) {
     f("train", self.train);
@@ -26,6 +27,8 @@ struct Results {
     f("seconds", self.seconds);
     f("curves", self.curves);
     f("evaluated", self.evaluated);
+    f("loss_runs", self.loss_runs);
+    f("evaluation_runs", self.evaluation_runs);
     f("current_seconds", self.current_seconds);
   }
 };
@@ -86,16 +89,18 @@ void add(const std::vector<double>& values, std::vector<double>& sums) {
   for (size_t i = 0; i < values.size(); ++i) sums[i] += values[i];
 }
 
-std::vector<double> divided(std::vector<double> sums, double count) {
-  for (double& value : sums) value /= count;
+std::vector<double> divided(std::vector<double> sums, const std::vector<double>& counts) {
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] /= counts[i];
   return sums;
 }
 
-void finish_runs(State& state, Selection selection) {
+void finish_runs(State& state, const Config& config) {
   Results& results = state.results;
   const double seconds = std::exchange(results.current_seconds, 0);
   for (const History& history : state.training.histories) {
-    const Accuracies accuracies = selected(history, selection);
+    const size_t last = end_of_run(history, state.training.evaluated, config.patience)
+                            .value_or(history.test.size() - 1);
+    const Accuracies accuracies = selected(history, config.select, last);
     results.train.push_back(accuracies.train);
     results.validation.push_back(accuracies.validation);
     results.test.push_back(accuracies.test);
@@ -104,8 +109,11 @@ void finish_runs(State& state, Selection selection) {
     add(history.train, results.curves.train);
     add(history.validation, results.curves.validation);
     add(history.test, results.curves.test);
+    add(std::vector<double>(history.loss.size(), 1.0), results.loss_runs);
+    add(std::vector<double>(history.test.size(), 1.0), results.evaluation_runs);
   }
-  results.evaluated = state.training.evaluated;
+  if (state.training.evaluated.size() > results.evaluated.size())
+    results.evaluated = state.training.evaluated;
 }
 
 /// Enough to notice that a checkpoint belongs to other data.
@@ -171,20 +179,20 @@ Report report_of(const Results& results) {
   for (const double value : results.train) report.add("train_accuracy", value);
   for (const double value : results.seconds) report.add("training_seconds", value);
 
-  const auto count = static_cast<double>(results.test.size());
   std::vector<double> epochs(results.curves.loss.size());
   std::iota(epochs.begin(), epochs.end(), 1.0);
   report.plots.push_back({"loss",
                           "epoch",
                           "training loss, mean of runs",
-                          {{"loss", epochs, divided(results.curves.loss, count)}}});
+                          {{"loss", epochs, divided(results.curves.loss, results.loss_runs)}}});
   const History& curves = results.curves;
-  report.plots.push_back({"accuracy",
-                          "epoch",
-                          "accuracy, mean of runs",
-                          {{"train", results.evaluated, divided(curves.train, count)},
-                           {"validation", results.evaluated, divided(curves.validation, count)},
-                           {"test", results.evaluated, divided(curves.test, count)}}});
+  report.plots.push_back(
+      {"accuracy",
+       "epoch",
+       "accuracy, mean of runs",
+       {{"train", results.evaluated, divided(curves.train, results.evaluation_runs)},
+        {"validation", results.evaluated, divided(curves.validation, results.evaluation_runs)},
+        {"test", results.evaluated, divided(curves.test, results.evaluation_runs)}}});
   return report;
 }
 
@@ -253,7 +261,7 @@ Report run(const Config& config, Context& context) {
     const std::vector<Rng> rngs = rngs_of(first);
     if (resume(state.training, problem, splits, config, rngs, hooks).interrupted) break;
     clock();
-    finish_runs(state, config.select);
+    finish_runs(state, config);
     if (first + runs < config.runs) state.training = fresh(first + runs);
   }
   return report_of(results);

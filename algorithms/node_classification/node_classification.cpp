@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/loss.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/shape.hpp"
@@ -67,6 +68,12 @@ void check_runs(const Training& training, std::span<const models::Split> splits)
            "node_classification: ", splits.size(), " splits for ", training.runs(), " runs");
 }
 
+bool all_ended(const Training& training, int64_t patience) {
+  return std::all_of(training.histories.begin(), training.histories.end(), [&](const History& h) {
+    return end_of_run(h, training.evaluated, patience).has_value();
+  });
+}
+
 }  // namespace
 
 std::string_view to_string(Selection selection) {
@@ -92,7 +99,7 @@ Training start(const Problem& problem, const Options& options, std::span<const R
   std::vector<models::GraphNetwork> networks;
   for (const Rng& rng : rngs) {
     Rng initial = rng.split(0);
-    networks.push_back(models::GraphNetwork::make(problem.graph.nodes(), problem.features.width(),
+    networks.push_back(models::GraphNetwork::make(problem.graph, problem.features.width(),
                                                   problem.classes, options, initial));
   }
   Training training;
@@ -109,6 +116,9 @@ models::TrainResult resume(Training& training, const Problem& problem,
                            std::span<const models::Split> splits, const Options& options,
                            std::span<const Rng> rngs, const Hooks& hooks) {
   check_runs(training, splits);
+  TS_CHECK(options.patience == 0 || options.evaluate_every > 0, "node_classification: patience ",
+           options.patience, " needs evaluations: set evaluate_every");
+  if (all_ended(training, options.patience)) return {.steps_done = training.epochs_done};
   const int64_t runs = training.runs();
   std::vector<Rng> per_epoch;
   per_epoch.reserve(rngs.size());
@@ -121,7 +131,10 @@ models::TrainResult resume(Training& training, const Problem& problem,
     Tensor of_runs;
     const auto [total, gradients] =
         models::value_and_grad(training.model, [&](const models::GraphNetwork& m) {
-          const models::Var loss = losses(m(problem.graph, problem.features, context));
+          models::Vars auxiliary;
+          models::Var loss = losses(m(problem.graph, problem.features, context, &auxiliary));
+          for (const models::Var& logits : auxiliary)
+            loss = loss + losses(logits) * options.auxiliary;
           of_runs = loss.value();
           return autograd::sum(loss);
         });
@@ -151,6 +164,7 @@ models::TrainResult resume(Training& training, const Problem& problem,
     }
   };
   around.evaluate_every = options.evaluate_every;
+  around.stop_early = [&](int64_t) { return all_ended(training, options.patience); };
   if (hooks.checkpoint) around.checkpoint = [&](int64_t) { hooks.checkpoint(training); };
   around.checkpoint_every = hooks.checkpoint_every;
   if (options.record) around.record = problem.labels.device();
@@ -174,11 +188,27 @@ std::vector<Accuracies> evaluate(const Training& training, const Problem& proble
   return result;
 }
 
-Accuracies selected(const History& history, Selection selection) {
-  TS_CHECK(!history.test.empty(), "no evaluation to select from");
-  size_t at = history.test.size() - 1;
+std::optional<size_t> end_of_run(const History& history, std::span<const double> evaluated,
+                                 int64_t patience) {
+  TS_CHECK(evaluated.size() >= history.validation.size(),
+           "node_classification: ", history.validation.size(), " evaluations at ", evaluated.size(),
+           " epochs");
+  size_t best = 0;
+  for (size_t i = 0; patience > 0 && i < history.validation.size(); ++i) {
+    if (history.validation[i] > history.validation[best]) best = i;
+    if (evaluated[i] - evaluated[best] >= static_cast<double>(patience)) return i;
+  }
+  return std::nullopt;
+}
+
+Accuracies selected(const History& history, Selection selection, size_t last) {
+  TS_CHECK(last < history.test.size(), "node_classification: evaluation ", last, " of ",
+           history.test.size(), " to select from");
+  size_t at = last;
   if (selection == Selection::validation) {
-    const auto best = std::max_element(history.validation.begin(), history.validation.end());
+    const auto best =
+        std::max_element(history.validation.begin(),
+                         history.validation.begin() + static_cast<std::ptrdiff_t>(last + 1));
     at = static_cast<size_t>(best - history.validation.begin());
   }
   return {history.train[at], history.validation[at], history.test[at]};

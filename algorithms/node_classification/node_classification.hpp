@@ -1,6 +1,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -42,6 +43,7 @@ struct Options : models::GraphNetworkOptions {
   Decay decay = Decay::first_layer;
   int64_t evaluate_every = 10;
   Selection select = Selection::last;
+  int64_t patience = 0;
   bool record = false;
 
   static void visit(auto& self, auto&& f) {
@@ -54,6 +56,9 @@ struct Options : models::GraphNetworkOptions {
     f("evaluate_every", self.evaluate_every, "epochs between evaluations, 0: only the last",
       Bounds::at_least(0));
     f("select", self.select, "report the epoch that is last, or best on validation");
+    f("patience", self.patience,
+      "a run ends after this many epochs without a new best on validation; 0: never",
+      Bounds::at_least(0));
     f("record", self.record, "record the device's work of an epoch once and replay it");
   }
 };
@@ -115,7 +120,12 @@ struct Accuracies {
 /// Of the current parameters, for each run.
 std::vector<Accuracies> evaluate(const Training& training, const Problem& problem,
                                  std::span<const models::Split> splits);
-/// Of the evaluation that `selection` means.
-Accuracies selected(const History& history, Selection selection);
+/// The evaluation, of those made after the epochs `evaluated`, at which a run ends: the first with
+/// `patience` epochs since the best on validation; none while there is no such, or with patience 0.
+/// Runs side by side go on until all have ended, but what comes after a run's end is not looked at.
+std::optional<size_t> end_of_run(const History& history, std::span<const double> evaluated,
+                                 int64_t patience);
+/// Of the evaluation that `selection` means among those up to the one with index `last`.
+Accuracies selected(const History& history, Selection selection, size_t last);
 
 }  // namespace tessera::algorithms::node_classification

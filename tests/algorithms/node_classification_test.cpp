@@ -88,9 +88,12 @@ TEST(NodeClassification, EveryNetworkLearns) {
 TEST(NodeClassification, LearnsAndTheEdgesHelp) {
   const models::GraphData graph = easy_graph();
   Options options = with(100, 0);
-  const Accuracies gcn = selected(history(trained(graph, options)), Selection::last);
+  const auto last = [](const History& h) {
+    return selected(h, Selection::last, h.test.size() - 1);
+  };
+  const Accuracies gcn = last(history(trained(graph, options)));
   options.model = models::GraphNetworkKind::mlp;
-  const Accuracies mlp = selected(history(trained(graph, options)), Selection::last);
+  const Accuracies mlp = last(history(trained(graph, options)));
   EXPECT_GT(mlp.test, 0.45);  // chance is a third
   EXPECT_GT(gcn.test, 0.9);
   EXPECT_GT(gcn.test, mlp.test + 0.1);
@@ -224,9 +227,47 @@ TEST(NodeClassification, SelectsTheFirstBestOnValidation) {
                         .train = {0.1, 0.2, 0.3, 0.4},
                         .validation = {0.5, 0.7, 0.7, 0.6},
                         .test = {0.5, 0.6, 0.8, 0.9}};
-  EXPECT_EQ(selected(history, Selection::validation).test, 0.6);
-  EXPECT_EQ(selected(history, Selection::last).test, 0.9);
-  EXPECT_THROW(selected({}, Selection::last), Error);
+  EXPECT_EQ(selected(history, Selection::validation, 3).test, 0.6);
+  EXPECT_EQ(selected(history, Selection::validation, 0).test, 0.5);
+  EXPECT_EQ(selected(history, Selection::last, 3).test, 0.9);
+  EXPECT_EQ(selected(history, Selection::last, 2).test, 0.8);
+  EXPECT_THROW(selected(history, Selection::last, 4), Error);
+  EXPECT_THROW(selected({}, Selection::last, 0), Error);
+}
+
+TEST(NodeClassification, ARunEndsWhenPatienceDoes) {
+  const History history{
+      .loss = {}, .train = {}, .validation = {0.5, 0.7, 0.7, 0.6, 0.8}, .test = {}};
+  const std::vector<double> evaluated{10, 20, 30, 40, 45};
+  EXPECT_EQ(end_of_run(history, evaluated, 0), std::nullopt);
+  EXPECT_EQ(end_of_run(history, evaluated, 10), 2);
+  EXPECT_EQ(end_of_run(history, evaluated, 20), 3);
+  EXPECT_EQ(end_of_run(history, evaluated, 21), std::nullopt);  // better before that
+  EXPECT_EQ(end_of_run({}, {}, 5), std::nullopt);
+  EXPECT_THROW(end_of_run(history, {}, 5), Error);
+}
+
+// Side by side until the last has ended; what a run reports is what it reports alone.
+TEST(NodeClassification, RunsThatEndEarlyAreWhatTheyAreAlone) {
+  const models::GraphData graph = easy_graph();
+  Options options = with(200, 2);
+  options.patience = 6;
+  options.select = Selection::validation;
+  const std::vector<uint64_t> seeds{1, 2, 3};
+  const auto reported = [&](const Training& training, size_t run) {
+    const History& h = training.histories[run];
+    const auto end = end_of_run(h, training.evaluated, options.patience);
+    return std::pair(end, selected(h, options.select, end.value()).test);
+  };
+  const Training together = trained(graph, options, seeds);
+  ASSERT_LT(together.epochs_done, options.epochs);
+  size_t longest = 0;
+  for (size_t r = 0; r < seeds.size(); ++r) {
+    const Training alone = trained(graph, options, {seeds[r]});
+    EXPECT_EQ(reported(together, r), reported(alone, 0)) << r;
+    longest = std::max(longest, alone.evaluated.size());
+  }
+  EXPECT_EQ(together.evaluated.size(), longest);
 }
 
 TEST(NodeClassification, RejectsWhatCannotBeTrained) {
