@@ -172,12 +172,14 @@ struct EdgeDropout {
         heads(all_heads / p.sequences),
         drop_below(static_cast<uint64_t>(std::ceil(p.dropout * 0x1p32))) {}
 
+  TS_HD RngState state_of(int64_t sequence) const {
+    return sequences > 1
+               ? RngState{rng.origin[sequence].seed, rng.origin[sequence].offset + rng.offset}
+               : rng.resolved();
+  }
   /// That of entry e, any head.
   TS_HD bool drops(int64_t e, int64_t head) const {
-    const int64_t sequence = head / heads;
-    const RngState state = sequences > 1 ? RngState{rng.origin[sequence].seed,
-                                                    rng.origin[sequence].offset + rng.offset}
-                                         : rng.resolved();
+    const RngState state = state_of(head / heads);
     const auto p = static_cast<uint64_t>(e * heads + head % heads);
     const Philox::Block b = Philox::generate(state.seed, state.offset + p / 4);
     const uint32_t even = p & 2 ? b.word[2] : b.word[0], odd = p & 2 ? b.word[3] : b.word[1];

@@ -69,8 +69,17 @@ void row_weights(const Problem<T>& p, int64_t row, C* weights, C* lse) {
 
 template <class T, class C = compute_t<T>>
 void drop_entry(const Problem<T>& p, int64_t e, C* weights) {
-  if (p.dropout.drop_below == 0) return;
-  for (int64_t h = 0; h < p.heads; ++h) weights[h] *= p.dropout.drops(e, h) ? C{0} : p.kept;
+  const EdgeDropout& d = p.dropout;
+  if (d.drop_below == 0) return;
+  for (int64_t sequence = 0; sequence < d.sequences; ++sequence, weights += d.heads) {
+    const RngState state = d.state_of(sequence);
+    for (int64_t h = 0; h < d.heads;) {  // four numbers come at a time
+      const auto first = static_cast<uint64_t>(e * d.heads + h);
+      const Philox::Block block = Philox::generate(state.seed, state.offset + first / 4);
+      for (uint64_t word = first % 4; word < 4 && h < d.heads; ++word, ++h)
+        weights[h] *= block.word[word] < d.drop_below ? C{0} : p.kept;
+    }
+  }
 }
 
 template <class T, class Chunk>
