@@ -24,3 +24,4 @@ endif()
 find_package(ZLIB REQUIRED)
 find_package(nlohmann_json 3.11 REQUIRED)
 find_package(PNG)
+find_library(TESSERA_MATIO matio)  # MATLAB files of -v7.3; libmatio-dev

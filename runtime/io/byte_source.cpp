@@ -56,7 +56,7 @@ InflateSource::InflateSource(std::span<const std::byte> compressed, Format forma
     : ByteSource(std::move(name)), state_(std::make_unique<State>()) {
   state_->format = format;
   state_->rest = compressed;
-  const int window = format == Format::gzip ? 15 + 16 : -15;
+  const int window = format == Format::gzip ? 15 + 16 : format == Format::zlib ? 15 : -15;
   if (inflateInit2(&state_->stream, window) != Z_OK)
     throw Error(ErrorKind::out_of_memory, concat(this->name(), ": cannot start the decompressor"));
 }

@@ -80,7 +80,7 @@ class MemorySource final : public ByteSource {
 /// What compressed memory expands to; positions count expanded bytes.
 class InflateSource final : public ByteSource {
  public:
-  enum class Format { deflate, gzip };
+  enum class Format { deflate, zlib, gzip };
   InflateSource(std::span<const std::byte> compressed, Format format, std::string name);
   ~InflateSource() override;
   uint64_t remaining_at_most() const override;

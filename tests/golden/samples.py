@@ -8,6 +8,7 @@ import io
 import json
 
 import numpy as np
+import scipy.io
 import safetensors.torch
 import torch
 
@@ -75,6 +76,18 @@ def unaligned_safetensors(folder):
     (folder / "unaligned.safetensors").write_bytes(data.getvalue())
 
 
+def mat_files(folder):
+    """As MATLAB 5 files; `stored.mat` is -v6, `compressed.mat` -v7."""
+    members = {label(d): array(d, (2, 3, 4)) for d in DTYPES if d not in ("f2",)}
+    members |= {"matrix": array("f8", (3, 4)), "empty": np.zeros((0, 3)), "text": "abc",
+                "record": {"field": array("f4"), "name": "x"}, "cell": np.array([array("f8"), "y"], object),
+                "complex": array("f4").astype(np.complex64), "a_name_of_more_than_four_bytes": np.uint16(7)}
+    for name, compressed in (("stored", False), ("compressed", True)):
+        scipy.io.savemat(folder / f"{name}.mat", members, do_compression=compressed)
+        data = (folder / f"{name}.mat").read_bytes()  # the text names the time of writing
+        (folder / f"{name}.mat").write_bytes(b"MATLAB 5.0 MAT-file".ljust(116) + data[116:])
+
+
 def write_all(folder):
-    for group in (npy_files, npz_files, safetensors_files, unaligned_safetensors):
+    for group in (npy_files, npz_files, mat_files, safetensors_files, unaligned_safetensors):
         group(folder)

@@ -8,8 +8,11 @@
 
 #include "tessera/runtime/allocator.hpp"
 #include "tessera/runtime/config.hpp"
+#include "tessera/runtime/io/bmp.hpp"
 #include "tessera/runtime/io/cifar.hpp"
+#include "tessera/runtime/io/envi.hpp"
 #include "tessera/runtime/io/idx.hpp"
+#include "tessera/runtime/io/mat.hpp"
 #include "tessera/runtime/io/npy.hpp"
 #include "tessera/runtime/io/safetensors.hpp"
 #include "tessera/tests/support/files.hpp"
@@ -308,6 +311,44 @@ TEST(FuzzReaders, Safetensors) {
   fuzz(seeds, 30, [](Bytes bytes) {
     for (const auto& [name, tensor] : parse_safetensors(bytes, "fuzz").tensors) touch(tensor);
   });
+}
+
+TEST(FuzzReaders, Mat) {
+  fuzz(golden_files(".mat"), 20, [](Bytes bytes) {
+    const MatFile file(bytes, "fuzz");
+    for (const MatFile::Variable& v : file.variables())
+      if (v.numeric) touch(file.load(v.name));
+  });
+}
+
+TEST(FuzzReaders, Envi) {
+  const std::string header =
+      "ENVI\ndescription = {\n a}\nsamples = 3\nlines = 2\nbands = 4\nheader offset = 2\ndata type "
+      "= 2\ninterleave = bil\nbyte order = 1\nwavelength = {400, 500.5,\n 600, 7e2}\nbbl = {1, 1, "
+      "0, "
+      "1}\ndefault bands = {1, 2, 3}\ndata ignore value = -1\nmap info = {UTM}\n";
+  // as one file, so that damage reaches both
+  const std::string numbers = "\n--\nxx" + std::string(48, '\3');
+  std::string words = header + numbers;
+  fuzz({words, header + "fwhm = {1, 2, 3, 4}\nreflectance scale factor = 1e4" + numbers}, 15,
+       [](Bytes bytes) {
+         const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+         const size_t cut = std::min(all.find("\n--\n"), all.size());
+         const EnviHeader parsed = parse_envi_header(all.substr(0, cut), "fuzz");
+         touch(parse_envi_values(parsed, bytes.subspan(std::min(cut + 4, bytes.size())), "fuzz"));
+       });
+}
+
+TEST(FuzzReaders, Bmp) {
+  using std::string;
+  const string head("BM\0\0\0\0\0\0\0\0\x3e\0\0\0\x28\0\0\0\3\0\0\0\2\0\0\0\1\0\1\0", 30);
+  const string one_bit = head + string(16, '\0') + string("\2\0\0\0\0\0\0\0", 8) +
+                         string("\0\0\0\0\xff\xff\xff\0", 8) + string(8, '\x40');
+  string colours = one_bit;
+  colours[10] = 54;
+  colours[28] = 24;
+  fuzz({one_bit, colours + string(24, 'c')}, 5,
+       [](Bytes bytes) { touch(parse_bmp(bytes, "fuzz")); });
 }
 
 TEST(FuzzReaders, Idx) {

@@ -1,0 +1,165 @@
+#include "tessera/algorithms/bigset/separation.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "tessera/autograd/launch.hpp"
+#include "tessera/autograd/ops/arithmetic.hpp"
+#include "tessera/autograd/ops/reduction.hpp"
+#include "tessera/autograd/ops/sparse.hpp"
+#include "tessera/runtime/error.hpp"
+#include "tessera/runtime/interrupt.hpp"
+
+namespace tessera::algorithms::bigset {
+namespace {
+
+constexpr std::string_view mask_names[] = {"none", "binary", "soft", "otsu"};
+using models::Var;
+
+constexpr double log_kernel[5][5] = {{-2, -4, -4, -4, -2},
+                                     {-4, 0, 8, 0, -4},
+                                     {-4, 8, 24, 8, -4},
+                                     {-4, 0, 8, 0, -4},
+                                     {-2, -4, -4, -4, -2}};
+
+int64_t mirrored(int64_t i, int64_t n) {
+  if (i < 0) return -i;
+  return i < n ? i : 2 * n - 2 - i;
+}
+
+/// A row of M LoG for each pixel with M > 0; taps on the mirrored border fall on inner pixels.
+CsrMatrix laplacian_rows(const Scene& scene, std::span<const double> mask) {
+  std::vector<int64_t> row, col;
+  std::vector<float> values;
+  int64_t rows = 0;
+  for (int64_t p = 0; p < scene.pixels(); ++p) {
+    const double m = mask[static_cast<size_t>(p)];
+    if (m == 0) continue;
+    const int64_t r = p / scene.columns, c = p % scene.columns;
+    for (int64_t dr = -2; dr <= 2; ++dr)
+      for (int64_t dc = -2; dc <= 2; ++dc) {
+        const double tap = log_kernel[dr + 2][dc + 2];
+        if (tap == 0) continue;
+        row.push_back(rows);
+        col.push_back(mirrored(r + dr, scene.rows) * scene.columns +
+                      mirrored(c + dc, scene.columns));
+        values.push_back(static_cast<float>(m * tap));
+      }
+    ++rows;
+  }
+  return CsrMatrix::from_edges(rows, scene.pixels(), row, col, values, {});
+}
+
+std::vector<double> residuals_of(const Tensor& x, const Tensor& y) {
+  const Var apart = Var(x) - Var(y);
+  const Tensor sums = autograd::sum(apart * apart, {1}).value().to(Device::cpu());
+  if (sums.dtype() == DType::f64) return sums.values<double>();
+  const auto narrow = sums.values<float>();
+  return {narrow.begin(), narrow.end()};
+}
+
+}  // namespace
+
+std::string_view to_string(MaskKind kind) { return mask_names[static_cast<int>(kind)]; }
+void parse(std::string_view text, MaskKind& kind) { parse_enum(text, mask_names, kind); }
+
+std::vector<double> mask_of(std::span<const double> residuals, std::span<const uint8_t> valid,
+                            MaskKind kind, double share) {
+  TS_CHECK(residuals.size() == valid.size(), "mask_of: ", residuals.size(), " residuals for ",
+           valid.size(), " pixels");
+  std::vector<double> mask(residuals.size());
+  std::vector<size_t> pixels;
+  for (size_t p = 0; p < residuals.size(); ++p)
+    if (valid[p]) pixels.push_back(p);
+  if (kind == MaskKind::none || pixels.empty()) return mask;
+  double least = std::numeric_limits<double>::infinity(), greatest = -least;
+  for (const size_t p : pixels) {
+    least = std::min(least, residuals[p]);
+    greatest = std::max(greatest, residuals[p]);
+  }
+  if (!(greatest > least)) return mask;
+  if (kind == MaskKind::binary) {
+    const auto count =
+        static_cast<std::ptrdiff_t>(std::floor(share * static_cast<double>(pixels.size())));
+    std::stable_sort(pixels.begin(), pixels.end(),
+                     [&](size_t a, size_t b) { return residuals[a] > residuals[b]; });
+    for (std::ptrdiff_t k = 0; k < count; ++k) mask[pixels[static_cast<size_t>(k)]] = 1;
+  } else if (kind == MaskKind::soft) {
+    for (const size_t p : pixels) mask[p] = (residuals[p] - least) / (greatest - least);
+  } else {
+    std::vector<double> values;
+    for (const size_t p : pixels) values.push_back(residuals[p]);
+    const double threshold = otsu_threshold(values);
+    for (const size_t p : pixels) mask[p] = residuals[p] > threshold;
+  }
+  return mask;
+}
+
+SeparationLoss::SeparationLoss(const Scene& scene, Tensor target, double lambda)
+    : scene_(scene), target_(std::move(target)), lambda_(lambda) {
+  TS_CHECK(scene.rows >= 3 && scene.columns >= 3, "separation training: an image of ", scene.rows,
+           " x ", scene.columns, " pixels cannot be mirrored by 2; at least 3 x 3 are needed");
+  set_mask(std::vector<double>(static_cast<size_t>(scene.pixels())));
+}
+
+void SeparationLoss::set_mask(std::span<const double> mask) {
+  double background = 0;
+  masked_ = 0;
+  for (size_t p = 0; p < mask.size(); ++p) {
+    if (!scene_.valid[p]) continue;
+    masked_ += mask[p];
+    background += 1 - mask[p];
+  }
+  TS_CHECK(background > 0, "separation training: the mask covers every pixel");
+  std::vector<double> weights(mask.size());
+  for (size_t p = 0; p < mask.size(); ++p)
+    weights[p] = scene_.valid[p] ? (1 - mask[p]) / std::sqrt(background) : 0;
+  weights_ = autograd::convert(
+                 Tensor::from(weights, {static_cast<int64_t>(weights.size()), 1}, Device::cpu()),
+                 target_.dtype())
+                 .to(target_.device());
+  laplacian_.reset();
+  if (masked_ == 0 || lambda_ == 0) return;
+  CsrMatrix rows = laplacian_rows(scene_, mask);
+  rows.values = autograd::convert(rows.values, target_.dtype());
+  laplacian_.emplace(rows.to(target_.device()));
+}
+
+Var SeparationLoss::operator()(const Var& reconstruction) const {
+  const Var apart = (Var(target_) - reconstruction) * Var(weights_);
+  Var loss = autograd::inner_product(apart, apart);
+  if (laplacian_) {
+    const Var rough = autograd::spmm(*laplacian_, reconstruction);
+    loss = loss + autograd::inner_product(rough, rough) * (lambda_ / (masked_ + 1e-6));
+  }
+  return loss * (1 / static_cast<double>(target_.size(1)));
+}
+
+SeparationHistory separate(const Scene& scene, const Tensor& target, Reconstruction& network,
+                           const SeparationOptions& options, std::span<const double> rx_scores,
+                           const std::function<void(int64_t, double)>& on_epoch) {
+  SeparationHistory history;
+  if (options.mask == MaskKind::binary)
+    history.share = options.share > 0
+                        ? options.share
+                        : std::clamp(proportion(rx_scores, options.rule), options.least_share,
+                                     std::max(options.least_share, options.greatest_share));
+  SeparationLoss loss(scene, target, options.lambda);
+  for (int64_t period = 0; period < options.periods && !stop_requested(); ++period) {
+    models::TrainHooks hooks;
+    hooks.on_loss = [&](int64_t step, std::span<const double> losses) {
+      history.loss.push_back(losses[0]);
+      if (on_epoch) on_epoch(step + 1, losses[0]);
+    };
+    models::train(
+        period * options.epochs, (period + 1) * options.epochs,
+        [&](int64_t) { return network.step(loss); }, hooks);
+    history.residuals.push_back(residuals_of(target, network.reconstruct()));
+    loss.set_mask(mask_of(history.residuals.back(), scene.valid, options.mask, history.share));
+  }
+  return history;
+}
+
+}  // namespace tessera::algorithms::bigset
