@@ -1,6 +1,7 @@
 #include "tessera/algorithms/registry.hpp"
 
 #include "tessera/algorithms/bigset/experiment.hpp"
+#include "tessera/algorithms/hignn/experiment.hpp"
 #include "tessera/algorithms/node_classification/experiment.hpp"
 #include "tessera/algorithms/trihom/experiment.hpp"
 
@@ -10,6 +11,9 @@ std::span<const Algorithm> registry() {
   static const std::vector<Algorithm> list{
       algorithm("bigset", "anomalies in hyperspectral images, by separation training and classics",
                 bigset::run),
+      algorithm("hignn",
+                "labels of nodes from who has like neighbours: a new graph beside the old one",
+                hignn::run),
       algorithm("node_classification",
                 "labels of the nodes of a graph from a few known ones, by graph networks",
                 node_classification::run),

@@ -17,5 +17,6 @@
 #include "tessera/autograd/ops/random.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/shape.hpp"
+#include "tessera/autograd/ops/similarity.hpp"
 #include "tessera/autograd/ops/softmax.hpp"
 #include "tessera/autograd/ops/sparse.hpp"

@@ -1,5 +1,8 @@
 #pragma once
 
+#include <cmath>
+#include <limits>
+
 #include "tessera/kernels/backend.hpp"
 #include "tessera/runtime/rng.hpp"
 #include "tessera/runtime/stream.hpp"
@@ -49,6 +52,37 @@ struct EdgeAttentionParams {
   int64_t sequences = 1;  // the heads, in so many equal groups, have dropped numbers of their own
   RngState rng = {};
 };
+
+/// A graph given by features of its nodes, of which no link is stored: nodes i and j are linked
+/// where
+///
+///   least n_i n_j <= f_i . f_j < below n_i n_j
+///
+/// With n_i = |f_i| the bounds are cosines. A node whose n is NaN is linked to none. Everything
+/// here is f32: where features are integers and their products below 2^24, a product is exact and
+/// the links are the same on every device.
+struct SimilarityParams {
+  double least = 1;
+  double below = std::numeric_limits<double>::infinity();
+  double diagonal = 1;  // weight of a node in its own sum, whatever its features
+  /// A link of two nodes i > j is kept where word p % 4 of Philox block rng.offset + p / 4, with p
+  /// = i (i - 1) / 2 + j, is below keep * 2^32. Uses up `Rng::take(n (n - 1) / 2)`.
+  double keep = 1;
+  RngState rng = {};
+};
+
+/// Words of Philox below this one keep links; 2^32: all do.
+inline uint64_t keep_below(const SimilarityParams& p) {
+  return static_cast<uint64_t>(std::ceil(p.keep * 0x1p32));
+}
+/// Whether the link of nodes i != j is kept.
+TS_HD inline bool keeps_link(const RngState& rng, uint64_t keep_below, int64_t i, int64_t j) {
+  const int64_t high = i > j ? i : j, low = i > j ? j : i;
+  const auto p = static_cast<uint64_t>(high * (high - 1) / 2 + low);
+  const Philox::Block b = Philox::generate(rng.seed, rng.offset + p / 4);
+  const uint32_t even = p & 2 ? b.word[2] : b.word[0], odd = p & 2 ? b.word[3] : b.word[1];
+  return (p & 1 ? odd : even) < keep_below;
+}
 
 enum class ExtremeOp : uint8_t { maximum, minimum };
 enum class SegmentOp : uint8_t { sum, mean, maximum, minimum };
@@ -103,6 +137,12 @@ struct SpmmKernels {
   /// x[k] = y[s] for all k of segment s: the transpose of the segment sum. Rows of x outside every
   /// segment keep what they hold.
   void (*segment_expand)(Stream&, View y, View offsets, View permutation, View x);
+
+  /// y[i] = diagonal * x[i] + sum of x[j] over all j != i linked to i. features: f32 [n, width],
+  /// norms: f32 [n], contiguous; x, y as dense operands, of any width of their own. x is finite:
+  /// devices may multiply rows that are not linked by 0.
+  void (*similarity_spmm)(Stream&, View features, View norms, View x, View y,
+                          const SimilarityParams&);
 
   /// The transpose of a's pattern: row_ptr (i32 [cols + 1]), col (i32 [nnz], rising within a row)
   /// and the permutation (i32 [nnz]) that carries values over: transposed[t] =
@@ -160,6 +200,11 @@ inline void segment_reduce(Stream& s, SegmentOp op, View x, View offsets, View p
 inline void segment_expand(Stream& s, View y, View offsets, View permutation, View x) {
   call("segment_expand", s.device(), &Backend::spmm, &SpmmKernels::segment_expand, s, y, offsets,
        permutation, x);
+}
+inline void similarity_spmm(Stream& s, View features, View norms, View x, View y,
+                            const SimilarityParams& p) {
+  call("similarity_spmm", s.device(), &Backend::spmm, &SpmmKernels::similarity_spmm, s, features,
+       norms, x, y, p);
 }
 inline void csr_transpose(Stream& s, const CsrView& a, View row_ptr, View col, View permutation) {
   call("csr_transpose", s.device(), &Backend::spmm, &SpmmKernels::csr_transpose, s, a, row_ptr, col,

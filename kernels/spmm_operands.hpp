@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 #include "tessera/kernels/spmm.hpp"
@@ -256,6 +257,33 @@ inline void check_csr_transpose(const CsrView& a, const View& row_ptr, const Vie
   check("row_ptr", row_ptr, a.cols + 1);
   check("col", col, a.nnz);
   check("permutation", permutation, a.nnz);
+}
+
+struct SimilarityOperands {
+  DenseRows x, y;
+  int64_t features;  // of a node
+  uint64_t keep_below;
+};
+inline SimilarityOperands check_similarity(const View& features, const View& norms, const View& x,
+                                           const View& y, const SimilarityParams& params) {
+  constexpr std::string_view operation = "similarity_spmm";
+  const DenseRows from = dense_rows(operation, "x", x), to = dense_rows(operation, "y", y);
+  TS_CHECK(features.rank == 2 && features.contiguous() && features.shape[0] == from.n, operation,
+           ": features must be contiguous [", from.n, ", width], got ", features.dims());
+  TS_CHECK(norms.rank == 1 && norms.contiguous() && norms.shape[0] == from.n, operation,
+           ": norms must be contiguous [", from.n, "], got ", norms.dims());
+  check_dtype(operation, "features", features, DType::f32);
+  check_dtype(operation, "norms", norms, DType::f32);
+  TS_CHECK(to.n == from.n && to.heads == from.heads && to.width == from.width, operation, ": x ",
+           x.dims(), " does not give y ", y.dims());
+  check_dtype(operation, "y", y, x.dtype);
+  TS_CHECK(params.keep >= 0 && params.keep <= 1, operation, ": keep ", params.keep,
+           " is no probability");
+  constexpr int64_t most = std::numeric_limits<int32_t>::max() / 2;
+  TS_CHECK(from.n <= most && from.heads * from.width <= most && features.shape[1] <= most,
+           operation, ": x ", x.dims(), " or features ", features.dims(),
+           " are larger than 32-bit numbers count");
+  return {from, to, features.shape[1], keep_below(params)};
 }
 
 }  // namespace tessera::kernels

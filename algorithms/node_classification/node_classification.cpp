@@ -3,11 +3,9 @@
 #include <algorithm>
 
 #include "tessera/autograd/ops/arithmetic.hpp"
-#include "tessera/autograd/ops/loss.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
-#include "tessera/autograd/ops/shape.hpp"
-#include "tessera/autograd/ops/sparse.hpp"
 #include "tessera/models/metrics.hpp"
+#include "tessera/models/node_loss.hpp"
 #include "tessera/models/runs.hpp"
 
 namespace tessera::algorithms::node_classification {
@@ -29,39 +27,6 @@ models::DecayFilter filter_of(Decay decay, const models::GraphNetwork& model) {
   const std::string layer = first.substr(0, first.rfind('.') + 1);
   return [layer](std::string_view path) { return path.starts_with(layer); };
 }
-
-/// The mean cross-entropy over the training nodes of each run: [runs, 1].
-class Losses {
- public:
-  Losses(const Problem& problem, std::span<const models::Split> splits) {
-    const auto runs = static_cast<int64_t>(splits.size());
-    const Device device = problem.labels.device();
-    std::vector<int64_t> rows, offsets{0};
-    for (int64_t r = 0; r < runs; ++r) {
-      for (const int64_t node : splits[static_cast<size_t>(r)].train)
-        rows.push_back(node * runs + r);
-      offsets.push_back(static_cast<int64_t>(rows.size()));
-    }
-    selection_.rows = Tensor::from(rows, {static_cast<int64_t>(rows.size())}, device);
-    selection_.reduction = autograd::LossReduction::none;
-    offsets_ = Tensor::from(offsets, {runs + 1}, device);
-    const auto labels = problem.labels.values<int32_t>();
-    std::vector<int32_t> repeated;
-    for (const int32_t label : labels)
-      repeated.insert(repeated.end(), static_cast<size_t>(runs), label);
-    labels_ = Tensor::from(repeated, {static_cast<int64_t>(repeated.size())}, device);
-  }
-
-  models::Var operator()(const models::Var& logits) const {
-    const models::Var costs = autograd::cross_entropy(
-        autograd::reshape(logits, {labels_.size(0), logits.size(-1)}), labels_, selection_);
-    return autograd::segment_mean(autograd::unsqueeze(costs, 1), offsets_);
-  }
-
- private:
-  autograd::CrossEntropyOptions selection_;
-  Tensor offsets_, labels_;  // labels: of each node, once for each run
-};
 
 void check_runs(const Training& training, std::span<const models::Split> splits) {
   TS_CHECK(static_cast<int64_t>(splits.size()) == training.runs(),
@@ -123,7 +88,7 @@ models::TrainResult resume(Training& training, const Problem& problem,
   std::vector<Rng> per_epoch;
   per_epoch.reserve(rngs.size());
   for (const Rng& rng : rngs) per_epoch.push_back(rng.split(1));
-  const Losses losses(problem, splits);
+  const models::NodeLoss losses(problem.labels, splits);
   models::StepRng numbers(problem.labels.device(), runs);
 
   const auto epoch = [&](int64_t) {

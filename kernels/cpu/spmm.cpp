@@ -12,8 +12,8 @@
 #include <limits>
 
 #include "tessera/kernels/cpu/backend.hpp"
+#include "tessera/kernels/cpu/column_chunks.hpp"
 #include "tessera/kernels/cpu/grouping.hpp"
-#include "tessera/kernels/cpu/simd.hpp"
 
 namespace tessera::kernels::cpu {
 namespace {
@@ -59,57 +59,6 @@ struct Product {
     const int32_t degree = row_ptr[row + 1] - row_ptr[row];
     if (mean && degree > 0) s /= static_cast<C>(degree);
     return s;
-  }
-};
-
-/// How many columns a chunk has: `n` whole vectors, or the first `lanes` of one.
-template <int n>
-struct Whole {
-  static constexpr int vectors = n;
-  template <class S>
-  auto read(const S* p) const {
-    return load(p);
-  }
-  template <class S, class V>
-  void write(S* p, V v) const {
-    store(p, v);
-  }
-  template <class S, class V>
-  void write_past_caches(S* p, V v) const {
-    if constexpr (std::is_same_v<S, compute_t<S>>)
-      stream(p, &v.native);
-    else
-      store(p, v);
-  }
-};
-struct Part {
-  static constexpr int vectors = 1;
-  int64_t lanes;
-  template <class S>
-  auto read(const S* p) const {
-    return load(p, lanes);
-  }
-  template <class S, class V>
-  void write(S* p, V v) const {
-    store(p, v, lanes);
-  }
-  template <class S, class V>
-  void write_past_caches(S* p, V v) const {
-    store(p, v, lanes);
-  }
-};
-
-/// The sums of one chunk of columns, in registers.
-template <class C, class Chunk>
-struct Sums {
-  static constexpr int64_t lanes = Vec<C>::width;
-  Vec<C> sum[Chunk::vectors];
-
-  /// Calls f(address, sum) for each vector, p being the address of the first.
-  template <class S, class F>
-  [[gnu::always_inline]] void each(S* p, F&& f) {
-    unrolled<Chunk::vectors>([&](auto i)
-                                 __attribute__((always_inline)) { f(p + i * lanes, sum[i]); });
   }
 };
 
@@ -165,20 +114,6 @@ template <class T, class Chunk>
     sums.each(y, [&](T* to, V sum) { chunk.write_past_caches(to, sum * scale); });
   else
     sums.each(y, [&](T* to, V sum) { chunk.write(to, sum * scale); });
-}
-
-/// Calls body(column, chunk) for chunks that cover [0, width).
-template <class C, class Body>
-inline void for_chunks(int64_t width, Body&& body) {
-  constexpr int64_t lanes = Vec<C>::width;
-  int64_t column = 0;
-  if constexpr (vector_bytes == 64)  // 32 registers
-    for (; column + 16 * lanes <= width; column += 16 * lanes) body(column, Whole<16>{});
-  for (; column + 8 * lanes <= width; column += 8 * lanes) body(column, Whole<8>{});
-  if (column + 4 * lanes <= width) body(column, Whole<4>{}), column += 4 * lanes;
-  if (column + 2 * lanes <= width) body(column, Whole<2>{}), column += 2 * lanes;
-  if (column + lanes <= width) body(column, Whole<1>{}), column += lanes;
-  if (column < width) body(column, Part{width - column});
 }
 
 /// The rows that are to be cut into segments, in any order.
@@ -466,6 +401,7 @@ const SpmmKernels spmm_kernels{
     .aggregate_scatter = aggregate_scatter,
     .segment_reduce = segment_reduce,
     .segment_expand = segment_expand,
+    .similarity_spmm = similarity_spmm,
     .csr_transpose = csr_transpose,
 };
 

@@ -6,8 +6,8 @@
 #include "tessera/kernels/spmm_operands.hpp"
 
 /// What the files of the spmm family share. spmm.cpp holds the sums, edges.cpp what works on
-/// entries, edge_attention.cpp attention in one pass, aggregate.cpp the choice of extremes; the
-/// table is at the end of spmm.cpp.
+/// entries, edge_attention.cpp attention in one pass, aggregate.cpp the choice of extremes,
+/// similarity.cpp graphs that are not stored; the table is at the end of spmm.cpp.
 namespace tessera::kernels::cpu {
 
 void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha);
@@ -23,6 +23,7 @@ void aggregate_extreme(Stream&, ExtremeOp, const CsrView& a, View x, View y, Vie
 void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y);
 void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, View y, View index,
                        View x);
+void similarity_spmm(Stream&, View features, View norms, View x, View y, const SimilarityParams&);
 /// The extremes of segments, whose rows may be permuted; index is i64 and names rows of x.
 void segment_extreme(SegmentOp, const CsrView& segments, View x, View y, View index);
 

@@ -384,6 +384,7 @@ extern const SpmmKernels spmm_kernels{
     .aggregate_scatter = aggregate_scatter,
     .segment_reduce = segment_reduce,
     .segment_expand = segment_expand,
+    .similarity_spmm = similarity_spmm,
     .csr_transpose = csr_transpose,
 };
 

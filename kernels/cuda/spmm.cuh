@@ -5,8 +5,8 @@
 #include "tessera/kernels/spmm_operands.hpp"
 
 /// What the files of the spmm family share. spmm.cu holds the sums, edges.cu what works on entries,
-/// edge_attention.cu attention in one pass, aggregate.cu the choice of extremes, grouping.cu the
-/// transpose; the table is at the end of spmm.cu.
+/// edge_attention.cu attention in one pass, aggregate.cu the choice of extremes, similarity.cu
+/// graphs that are not stored, grouping.cu the transpose; the table is at the end of spmm.cu.
 namespace tessera::kernels::cuda {
 
 void sddmm(Stream&, const CsrView& a, View x, View z, View scores, double alpha);
@@ -22,6 +22,7 @@ void aggregate_extreme(Stream&, ExtremeOp, const CsrView& a, View x, View y, Vie
 void aggregate_gather(Stream&, const CsrView& a, View x, View index, View y);
 void aggregate_scatter(Stream&, const CsrView& transposed, View permutation, View y, View index,
                        View x);
+void similarity_spmm(Stream&, View features, View norms, View x, View y, const SimilarityParams&);
 /// The extremes of segments, whose rows may be permuted; index is i64 and names rows of x.
 void segment_extreme(Stream&, SegmentOp, const CsrView& segments, View x, View y, View index);
 

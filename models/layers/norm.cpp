@@ -12,6 +12,18 @@ BatchNorm BatchNorm::make(int64_t channels) {
 
 Var BatchNorm::operator()(const Var& x, const ForwardContext& context,
                           const autograd::BatchNormTail& tail) const {
+  if (weight.rank() == 2) {  // the channels of all runs side by side
+    const Shape channels{weight.numel()};
+    const BatchNorm flat{autograd::flatten(weight),
+                         autograd::flatten(bias),
+                         running_mean.reshape(channels),
+                         running_var.reshape(channels),
+                         momentum,
+                         epsilon};
+    autograd::BatchNormTail of_all = tail;
+    if (of_all.residual.defined()) of_all.residual = autograd::flatten(of_all.residual, 1);
+    return autograd::reshape(flat(autograd::flatten(x, 1), context, of_all), x.shape());
+  }
   if (!context.training)
     return autograd::batch_norm_inference(x, weight, bias, running_mean, running_var, epsilon,
                                           tail);

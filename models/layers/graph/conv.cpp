@@ -7,6 +7,7 @@
 #include "tessera/autograd/ops/shape.hpp"
 #include "tessera/autograd/ops/softmax.hpp"
 #include "tessera/models/init.hpp"
+#include "tessera/models/layers/graph/acm_channels.hpp"
 #include "tessera/models/runs.hpp"
 
 namespace tessera::models {
@@ -85,34 +86,44 @@ Var AcmConv::operator()(const GraphOperators& graph, const NodeFeatures& x, doub
 
 Var AcmConv::mixed(const GraphOperators& graph, const Var& to_low, const Var& to_high,
                    const Var& to_full) const {
-  using autograd::relu;
   const autograd::SparseMatrix& filter = graph.random_walk(true);
-  const auto low_pass = [&](const Var& x) { return autograd::spmm(filter, x); };
-  const auto high_pass = [&](const Var& x) { return x - autograd::spmm(filter, x); };
+  Var structural;
+  if (structure.defined())
+    structural = autograd::relu(autograd::spmm(graph.pattern(false), structure));
+  return mixed_channels(
+      *this, [&](const Var& x) { return autograd::spmm(filter, x); }, to_low, to_high, to_full,
+      structural);
+}
+
+Var mixed_channels(const AcmConv& conv, const std::function<Var(const Var&)>& low_pass,
+                   const Var& to_low, const Var& to_high, const Var& to_full,
+                   const Var& structural) {
+  using autograd::relu;
+  const auto high_pass = [&](const Var& x) { return x - low_pass(x); };
   Vars channels;
-  if (relu_first)
+  if (conv.relu_first)
     channels = {low_pass(relu(to_low)), high_pass(relu(to_high)), relu(to_full)};
   else
     channels = {relu(low_pass(to_low)), relu(high_pass(to_high)), relu(to_full)};
-  Vars vectors = {low_vector, high_vector, full_vector};
-  std::vector<const LayerNorm*> norms = {&low_norm, &high_norm, &full_norm};
-  if (structure.defined()) {
-    channels.push_back(relu(autograd::spmm(graph.pattern(false), structure)));
-    vectors.push_back(structure_vector);
-    norms.push_back(&structure_norm);
+  Vars vectors = {conv.low_vector, conv.high_vector, conv.full_vector};
+  std::vector<const LayerNorm*> norms = {&conv.low_norm, &conv.high_norm, &conv.full_norm};
+  if (structural.defined()) {
+    channels.push_back(structural);
+    vectors.push_back(conv.structure_vector);
+    norms.push_back(&conv.structure_norm);
   }
   Vars scores;
   for (size_t i = 0; i < channels.size(); ++i)
-    scores.push_back(times(plus ? (*norms[i])(channels[i]) : channels[i], vectors[i]));
+    scores.push_back(times(conv.plus ? (*norms[i])(channels[i]) : channels[i], vectors[i]));
   const auto count = static_cast<double>(channels.size());
   const Var attention =
-      autograd::softmax(times(autograd::sigmoid(autograd::concat(scores, -1)), mix) / count);
+      autograd::softmax(times(autograd::sigmoid(autograd::concat(scores, -1)), conv.mix) / count);
   Var y;
   for (size_t i = 0; i < channels.size(); ++i) {
     const Var term = channels[i] * autograd::narrow(attention, -1, static_cast<int64_t>(i), 1);
     y = y.defined() ? y + term : term;
   }
-  return structure.defined() ? y : y * count;
+  return structural.defined() ? y : y * count;
 }
 
 }  // namespace tessera::models

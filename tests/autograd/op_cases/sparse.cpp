@@ -39,6 +39,22 @@ SparseMatrix scaled_triangle(const Var& like, bool alike) {
   return SparseMatrix(m).scaled(rows, alike ? rows : Tensor());
 }
 
+// Six nodes of four different kinds; one without features.
+SimilarityGraph similar_nodes(const Var& like, const SimilarityOptions& options, int turn = 0) {
+  const std::vector<double> counts[] = {{1, 2}, {2, 1}, {1, 2}, {0, 0}, {0, 3}, {2, 1}};
+  std::vector<double> features;
+  for (int i = 0; i < 6; ++i) {
+    const auto& row = counts[(i + turn) % 6];
+    features.insert(features.end(), row.begin(), row.end());
+  }
+  return SimilarityGraph(from_doubles(features, {6, 2}, DType::f64), options, like.device());
+}
+SimilarityGraph scaled_similar_nodes(const Var& like) {
+  return similar_nodes(like, {.least = 0.85})
+      .scaled(Tensor::from({0.5, 2.0, -1.0, 1.5, 0.25, 1.0}, {6}, like.device()),
+              Tensor::from({1.0, -0.5, 2.0, 0.75, 1.0, 0.5}, {6}, like.device()));
+}
+
 }  // namespace
 
 void add_sparse_cases(OpCases& cases) {
@@ -65,6 +81,21 @@ void add_sparse_cases(OpCases& cases) {
                      [](Inputs x) { return spmm(rectangle(x[0]).transposed(), x[0], x[1]); });
   cases.product_case("spmm/shared_values", {{{7}}, {{4, 2, 3}}},
                      [](Inputs x) { return spmm(rectangle(x[0]), x[0], x[1]); });
+  cases.product_case("spmm/similarity", {{{6, 3}}},
+                     [](Inputs x) { return spmm(similar_nodes(x[0], {.least = 0.85}), x[0]); });
+  cases.product_case("spmm/similarity_scaled", {{{6, 2, 3}}},
+                     [](Inputs x) { return spmm(scaled_similar_nodes(x[0]), x[0]); });
+  cases.product_case("spmm/similarity_random", {{{6, 3}}}, [](Inputs x) {
+    return spmm(
+        similar_nodes(x[0], {.least = 0.5, .diagonal = 1, .keep = 0.6, .rng = {3, 0}}).symmetric(),
+        x[0]);
+  });
+  cases.product_case("spmm/similarity_of_runs", {{{6, 2, 3}}}, [](Inputs x) {
+    const SimilarityGraph runs[] = {
+        similar_nodes(x[0], {.least = 0.85}).random_walk(),
+        similar_nodes(x[0], {.least = 0.1, .below = 0.9, .diagonal = 0.5}, 2)};
+    return spmm(runs, x[0]);
+  });
   cases.product_case("sddmm", {{{5, 3}}, {{4, 3}}},
                      [](Inputs x) { return sddmm(rectangle(x[0]), x[0], x[1]); });
   cases.product_case("sddmm/heads", {{{5, 2, 3}}, {{4, 2, 3}}},
