@@ -28,6 +28,10 @@ struct NeighborParams {
   bool exclude_same_index = false;  // queries are the points: query i does not find point i
 };
 
+struct ClassNeighborParams {
+  int64_t k = 3;  // at least 1
+};
+
 struct SortKernels {
   /// y = x sorted along the last axis; index (optional, i32 or i64) = where each element was along
   /// that axis. y is optional too. Every dtype.
@@ -63,6 +67,17 @@ struct SortKernels {
   /// f64, all of one dtype. NaN counts as farthest.
   void (*nearest_neighbors)(Stream&, View queries, View points, View distance, View index,
                             const NeighborParams&);
+
+  /// How many points lie as near as the k-th nearest of the own class (Ross 2014). Each row of
+  /// `sorted` and of `grouped` [rows, n] holds the same numbers: rising in `sorted`, and in
+  /// `grouped` those of class c, rising, at [offsets[c], offsets[c + 1]); offsets (i64,
+  /// [classes + 1]) rise from 0 to n. For z = grouped[row, p], whose class has m elements, let r be
+  /// the next number below (towards 0) the distance from z to the min(k, m - 1)-th nearest other
+  /// element of its class. counts[row, p] (i32) = number of v in the row with |v - z| <= r, z
+  /// itself among them, the difference rounded once; 0 where z is alone in its class. f32 or f64
+  /// without NaN, n < 2^31.
+  void (*class_neighbors)(Stream&, View sorted, View grouped, View offsets, View counts,
+                          const ClassNeighborParams&);
 };
 
 inline void sort(Stream& s, View x, View y, View index, const SortParams& p = {}) {
@@ -95,6 +110,11 @@ inline void nearest_neighbors(Stream& s, View queries, View points, View distanc
                               const NeighborParams& p = {}) {
   call("nearest_neighbors", s.device(), &Backend::sort, &SortKernels::nearest_neighbors, s, queries,
        points, distance, index, p);
+}
+inline void class_neighbors(Stream& s, View sorted, View grouped, View offsets, View counts,
+                            const ClassNeighborParams& p = {}) {
+  call("class_neighbors", s.device(), &Backend::sort, &SortKernels::class_neighbors, s, sorted,
+       grouped, offsets, counts, p);
 }
 
 }  // namespace tessera::kernels

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <bit>
 #include <cmath>
 #include <limits>
 #include <string_view>
+#include <type_traits>
 
 #include "tessera/kernels/sort.hpp"
 #include "tessera/runtime/error.hpp"
@@ -131,6 +133,52 @@ inline NeighborExtents check_neighbors(const View& queries, const View& points,
            " neighbours among ", e.n, " points",
            params.exclude_same_index ? " without the query" : "");
   return e;
+}
+
+inline void check_class_neighbors(const View& sorted, const View& grouped, const View& offsets,
+                                  const View& counts, const ClassNeighborParams& params) {
+  TS_CHECK(
+      sorted.rank == 2 && sorted.contiguous() && grouped.dims() == sorted.dims() &&
+          grouped.dtype == sorted.dtype && grouped.contiguous(),
+      "class_neighbors: expected contiguous `sorted` and `grouped` [rows, n] of one dtype, got ",
+      sorted.dtype, " ", sorted.dims(), " and ", grouped.dtype, " ", grouped.dims());
+  TS_CHECK(offsets.rank == 1 && offsets.dtype == DType::i64 && offsets.contiguous() &&
+               offsets.shape[0] >= 1,
+           "class_neighbors: offsets must be contiguous i64 [classes + 1], got ", offsets.dtype,
+           " ", offsets.dims());
+  TS_CHECK(counts.dims() == sorted.dims() && counts.dtype == DType::i32 && counts.contiguous(),
+           "class_neighbors: counts is ", counts.dtype, " ", counts.dims(), ", expected i32 ",
+           sorted.dims());
+  TS_CHECK(params.k >= 1 && sorted.shape[1] < longest_sorted, "class_neighbors: neighbour ",
+           params.k, " among ", sorted.shape[1], " elements");
+}
+
+/// The next number below r towards 0; 0 stays.
+template <class T>
+TS_HD inline T next_below(T r) {
+  using Bits = std::conditional_t<sizeof(T) == 8, uint64_t, uint32_t>;
+  return r > 0 ? std::bit_cast<T>(std::bit_cast<Bits>(r) - 1) : T{0};
+}
+
+/// The distance from group[p] to its k-th nearest other element in the rising group[begin, end),
+/// where k < end - begin.
+template <class T>
+TS_HD inline T kth_distance(const T* group, int64_t begin, int64_t end, int64_t p, int64_t k) {
+  int64_t left = p, right = p;  // [left, right] holds the nearest so far
+  T distance = 0;
+  for (; k > 0; --k) {
+    const bool has_left = left > begin, has_right = right + 1 < end;
+    const T to_left = has_left ? group[p] - group[left - 1] : T{0},
+            to_right = has_right ? group[right + 1] - group[p] : T{0};
+    if (has_left && (!has_right || to_left <= to_right)) {
+      distance = to_left;
+      --left;
+    } else {
+      distance = to_right;
+      ++right;
+    }
+  }
+  return distance;
 }
 
 }  // namespace tessera::kernels

@@ -302,6 +302,7 @@ const SortKernels sort_kernels{
     .histogram = histogram,
     .searchsorted = searchsorted,
     .nearest_neighbors = nearest_neighbors,
+    .class_neighbors = class_neighbors,
 };
 
 }  // namespace tessera::kernels::cpu

@@ -4,8 +4,10 @@
 
 namespace tessera::kernels::cpu {
 
-/// Member of the sort family with a file of its own, neighbors.cpp.
+/// Members of the sort family with files of their own.
 void nearest_neighbors(Stream&, View queries, View points, View distance, View index,
-                       const NeighborParams&);
+                       const NeighborParams&);  // neighbors.cpp
+void class_neighbors(Stream&, View sorted, View grouped, View offsets, View counts,
+                     const ClassNeighborParams&);  // class_neighbors.cpp
 
 }  // namespace tessera::kernels::cpu

@@ -97,7 +97,7 @@ __global__ void __launch_bounds__(sort_threads)
 
 template <class I>
 __global__ void __launch_bounds__(sort_threads)
-    check_offsets(const I* offsets, int64_t segments, int64_t n, Finding* finding, int32_t call) {
+    find_falling(const I* offsets, int64_t segments, int64_t n, Finding* finding, int32_t call) {
   for (int64_t s = first_element(); s <= segments; s += element_step()) {
     const int64_t at = offsets[s],
                   low = s == segments ? n
@@ -196,12 +196,9 @@ void sort(Stream& stream, View x, View y, View index, const SortParams& p) {
 void segmented_sort(Stream& stream, View x, View offsets, View y, View index, const SortParams& p) {
   const int64_t segments = check_segmented_sort(x, offsets, y, index), n = x.numel();
   const IndexOutput output("segmented_sort", index);
-  Faults& faults = stream.resource<Faults>();
+  check_rising_offsets(stream, "segmented_sort", offsets, n);
   for_index(offsets.dtype, "segmented_sort", [&]<class I>() {
     const I* cut = offsets.as<I>();
-    launch(stream, shape_over("segmented_sort check_offsets", segments + 1), check_offsets<I>, cut,
-           segments, n, faults.finding(), faults.expect("segmented_sort: offset"));
-    faults.launched();
     if (n == 0) return;
     sort_parts(stream, x, y, output, p.descending, segments, n, [&](const Items<uint32_t>& items) {
       launch(stream, shape_over("sort keys_of_segments", n), keys_of_segments<I>, items, n, cut,
@@ -302,6 +299,17 @@ void searchsorted(Stream& stream, View sorted, View x, bool right, View y) {
 
 }  // namespace
 
+void check_rising_offsets(Stream& stream, const std::string& operation, const View& offsets,
+                          int64_t n) {
+  Faults& faults = stream.resource<Faults>();
+  for_index(offsets.dtype, operation, [&]<class I>() {
+    launch(stream, shape_over("sort find_falling", offsets.numel()), find_falling<I>,
+           offsets.as<I>(), offsets.numel() - 1, n, faults.finding(),
+           faults.expect(operation + ": offset"));
+  });
+  faults.launched();
+}
+
 extern const SortKernels sort_kernels{
     .sort = sort,
     .segmented_sort = segmented_sort,
@@ -311,6 +319,7 @@ extern const SortKernels sort_kernels{
     .histogram = histogram,
     .searchsorted = searchsorted,
     .nearest_neighbors = nearest_neighbors,
+    .class_neighbors = class_neighbors,
 };
 
 }  // namespace tessera::kernels::cuda

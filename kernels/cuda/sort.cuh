@@ -6,7 +6,8 @@
 #include "tessera/kernels/sort.hpp"
 
 /// What the files of the sort family share. radix_sort.cu sorts keys, sort.cu holds what follows
-/// from it and the table, counting.cu counts and sums per bin, neighbors.cu finds neighbours.
+/// from it and the table, counting.cu counts and sums per bin, neighbors.cu and
+/// class_neighbors.cu find neighbours.
 namespace tessera::kernels::cuda {
 
 inline constexpr uint32_t sort_threads = 256;
@@ -54,9 +55,14 @@ TS_DEVICE sort_key_t<T> sort_key(T x, bool descending) {
   return descending ? static_cast<decltype(key)>(~key) : key;
 }
 
+/// Reports offsets (i32 or i64) that do not rise from 0 to n. Kernels after it must not trust them.
+void check_rising_offsets(Stream&, const std::string& operation, const View& offsets, int64_t n);
+
 void bincount(Stream&, View x, View weights, View y);
 void histogram(Stream&, View x, double lower, double upper, View counts);
 void nearest_neighbors(Stream&, View queries, View points, View distance, View index,
                        const NeighborParams&);
+void class_neighbors(Stream&, View sorted, View grouped, View offsets, View counts,
+                     const ClassNeighborParams&);
 
 }  // namespace tessera::kernels::cuda

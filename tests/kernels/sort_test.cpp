@@ -377,7 +377,95 @@ TEST_P(NeighborTest, NanIsFarthest) {
                Error);
 }
 
+class ClassNeighborTest : public SortBase {};
+
+/// The number of `row` that are closer to z = own[p] than its k-th nearest in `own`, by definition.
+template <class T>
+int32_t naive_count(const std::vector<T>& row, const std::vector<T>& own, size_t p, size_t k) {
+  if (own.size() == 1) return 0;
+  std::vector<T> distances;
+  for (size_t i = 0; i < own.size(); ++i)
+    if (i != p) distances.push_back(std::abs(own[i] - own[p]));
+  std::sort(distances.begin(), distances.end());
+  const T r = std::nextafter(distances[std::min(k, distances.size()) - 1], T{0});
+  return static_cast<int32_t>(
+      std::count_if(row.begin(), row.end(), [&](T v) { return std::abs(v - own[p]) <= r; }));
+}
+
+TEST_P(ClassNeighborTest, AgreesWithTheDefinition) {
+  const auto compare = [&]<class T>() {
+    for (const std::vector<int64_t>& sizes :
+         {std::vector<int64_t>{1}, {2}, {3, 1, 0, 4}, {40, 7, 1, 60}, {large(9000), 20, 1000}})
+      for (const int64_t k : {1, 3, 10})
+        for (const int limit : {4, 1 << 20}) {  // nearly all equal; nearly none
+          std::vector<int64_t> cuts{0};
+          for (const int64_t size : sizes) cuts.push_back(cuts.back() + size);
+          const int64_t n = cuts.back(), rows = n < 500 ? 5 : 1;
+          std::vector<T> grouped = integers({rows, n}, dtype(), 3, limit).values<T>();
+          for (T& v : grouped) v *= T(0.1);  // differences are rounded
+          std::vector<T> sorted = grouped;
+          for (int64_t row = 0; row < rows; ++row) {
+            std::sort(sorted.begin() + row * n, sorted.begin() + (row + 1) * n);
+            for (size_t c = 0; c + 1 < cuts.size(); ++c)
+              std::sort(grouped.begin() + row * n + cuts[c],
+                        grouped.begin() + row * n + cuts[c + 1]);
+          }
+          const Tensor counts = empty({rows, n}, DType::i32);
+          class_neighbors(stream(), Tensor::from(sorted, {rows, n}, device()).view(),
+                          Tensor::from(grouped, {rows, n}, device()).view(),
+                          Tensor::from(cuts, {static_cast<int64_t>(cuts.size())}, device()).view(),
+                          counts.view(), {.k = k});
+          const std::vector<int32_t> found = counts.values<int32_t>();
+          const int64_t step = n < 500 ? 1 : 97;  // the definition takes n^2
+          for (int64_t row = 0; row < rows; ++row)
+            for (size_t c = 0; c + 1 < cuts.size(); ++c) {
+              const std::vector<T> all(sorted.begin() + row * n, sorted.begin() + (row + 1) * n),
+                  own(grouped.begin() + row * n + cuts[c], grouped.begin() + row * n + cuts[c + 1]);
+              for (int64_t p = 0; p < static_cast<int64_t>(own.size()); p += step)
+                ASSERT_EQ(found[at(row * n + cuts[c] + p)], naive_count(all, own, at(p), at(k)))
+                    << n << " elements, k " << k << ", row " << row << " class " << c << " at "
+                    << p;
+            }
+        }
+  };
+  if (dtype() == DType::f32)
+    compare.operator()<float>();
+  else
+    compare.operator()<double>();
+}
+
+TEST_P(ClassNeighborTest, BadInput) {
+  const Tensor x = on_device(from_doubles({0, 1, 2, 3}, {1, 4}, dtype()));
+  const Tensor counts = empty({1, 4}, DType::i32);
+  const auto with = [&](const std::vector<int64_t>& cuts) {
+    class_neighbors(stream(), x.view(), x.view(),
+                    Tensor::from(cuts, {static_cast<int64_t>(cuts.size())}, device()).view(),
+                    counts.view());
+    stream().synchronize();
+  };
+  for (const std::vector<int64_t>& cuts :
+       {std::vector<int64_t>{0}, {0, 3}, {0, 5}, {1, 4}, {-1, 4}, {0, 3, 2, 4}, {0, 9, 4}})
+    EXPECT_THROW(with(cuts), Error) << test::Values(cuts.begin(), cuts.end()).size();
+  with({0, 2, 4});
+  EXPECT_EQ(counts.values<int32_t>(), (std::vector<int32_t>{1, 1, 1, 1}));
+  const Tensor offsets = on_device(Tensor::from<int64_t>({0, 4}, {2}, Device::cpu()));
+  EXPECT_THROW(
+      class_neighbors(stream(), x.view(), empty({1, 3}).view(), offsets.view(), counts.view()),
+      Error);
+  EXPECT_THROW(class_neighbors(stream(), x.view(), x.view(), offsets.view(),
+                               empty({1, 4}, DType::i64).view()),
+               Error);
+  EXPECT_THROW(
+      class_neighbors(stream(), x.view(), x.view(), offsets.view(), counts.view(), {.k = 0}),
+      Error);
+  const Tensor none = empty({0, 4});
+  class_neighbors(stream(), none.view(), none.view(), offsets.view(),
+                  empty({0, 4}, DType::i32).view());
+}
+
 constexpr DType neighbor_dtypes[] = {DType::f32, DType::f64};
+INSTANTIATE_TEST_SUITE_P(Targets, ClassNeighborTest, test::targets(neighbor_dtypes, &Backend::sort),
+                         test::target_name);
 INSTANTIATE_TEST_SUITE_P(Targets, NeighborTest, test::targets(neighbor_dtypes, &Backend::sort),
                          test::target_name);
 
