@@ -6,9 +6,9 @@
 #include <fstream>
 #include <iterator>
 
+#include "tessera/algorithms/graph_files.hpp"
 #include "tessera/runtime/interrupt.hpp"
 #include "tessera/runtime/io/atomic_file.hpp"
-#include "tessera/runtime/io/npy.hpp"
 
 namespace tessera::algorithms::trihom {
 namespace {
@@ -51,30 +51,9 @@ void compare(const Config& config, const Context& context, const Table& metrics,
     report.tables.push_back(deviations(metrics, read_table(config.published)));
 }
 
-/// The graph files of a folder in the order of their names; archives that have neither edges nor
-/// labels are no graphs.
-std::vector<std::string> graph_files(const std::string& folder, Report& report) {
-  std::vector<std::string> archives, graphs;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.path().extension() == ".npz") archives.push_back(entry.path().string());
-  std::sort(archives.begin(), archives.end());
-  for (const std::string& path : archives) {
-    const Npz archive(path);
-    if (archive.contains("edges") || archive.contains("labels"))
-      graphs.push_back(path);
-    else
-      report.notes.push_back(concat(path, ": no graph, it has neither 'edges' nor 'labels'"));
-  }
-  if (graphs.empty())
-    throw Error(ErrorKind::io,
-                concat(folder, ": no .npz file here has 'edges' and 'labels' of a graph"));
-  return graphs;
-}
-
 Report run_files(const Config& config, const Context& context) {
   Report report;
-  const auto files = fs::is_directory(context.data) ? graph_files(context.data, report)
-                                                    : std::vector<std::string>{context.data};
+  const std::vector<std::string> files = graph_files(context.data, report.notes);
   const Table published = config.published.empty() ? Table{} : read_table(config.published);
   const auto known = published.column("h_F");
   const Rng rng(context.seed);
