@@ -21,7 +21,7 @@ void parse(std::string_view text, Base& base) { parse_enum(text, names, base); }
 bool is_trained(Base base) { return base == Base::mlp || base == Base::gcn; }
 
 Trained train_network(const Problem& problem, const models::NodeFeatures& x, const Views& views,
-                      Backbone backbone, Fusion fusion, double share,
+                      Backbone backbone, Fusion fusion, double weight,
                       std::span<const models::Split> splits, const LearningOptions& learning,
                       std::span<const Rng> rngs, bool with_representations) {
   TS_CHECK(!with_representations || fusion <= Fusion::merged, "gsl: fusion ", to_string(fusion),
@@ -30,7 +30,7 @@ Trained train_network(const Problem& problem, const models::NodeFeatures& x, con
   std::vector<FusedNetwork> networks;
   for (const Rng& rng : rngs) {
     Rng initial = rng.split(0);
-    networks.push_back(FusedNetwork::make(backbone, fusion, share, problem.nodes(), x.width(),
+    networks.push_back(FusedNetwork::make(backbone, fusion, weight, problem.nodes(), x.width(),
                                           problem.classes, learning, initial));
   }
   TS_CHECK(!networks.empty(), "gsl: no random sequence to train with");
@@ -39,8 +39,12 @@ Trained train_network(const Problem& problem, const models::NodeFeatures& x, con
   models::Adam adam{.learning_rate = learning.learning_rate, .weight_decay = learning.weight_decay};
   Trained trained;
   trained.representations.resize(with_representations ? rngs.size() : 0);
+  trained.logits.resize(trained.representations.size());
+  Tensor latest;
   const auto logits = [&](const FusedNetwork& m, ForwardContext& context) {
-    return m(views, x, context);
+    const Var result = m(views, x, context);
+    if (!context.training) latest = result.value();
+    return result;
   };
   trained.scores = fit(
       model, adam, task, learning.epochs, learning.evaluate_every, rngs,
@@ -49,9 +53,13 @@ Trained train_network(const Problem& problem, const models::NodeFeatures& x, con
       [&](int64_t run) {
         if (!with_representations) return;
         ForwardContext inference{.runs = task.side_by_side()};
-        const Tensor all = representation(model.first, seen(views, fusion), x, inference).value();
-        trained.representations[static_cast<size_t>(run)] =
-            all.rank() == 3 ? all.select(1, run).clone() : all;
+        const auto own = [&](const Tensor& all) {
+          return all.rank() == 3 ? all.select(1, run).clone() : all;
+        };
+        const auto r = static_cast<size_t>(run);
+        trained.representations[r] =
+            own(representation(model.first, seen(views, fusion), x, inference).value());
+        trained.logits[r] = own(latest);
       });
   return trained;
 }

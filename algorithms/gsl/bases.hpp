@@ -28,15 +28,15 @@ std::vector<Tensor> make_bases(Base base, const Problem& problem,
                                const LearningOptions& learning,
                                const ContrastiveOptions& contrastive, std::span<const Rng> rngs);
 
-/// Accuracies of one network for each split and, where asked, the representation of every node in
-/// each: those of the best epoch. Side by side where `splits` are more than one. `x` stands for the
-/// problem's features.
+/// Accuracies of one network for each split and, where asked, the representation and the logits of
+/// every node in each: those of the best epoch. Side by side where `splits` are more than one. `x`
+/// stands for the problem's features.
 struct Trained {
   std::vector<Scores> scores;
-  std::vector<Tensor> representations;
+  std::vector<Tensor> representations, logits;
 };
 Trained train_network(const Problem& problem, const models::NodeFeatures& x, const Views& views,
-                      Backbone backbone, Fusion fusion, double share,
+                      Backbone backbone, Fusion fusion, double weight,
                       std::span<const models::Split> splits, const LearningOptions& learning,
                       std::span<const Rng> rngs, bool with_representations = false);
 

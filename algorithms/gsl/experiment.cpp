@@ -24,12 +24,20 @@ Report run_study(const Config& config, const Context& context) {
       for (const double value : point.joint)
         report.add("mutual_information " + study.series[s], value);
     }
+  const models::Correlation correlation = accuracy_correlation(study);
+  report.add("correlation of accuracy and mutual information", correlation.coefficient);
+  report.notes.push_back(concat("accuracy and joint mutual information correlate with ",
+                                static_cast<float>(correlation.coefficient), " (p ",
+                                static_cast<float>(correlation.p_value), ")"));
   report.plots = study_plots(study, config.study);
   report.tables = study_tables(study, config.study);
   return report;
 }
 
-void write_pictures(const Context& context, const Problem& problem, const Comparison& comparison) {
+constexpr int64_t most_predicted_nodes = 4096;  // whose cliques are drawn
+
+void write_pictures(const Config& config, const Context& context, const Problem& problem,
+                    const models::Split& split, const Comparison& comparison) {
   if (context.out.empty()) return;
   const auto write = [&](const std::string& name, const CsrMatrix& graph, double homophily) {
     write_file(
@@ -42,6 +50,10 @@ void write_pictures(const Context& context, const Problem& problem, const Compar
   for (const StructureCell& cell : comparison.structures)
     write(concat(to_string(cell.base), "_", to_string(cell.construction)), cell.graph,
           cell.homophily.front());
+  if (problem.nodes() > most_predicted_nodes) return;
+  const CsrMatrix predicted =
+      predicted_graph(problem, split, config.learning, Rng(context.seed).split(3));
+  write("predicted", predicted, models::edge_homophily(predicted, problem.labels));
 }
 
 void add_comparison(Report& report, const Comparison& comparison,
@@ -83,8 +95,8 @@ Report run_files(const Config& config, const Context& context) {
     }
     std::vector<models::Split> splits;
     for (int64_t r = 0; r < config.runs; ++r)
-      splits.push_back(
-          models::split_by_share(graph, 0.5, 0.25, rng.split(0).split(static_cast<uint64_t>(r))));
+      splits.push_back(models::split_by_share(graph, config.train_share, config.validation_share,
+                                              rng.split(0).split(static_cast<uint64_t>(r))));
     const Problem problem = prepare(graph, config.normalize_features, context.device);
     bool begun = false;
     const auto told = [&](int64_t done, int64_t total, const std::string& what) {
@@ -95,7 +107,7 @@ Report run_files(const Config& config, const Context& context) {
       comparisons.push_back(compare(problem, splits, config.comparison, config.learning,
                                     config.contrastive, config.together, rng.split(1), told));
       add_comparison(report, comparisons.back(), config.comparison);
-      write_pictures(context, problem, comparisons.back());
+      write_pictures(config, context, problem, splits.front(), comparisons.back());
     }
     if (config.learners.methods.empty()) continue;
     begun = false;

@@ -11,6 +11,7 @@ namespace tessera::algorithms::gsl {
 struct Config {
   int64_t runs = 10;
   int64_t together = 10;
+  double train_share = 0.5, validation_share = 0.25;
   bool normalize_features = true;
   LearningOptions learning;
   ContrastiveOptions contrastive;
@@ -19,8 +20,10 @@ struct Config {
   StudyOptions study;
 
   static void visit(auto& self, auto&& f) {
-    f("runs", self.runs, "random splits of each graph, 50/25/25 of every class",
-      Bounds::at_least(1));
+    f("runs", self.runs, "random splits of each graph", Bounds::at_least(1));
+    f("train_share", self.train_share, "of every class", Bounds::between(0, 1));
+    f("validation_share", self.validation_share, "of every class; the rest tests",
+      Bounds::between(0, 1));
     f("together", self.together, "how many trainings go side by side where they can",
       Bounds::at_least(1));
     f("normalize_features", self.normalize_features, "divide the rows by their sums");

@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "tessera/autograd/ops/indexing.hpp"
+#include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/models/metrics.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
@@ -56,7 +58,7 @@ class Runner {
       const auto& input = x.size() > 1 ? x[first] : x.front();
       const Trained trained = train_network(
           problem_, base == Base::x ? problem_.features : models::NodeFeatures(input),
-          views.size() > 1 ? views[first] : views.front(), backbone, fusion, options_.share,
+          views.size() > 1 ? views[first] : views.front(), backbone, fusion, options_.weight,
           splits_.subspan(first, count), learning_, rngs.subspan(first, count));
       for (const Scores& scores : trained.scores) {
         result.validation.push_back(scores.validation);
@@ -254,6 +256,19 @@ Table summary_table(std::span<const Comparison> comparisons, const ComparisonOpt
       table.add(concat(comparison.name, " ", to_string(backbone)), std::move(row));
     }
   return table;
+}
+
+CsrMatrix predicted_graph(const Problem& problem, const models::Split& split,
+                          const LearningOptions& learning, const Rng& rng) {
+  LearningOptions two_layers = learning;
+  two_layers.layers = 2;
+  const Trained trained =
+      train_network(problem, problem.features, views_of(problem), Backbone::gcn, Fusion::none, 0,
+                    std::span(&split, 1), two_layers, std::span(&rng, 1), true);
+  const Tensor classes = autograd::argmax(trained.logits.front(), 1);
+  return models::similarity_graph(
+      autograd::one_hot(classes, problem.classes, DType::f32),
+      {.construction = models::GraphConstruction::cos_graph, .threshold = 1});
 }
 
 std::string adjacency_picture(const CsrMatrix& graph, const Tensor& labels,

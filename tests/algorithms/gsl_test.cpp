@@ -8,6 +8,7 @@
 
 #include "tessera/algorithms/gsl/block_posterior.hpp"
 #include "tessera/algorithms/gsl/weighted_graph.hpp"
+#include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/models/data/synthetic.hpp"
 #include "tessera/models/init.hpp"
 #include "tessera/models/mutual_information.hpp"
@@ -23,7 +24,7 @@ using test::expect_error;
 
 constexpr Backbone backbones[] = {Backbone::gcn, Backbone::sage, Backbone::gat, Backbone::sgc};
 
-models::GraphData easy_graph(double feature_signal = 1, double homophily = 0.9) {
+models::GraphData easy_graph(double feature_signal = 2, double homophily = 0.9) {
   return models::synthetic_graph({.nodes = 120,
                                   .classes = 3,
                                   .features = 12,
@@ -52,9 +53,9 @@ std::vector<double> dense(const CsrMatrix& m) {
 
 class GslViews : public testing::TestWithParam<Backbone> {
  protected:
-  static FusedNetwork network(Fusion fusion, double share = 0.5, uint64_t seed = 1) {
+  static FusedNetwork network(Fusion fusion, double weight = 1, uint64_t seed = 1) {
     Rng rng(seed);
-    return FusedNetwork::make(GetParam(), fusion, share, problem().nodes(),
+    return FusedNetwork::make(GetParam(), fusion, weight, problem().nodes(),
                               problem().features.width(), problem().classes, quick(), rng);
   }
   static std::vector<double> logits(const FusedNetwork& net, const Views& views) {
@@ -68,23 +69,38 @@ class GslViews : public testing::TestWithParam<Backbone> {
   static CsrMatrix structure() { return models::similarity_graph(problem().x, {}); }
 };
 
-TEST_P(GslViews, OfTheSameGraphTwiceAreThePlainNetwork) {
+TEST_P(GslViews, OfOneGraphAreThePlainNetwork) {
   const Views same = views_of(problem(), problem().adjacency);
   FusedNetwork plain = network(Fusion::original);
   const auto expected = logits(plain, same);
   ForwardContext context;
   test::expect_close(plain.first(problem().graph, problem().features, context).value(), expected,
                      {.rtol = 0, .atol = 0}, "the network itself");
-  for (const Fusion fusion :
-       {Fusion::structure, Fusion::merged, Fusion::layers_shared, Fusion::outputs_shared}) {
+  const auto expect = [&](Fusion fusion, double weight, double times) {
     plain.fusion = fusion;
+    plain.weight = weight;
     const auto found = logits(plain, same);
     for (size_t i = 0; i < expected.size(); ++i)
-      ASSERT_NEAR(found[i], expected[i], 1e-5) << to_string(fusion) << " " << i;
-  }
+      ASSERT_NEAR(found[i], times * expected[i], 2e-5) << to_string(fusion) << " " << i;
+  };
+  expect(Fusion::structure, 1, 1);
+  expect(Fusion::merged, 1, 1);
+  expect(Fusion::outputs_shared, 1, 2);
+  expect(Fusion::outputs_shared, 0.5, 1.5);
+  expect(Fusion::layers_shared, 0, 1);
+  // Early fusion with itself doubles what every layer gives.
+  Var h;
+  for (int64_t i = 0; i < layer_count(plain.first); ++i)
+    h = layer(plain.first, i, problem().graph,
+              i == 0 ? LayerInput{.features = &problem().features}
+                     : LayerInput{.hidden = between_layers(plain.first, h, context)},
+              context) *
+        2;
+  plain.weight = 1;
+  test::expect_close(h.value(), logits(plain, same), {.rtol = 1e-5, .atol = 1e-5}, "twice");
 }
 
-TEST_P(GslViews, SharesOfNothingAndAllAreOneView) {
+TEST_P(GslViews, OfTwoGraphsAreAdded) {
   const Views views = views_of(problem(), structure());
   for (const Fusion fusion : {Fusion::layers, Fusion::outputs}) {
     FusedNetwork net = network(fusion, 0);
@@ -95,18 +111,24 @@ TEST_P(GslViews, SharesOfNothingAndAllAreOneView) {
     second.fusion = Fusion::structure;
     const auto of_first = logits(first, views), of_second = logits(second, views);
     EXPECT_NE(of_first, of_second);
-    const auto none = logits(net, views);
-    net.share = 1;
-    const auto all = logits(net, views);
-    for (size_t i = 0; i < none.size(); ++i) {
-      ASSERT_NEAR(none[i], of_first[i], 1e-5) << to_string(fusion) << " " << i;
-      ASSERT_NEAR(all[i], of_second[i], 1e-5) << to_string(fusion) << " " << i;
+    const auto alone = logits(net, views);
+    for (size_t i = 0; i < alone.size(); ++i)
+      ASSERT_NEAR(alone[i], of_first[i], 1e-5) << to_string(fusion) << " " << i;
+    net.weight = 0.25;
+    const auto both = logits(net, views);
+    ForwardContext context;
+    Var h;
+    for (int64_t l = 0; l < layer_count(net.first); ++l) {
+      const LayerInput input = l == 0 ? LayerInput{.features = &problem().features}
+                                      : LayerInput{.hidden = between_layers(net.first, h, context)};
+      h = layer(net.first, l, views.original, input, context) +
+          layer(net.second.front(), l, *views.structure, input, context) * 0.25;
     }
-    if (fusion == Fusion::layers) continue;
-    net.share = 0.25;
-    const auto some = logits(net, views);
-    for (size_t i = 0; i < some.size(); ++i)
-      ASSERT_NEAR(some[i], 0.75 * of_first[i] + 0.25 * of_second[i], 1e-5);
+    const auto by_layers = test::to_doubles(h.value());
+    for (size_t i = 0; i < both.size(); ++i)
+      ASSERT_NEAR(both[i],
+                  fusion == Fusion::layers ? by_layers[i] : of_first[i] + 0.25 * of_second[i],
+                  1e-5);
   }
 }
 
@@ -116,7 +138,8 @@ TEST_P(GslViews, LayersOneByOneAreTheNetwork) {
   const Var hidden = representation(net.first, problem().graph, problem().features, context);
   const Var last =
       layer(net.first, layer_count(net.first) - 1, problem().graph, {.hidden = hidden}, context);
-  test::expect_close(last.value(), logits(net, views_of(problem())), {.rtol = 1e-5, .atol = 1e-6});
+  test::expect_close(last.value(), logits(net, views_of(problem())), {.rtol = 1e-5, .atol = 1e-6},
+                     "layers");
 }
 
 TEST_P(GslViews, RunsSideBySideAreWhatTheyAreAlone) {
@@ -156,7 +179,7 @@ TEST_P(GslViews, EveryFusionLearns) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, GslViews, testing::ValuesIn(backbones),
-                         [](const auto& info) { return std::string(to_string(info.param)); });
+                         [](const auto& each) { return std::string(to_string(each.param)); });
 
 TEST(Gsl, BadInputIsNamed) {
   const auto kind = ErrorKind::invalid_argument;
@@ -172,8 +195,8 @@ TEST(Gsl, BadInputIsNamed) {
   expect_error(
       [&] { FusedNetwork::make(Backbone::gat, Fusion::original, 0.5, 120, 12, 3, odd, rng); },
       {"16", "5 heads"}, kind);
-  expect_error([&] { FusedNetwork::make(Backbone::gcn, Fusion::layers, 2, 120, 12, 3, odd, rng); },
-               {"share of 2"}, kind);
+  expect_error([&] { FusedNetwork::make(Backbone::gcn, Fusion::layers, -1, 120, 12, 3, odd, rng); },
+               {"weight of -1"}, kind);
   const std::vector<models::Split> empty{{{0, 1}, {}, {2}}};
   expect_error([&] { NodeTask(problem, empty); }, {"split 0", "to validate"}, kind);
   expect_error([&] { NodeTask(problem, {}); }, {"no splits"}, kind);
@@ -198,9 +221,9 @@ TEST(GslWeightedGraph, PropagatesAsDenseMatrices) {
   const CsrMatrix parts[] = {a, identity_matrix(n)};
   const JoinedPattern all = joined(parts, Device::cpu());
   const Var e = unit_rows(test::uniform({n, 4}, DType::f32, 1));
-  const WeightedGraph graph{
-      all.pattern,
-      autograd::square(autograd::sddmm(all.pattern, e, e)) * all.values[0] + all.values[1] * 0.5};
+  const WeightedGraph graph{all.pattern,
+                            autograd::square(autograd::sddmm(all.pattern, e, e)) * all.values[0] +
+                                Var(all.values[1]) * 0.5};
   const Tensor x = test::uniform({n, 3}, DType::f32, 2);
   const auto units = test::to_doubles(e.value()), values = test::to_doubles(x);
   std::vector<double> w = dense(a), sum(at(n));
@@ -217,7 +240,8 @@ TEST(GslWeightedGraph, PropagatesAsDenseMatrices) {
       for (int64_t f = 0; f < 3; ++f)
         expected[at(i * 3 + f)] +=
             w[at(i * n + j)] / std::sqrt(sum[at(i)] * sum[at(j)]) * values[at(j * 3 + f)];
-  test::expect_close(propagate(graph, x).value(), expected, {.rtol = 1e-4, .atol = 1e-5});
+  test::expect_close(propagate(graph, x).value(), expected, {.rtol = 1e-4, .atol = 1e-5},
+                     "propagate");
 }
 
 TEST(GslWeightedGraph, JoinsPatternsAndCountsChoices) {
@@ -336,7 +360,7 @@ TEST(GslBases, ContrastFindsCommunitiesWithoutLabels) {
 }
 
 TEST(GslBases, TrainedOnesAreHiddenLayersOfEachSplit) {
-  const models::GraphData graph = easy_graph(0.7);
+  const models::GraphData graph = easy_graph(1.2);
   const Problem problem = prepare(graph, false, Device::cpu());
   const std::vector<Rng> rngs{Rng(1), Rng(2), Rng(3)};
   const auto homophily = [&](const Tensor& base) {
@@ -365,7 +389,7 @@ TEST(GslBases, TrainedOnesAreHiddenLayersOfEachSplit) {
     for (size_t j = 0; j < 120; ++j)
       for (size_t f = 0; f < 12; ++f)
         expected[i * 12 + f] += a[i * 120 + j] / std::sqrt(degree[i] * degree[j]) * x[j * 12 + f];
-  test::expect_close(ax.front(), expected, {.rtol = 1e-5, .atol = 1e-5});
+  test::expect_close(ax.front(), expected, {.rtol = 1e-5, .atol = 1e-5}, "A_s X");
 }
 
 // Structure made of B, and what is aggregated over it, is a function of B: nodes with equal rows
