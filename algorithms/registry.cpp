@@ -1,6 +1,7 @@
 #include "tessera/algorithms/registry.hpp"
 
 #include "tessera/algorithms/bigset/experiment.hpp"
+#include "tessera/algorithms/gsl/experiment.hpp"
 #include "tessera/algorithms/hignn/experiment.hpp"
 #include "tessera/algorithms/node_classification/experiment.hpp"
 #include "tessera/algorithms/trihom/experiment.hpp"
@@ -17,6 +18,7 @@ std::span<const Algorithm> registry() {
       algorithm("node_classification",
                 "labels of the nodes of a graph from a few known ones, by graph networks",
                 node_classification::run),
+      algorithm("gsl", "whether learning a graph's structure helps a graph network", gsl::run),
       algorithm("trihom",
                 "homophily of graphs: 21 metrics with Tri-Hom, and how they go with accuracies",
                 trihom::run),

@@ -15,6 +15,7 @@ import torch
 
 import container
 import graph_networks
+import mutual_information
 import optimizers
 import ops
 import philox
@@ -29,6 +30,7 @@ FILES = {
     "philox": philox.tensors,
     "mlp": training.mlp,
     "gcn": training.gcn,
+    "mutual_information": mutual_information.tensors,
     "graph_networks": graph_networks.tensors,
     "tiny_resnet": training.tiny_resnet,
     "resnet20": training.resnet20,
