@@ -10,18 +10,18 @@ namespace tessera::algorithms {
 
 std::span<const Algorithm> registry() {
   static const std::vector<Algorithm> list{
-      algorithm("bigset", "anomalies in hyperspectral images, by separation training and classics",
-                bigset::run),
-      algorithm("hignn",
-                "labels of nodes from who has like neighbours: a new graph beside the old one",
-                hignn::run),
       algorithm("node_classification",
                 "labels of the nodes of a graph from a few known ones, by graph networks",
                 node_classification::run),
-      algorithm("gsl", "whether learning a graph's structure helps a graph network", gsl::run),
       algorithm("trihom",
                 "homophily of graphs: 21 metrics with Tri-Hom, and how they go with accuracies",
                 trihom::run),
+      algorithm("hignn",
+                "labels of nodes from who has like neighbours: a new graph beside the old one",
+                hignn::run),
+      algorithm("gsl", "whether learning a graph's structure helps a graph network", gsl::run),
+      algorithm("bigset", "anomalies in hyperspectral images, by separation training and classics",
+                bigset::run),
   };
   return list;
 }

@@ -9,18 +9,13 @@ constexpr std::string_view names[] = {
     "fagcn",  "acm_gcn", "acmii_gcn", "acm_gcn_plus", "acm_gcn_plus_plus",
     "linkx",  "wrgat",   "glognn",    "hoggcn",       "trunk"};
 
-}  // namespace
-
-std::string_view to_string(GraphNetworkKind kind) { return names[static_cast<int>(kind)]; }
-void parse(std::string_view text, GraphNetworkKind& kind) { parse_enum(text, names, kind); }
-
-GraphNetwork GraphNetwork::make(const GraphOperators& graph, int64_t features, int64_t classes,
-                                const GraphNetworkOptions& o, Rng& rng) {
+/// `graph` may be null where no network needs it.
+GraphNetwork make_network(int64_t nodes, const GraphOperators* graph, int64_t features,
+                          int64_t classes, const GraphNetworkOptions& o, Rng& rng) {
   using Kind = GraphNetworkKind;
   TS_CHECK(o.layers >= 1 && o.hidden >= 1, "a network of ", o.layers, " layers of width ",
            o.hidden);
   TS_CHECK(o.dropout >= 0 && o.dropout < 1, "dropout ", o.dropout, " is not in [0, 1)");
-  const int64_t nodes = graph.nodes();
   std::vector<int64_t> widths(static_cast<size_t>(o.layers) + 1, o.hidden);
   widths.front() = features;
   widths.back() = classes;
@@ -102,7 +97,8 @@ GraphNetwork GraphNetwork::make(const GraphOperators& graph, int64_t features, i
                             .dropout = o.dropout},
                            rng)};
     case Kind::hoggcn:
-      return {HogGcn::make(graph, features, classes,
+      TS_CHECK(graph, "hoggcn has a parameter per edge: make it for a graph");
+      return {HogGcn::make(*graph, features, classes,
                            {.hidden = o.hidden,
                             .layers = o.layers,
                             .soft_share = o.soft_share,
@@ -118,6 +114,20 @@ GraphNetwork GraphNetwork::make(const GraphOperators& graph, int64_t features, i
                                   rng)};
   }
   throw Error(ErrorKind::invalid_argument, concat("no graph network ", static_cast<int>(o.model)));
+}
+
+}  // namespace
+
+std::string_view to_string(GraphNetworkKind kind) { return names[static_cast<int>(kind)]; }
+void parse(std::string_view text, GraphNetworkKind& kind) { parse_enum(text, names, kind); }
+
+GraphNetwork GraphNetwork::make(const GraphOperators& graph, int64_t features, int64_t classes,
+                                const GraphNetworkOptions& options, Rng& rng) {
+  return make_network(graph.nodes(), &graph, features, classes, options, rng);
+}
+GraphNetwork GraphNetwork::make(int64_t nodes, int64_t features, int64_t classes,
+                                const GraphNetworkOptions& options, Rng& rng) {
+  return make_network(nodes, nullptr, features, classes, options, rng);
 }
 
 Var GraphNetwork::operator()(const GraphOperators& graph, const NodeFeatures& x,

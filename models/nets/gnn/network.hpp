@@ -105,6 +105,9 @@ struct GraphNetwork {
 
   static GraphNetwork make(const GraphOperators& graph, int64_t features, int64_t classes,
                            const GraphNetworkOptions& options, Rng& rng);
+  /// For graphs of so many nodes: those networks that have no parameter per edge, all but hoggcn.
+  static GraphNetwork make(int64_t nodes, int64_t features, int64_t classes,
+                           const GraphNetworkOptions& options, Rng& rng);
   /// Logits [nodes, classes]. Where `auxiliary` is given, it receives what else the network wants
   /// trained on the labelled nodes: logits of the same shape, or none.
   Var operator()(const GraphOperators& graph, const NodeFeatures& x, ForwardContext& context,
