@@ -257,16 +257,26 @@ std::vector<double> collaborative(const Scene& scene, const Windows& windows, do
           std::max(0.0, own - 2 * system.right_side[i] + products(near[i], near[i]));
       system.matrix[i * s + i] += lambda * apart + jitter * trace / static_cast<double>(s);
     }
-    system.constant = own;
   };
-  const auto score = [&](int64_t, const std::vector<int64_t>& near, const LocalSystem& system,
+  // |y - A w| from the spectra: of inner products little would be left, where the ring has more
+  // pixels than there are bands and y is fitted closely
+  const auto spectra = scene.spectra.host<double>();
+  const auto bands = static_cast<size_t>(scene.spectra.size(1));
+  std::vector<double> residual(bands);
+  const auto score = [&](int64_t p, const std::vector<int64_t>& near, const LocalSystem&,
                          std::span<const double> w) {
-    double squares = system.constant;  // |y - A w|^2
+    const auto spectrum = [&](int64_t q) {
+      return spectra.subspan(static_cast<size_t>(q) * bands, bands);
+    };
+    const auto y = spectrum(p);
+    std::copy(y.begin(), y.end(), residual.begin());
     for (size_t i = 0; i < w.size(); ++i) {
-      squares -= 2 * w[i] * system.right_side[i];
-      for (size_t j = 0; j < w.size(); ++j) squares += w[i] * w[j] * products(near[i], near[j]);
+      const auto a = spectrum(near[i]);
+      for (size_t b = 0; b < bands; ++b) residual[b] -= w[i] * a[b];
     }
-    return std::sqrt(std::max(squares, 0.0));
+    double squares = 0;
+    for (const double r : residual) squares += r * r;
+    return std::sqrt(squares);
   };
   return local_scores("collaborative", scene, windows, true, setup, score);
 }

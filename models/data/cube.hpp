@@ -29,8 +29,8 @@ struct Cube {
 
 /// Which variable of a file is the image, and what it looks like. Empty and 0: found as below.
 struct CubeFile {
-  std::string variable;  // of the image
-  std::string truth;     // a variable of the same file, or a file: .bmp, .npy, .mat or ENVI
+  std::string variable{};  // of the image
+  std::string truth{};     // a variable of the same file, or a file: .bmp, .npy, .mat or ENVI
   int64_t rows = 0, columns = 0;  // of an image stored as bands x pixels
 };
 
