@@ -15,12 +15,12 @@ using test::at;
 using test::to_doubles;
 using Doubles = std::vector<double>;
 
-inline models::GraphData small_graph(int64_t nodes = 60) {
+inline models::GraphData small_graph(int64_t nodes = 60, double homophily = 0.3) {
   return models::synthetic_graph({.nodes = nodes,
                                   .classes = 3,
                                   .features = 8,
                                   .degree = 5,
-                                  .homophily = 0.3,
+                                  .homophily = homophily,
                                   .feature_signal = 1.5,
                                   .splits = 3},
                                  Rng(5));

@@ -154,8 +154,9 @@ struct Trained {
   models::GraphData graph;
   std::vector<Outcome> first, second;
 };
-Trained two_stages(const std::vector<uint64_t>& seeds, const StageOptions& options) {
-  Trained t{small_graph(150), {}, {}};
+Trained two_stages(const std::vector<uint64_t>& seeds, const StageOptions& options,
+                   double homophily = 0.3) {
+  Trained t{small_graph(150, homophily), {}, {}};
   const Problem problem = prepare(t.graph, false, Device::cpu());
   std::vector<Rng> rngs;
   std::vector<models::Split> splits;
@@ -185,10 +186,10 @@ TEST(HignnTraining, RunsSideBySideAreWhatTheyAreAlone) {
 
 TEST(HignnTraining, EveryBackboneLearns) {
   for (const Backbone backbone : backbones) {
-    const Trained t = two_stages({1}, quick(backbone));
+    const Trained t = two_stages({1}, quick(backbone), 0.9);
     for (const Outcome& outcome : {t.first[0], t.second[0]}) {
-      EXPECT_GT(outcome.train, 0.6) << to_string(backbone);  // chance is a third
-      EXPECT_GT(outcome.validation, 0.4) << to_string(backbone);
+      EXPECT_GT(outcome.train, 0.7) << to_string(backbone);  // chance is a third
+      EXPECT_GT(outcome.validation, 0.5) << to_string(backbone);
     }
   }
 }
@@ -286,7 +287,7 @@ TEST(HignnPublished, HomophilyOfTheNewGraph) {
   // to, decide some of them otherwise.
   const bool fused =
       kernels::backend(Device::cpu()).name.find("x86-64-v") != std::string_view::npos;
-  const double allowed = fused ? 0.5e-4 : 2.5e-4;
+  const double allowed = fused ? 0.5e-4 : 1.5e-4;
   int graphs = 0;
   for (const Published& row : published) {
     const std::string path = shared_data(concat("graphs/", row.name, ".npz"));
