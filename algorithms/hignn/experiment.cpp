@@ -170,7 +170,7 @@ class Trial {
       of_graphs.push_back(rng_.split(2).split(static_cast<uint64_t>(run)));
     }
     const auto reporter = [&](const std::string& name) {
-      return [this, name](const hignn::Progress& p) {
+      return [this, name](const TrainingProgress& p) {
         if (p.epochs_done % 10 == 0)
           context_.progress->update(done_, concat(graph_.name, ", ", name, ", epoch ",
                                                   p.epochs_done, ", ", p.running, " runs"));

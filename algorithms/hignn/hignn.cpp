@@ -62,17 +62,17 @@ class Evaluation {
 
 /// A run as it goes.
 struct Run {
-  std::vector<double> validation_losses;
   Outcome best;
   bool stopped = false;
 
   void observe(const Evaluation& now, const models::Split& split, const StageOptions& options) {
     const double loss = now.loss(split.validation), accuracy = now.accuracy(split.validation);
-    const bool first = validation_losses.empty();
+    std::vector<double>& losses = best.validation_losses;
+    const auto epoch = static_cast<int64_t>(losses.size());
     const bool better = options.select == Selection::accuracy ? accuracy > best.validation
                                                               : loss < best.validation_loss;
-    best.epochs = static_cast<int64_t>(validation_losses.size()) + 1;
-    if (first || better) {
+    best.epochs = epoch + 1;
+    if (epoch == 0 || better) {
       best.train = now.accuracy(split.train);
       best.validation = accuracy;
       best.test = now.accuracy(split.test);
@@ -80,14 +80,13 @@ struct Run {
       best.epoch = best.epochs;
       best.probabilities = now.probabilities();
     }
-    const auto epoch = static_cast<int64_t>(validation_losses.size());
     if (options.patience > 0 && epoch > options.patience) {
       double mean = 0;
       for (int64_t e = epoch - options.patience; e < epoch; ++e)
-        mean += validation_losses[static_cast<size_t>(e)] / static_cast<double>(options.patience);
+        mean += losses[static_cast<size_t>(e)] / static_cast<double>(options.patience);
       stopped = loss > mean;
     }
-    validation_losses.push_back(loss);
+    losses.push_back(loss);
   }
 };
 
@@ -115,7 +114,7 @@ Problem prepare(const models::GraphData& graph, bool normalize_features, Device 
 std::vector<Outcome> train(const Problem& problem, const StageOptions& options, Graphs graphs,
                            std::span<const NewGraph> new_graphs,
                            std::span<const models::Split> splits, std::span<const Rng> rngs,
-                           const std::function<void(const Progress&)>& on_epoch) {
+                           const std::function<void(const TrainingProgress&)>& on_epoch) {
   const auto runs = static_cast<int64_t>(splits.size());
   TS_CHECK(runs >= 1 && rngs.size() == splits.size(), "hignn: ", splits.size(), " splits and ",
            rngs.size(), " generators of random numbers");
@@ -164,7 +163,7 @@ std::vector<Outcome> train(const Problem& problem, const StageOptions& options, 
     models::ForwardContext inference{.runs = runs};
     const Tensor logits =
         model(problem.filters, added, problem.features, inference).value().to(Device::cpu());
-    Progress progress{epoch + 1, 0};
+    TrainingProgress progress{epoch + 1, 0};
     for (size_t r = 0; r < state.size(); ++r) {
       if (state[r].stopped) continue;
       const Tensor own = logits.select(1, static_cast<int64_t>(r)).clone();

@@ -59,12 +59,13 @@ Problem prepare(const models::GraphData& graph, bool normalize_features, Device 
 struct Outcome {
   double train = 0, validation = 0, test = 0;  // accuracies
   double validation_loss = 0;
-  int64_t epoch = 0;     // that was the best, from 1
-  int64_t epochs = 0;    // until it stopped
-  Tensor probabilities;  // f32 [nodes, classes] on the host
+  int64_t epoch = 0;                      // that was the best, from 1
+  int64_t epochs = 0;                     // until it stopped
+  Tensor probabilities;                   // f32 [nodes, classes] on the host
+  std::vector<double> validation_losses;  // of every epoch
 };
 
-struct Progress {
+struct TrainingProgress {
   int64_t epochs_done = 0, running = 0;  // runs that have not stopped
 };
 
@@ -75,7 +76,7 @@ struct Progress {
 std::vector<Outcome> train(const Problem& problem, const StageOptions& options, Graphs graphs,
                            std::span<const NewGraph> new_graphs,
                            std::span<const models::Split> splits, std::span<const Rng> rngs,
-                           const std::function<void(const Progress&)>& on_epoch = {});
+                           const std::function<void(const TrainingProgress&)>& on_epoch = {});
 
 /// The new graph of each run, from what the first model predicts.
 std::vector<NewGraph> new_graphs_of(const Problem& problem, std::span<const Outcome> first,
