@@ -106,6 +106,7 @@ Report run_files(const Config& config, const Context& context) {
     if (!config.comparison.fusions.empty()) {
       comparisons.push_back(compare(problem, splits, config.comparison, config.learning,
                                     config.contrastive, config.together, rng.split(1), told));
+      if (stop_requested()) break;
       add_comparison(report, comparisons.back(), config.comparison);
       write_pictures(config, context, problem, splits.front(), comparisons.back());
     }

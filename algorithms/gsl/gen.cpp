@@ -73,7 +73,7 @@ Learned gen(const Problem& problem, const models::Split& split, const GenOptions
       learned.scores.epoch += round * o.task.epochs;
       learned.homophily = models::edge_homophily(structure, problem.labels);
     }
-    if (round == o.iterations) break;
+    if (round == o.iterations || stop_requested()) break;
     const CsrMatrix observations[] = {problem.adjacency, of_features,
                                       models::similarity_graph(best_hidden, {.k = o.k}),
                                       models::similarity_graph(best_logits, {.k = o.k})};

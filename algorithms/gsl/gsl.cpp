@@ -131,6 +131,7 @@ Comparison compare(const Problem& problem, std::span<const models::Split> splits
   for (const Base base : o.bases) {
     const std::vector<Tensor> x =
         make_bases(base, problem, splits, learning, contrastive, base_rngs);
+    if (stop_requested()) break;
     const std::vector<Views> plain{views_of(problem)};
     for (const Fusion fusion : o.fusions) {
       if (uses_structure(fusion)) continue;

@@ -77,6 +77,7 @@ void study_graph(const models::GraphData& graph, const StudyOptions& o, Device d
       const Trained trained =
           train_network(problem, models::NodeFeatures(bases[b]), views, Backbone::gcn,
                         networks[m].fusion, 0, std::span(&split, 1), o.learning, own, true);
+      if (stop_requested()) return;
       StudyPoint& point = at(series + 1 + m);
       point.accuracy.push_back(trained.scores.front().test);
       information.add(trained.representations.front(), point);
@@ -95,9 +96,9 @@ Study information_study(const StudyOptions& o, Device device, const Rng& rng,
   TS_CHECK(!o.homophily.empty() && o.seeds >= 1, "gsl: the study has ", o.homophily.size(),
            " homophilies and ", o.seeds, " graphs of each; expected at least one");
   Study study;
-  for (const std::string base : {"X", "AX"})
-    for (const std::string& name :
-         {base, "MLP(" + base + ")", "GCN(" + base + " A)", "GCN(" + base + " A')"})
+  for (const char* base : {"X", "AX"})
+    for (const std::string& name : {std::string(base), concat("MLP(", base, ")"),
+                                    concat("GCN(", base, " A)"), concat("GCN(", base, " A')")})
       study.series.push_back(name);
   study.series.emplace_back("GRCN(X A)");
   study.points.assign(study.series.size(), std::vector<StudyPoint>(o.homophily.size()));
@@ -109,7 +110,7 @@ Study information_study(const StudyOptions& o, Device device, const Rng& rng,
     for (int64_t seed = 0; seed < o.seeds && !stop_requested(); ++seed) {
       // Graphs of one seed share their random numbers: homophily alone differs.
       const Rng own = rng.split(static_cast<uint64_t>(seed));
-      double found[2];
+      double found[2] = {};
       study_graph(
           models::csbm_h(csbm(o, o.homophily[h]), own.split(0)), o, device, own.split(1),
           [&](size_t s) -> StudyPoint& { return study.points[s][h]; }, found);

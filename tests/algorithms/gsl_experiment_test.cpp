@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "tessera/autograd/ops/sparse.hpp"
+#include "tessera/runtime/interrupt.hpp"
 #include "tessera/runtime/io/npy.hpp"
 #include "tessera/tests/support/files.hpp"
 
@@ -158,6 +159,18 @@ TEST_F(GslExperiment, BadInputIsNamed) {
   expect_error([&] { run(config, context); }, {"0 homophilies"}, ErrorKind::invalid_argument);
   expect_error([&] { set_config(config, "comparison.bases=x,y"); }, {"'y'"},
                ErrorKind::invalid_argument);
+}
+
+TEST_F(GslExperiment, StopsBetweenTrainings) {
+  save("a.npz", 14);
+  for (const std::string& data : {std::string(), folder / "a.npz"}) {
+    context.data = data;
+    Config config = smoke();
+    config.learners.methods = {Learner::gen};
+    request_stop();
+    EXPECT_NO_THROW(run(config, context)) << data;
+    clear_stop_request();
+  }
 }
 
 TEST_F(GslExperiment, ConfigFilesHoldTheDefaults) {
