@@ -20,6 +20,7 @@ import ops
 import philox
 import samples
 import training
+import trunk_modules
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -30,6 +31,7 @@ FILES = {
     "mlp": training.mlp,
     "gcn": training.gcn,
     "graph_networks": graph_networks.tensors,
+    "trunk_modules": trunk_modules.tensors,
     "tiny_resnet": training.tiny_resnet,
     "resnet20": training.resnet20,
     "vit": training.vit,

@@ -68,7 +68,9 @@ struct GraphNetworkOptions {
     f("alpha", self.alpha, "share of the start in gcnii", Bounds::between(0, 1));
     f("theta", self.theta, "of gcnii: how fast layers become the identity", Bounds::at_least(0));
     f("epsilon", self.epsilon, "share of the start in fagcn", Bounds::between(0, 1));
-    f("module", self.module, "of trunk: resnet, gcn, sage, gat, gat_sep, gt or gt_sep");
+    f("module", self.module,
+      "of trunk: resnet, gcn, sage, gat, gat_sep, gt, gt_sep, sgc, appnp, "
+      "acm_gcn or fagcn");
   }
 };
 
