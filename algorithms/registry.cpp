@@ -1,5 +1,6 @@
 #include "tessera/algorithms/registry.hpp"
 
+#include "tessera/algorithms/gfs/experiment.hpp"
 #include "tessera/algorithms/node_classification/experiment.hpp"
 #include "tessera/algorithms/trihom/experiment.hpp"
 
@@ -7,6 +8,9 @@ namespace tessera::algorithms {
 
 std::span<const Algorithm> registry() {
   static const std::vector<Algorithm> list{
+      algorithm("gfs",
+                "features split between a graph network and an MLP by what aggregation tells",
+                gfs::run),
       algorithm("node_classification",
                 "labels of the nodes of a graph from a few known ones, by graph networks",
                 node_classification::run),
