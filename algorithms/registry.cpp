@@ -1,6 +1,7 @@
 #include "tessera/algorithms/registry.hpp"
 
 #include "tessera/algorithms/bigset/experiment.hpp"
+#include "tessera/algorithms/gfs/experiment.hpp"
 #include "tessera/algorithms/gsl/experiment.hpp"
 #include "tessera/algorithms/hignn/experiment.hpp"
 #include "tessera/algorithms/node_classification/experiment.hpp"
@@ -16,6 +17,9 @@ std::span<const Algorithm> registry() {
       algorithm("trihom",
                 "homophily of graphs: 21 metrics with Tri-Hom, and how they go with accuracies",
                 trihom::run),
+      algorithm("gfs",
+                "features split between a graph network and an MLP by what aggregation tells",
+                gfs::run),
       algorithm("hignn",
                 "labels of nodes from who has like neighbours: a new graph beside the old one",
                 hignn::run),

@@ -88,6 +88,29 @@ WelchTest welch_t_test(std::span<const double> x, std::span<const double> y) {
   return {t, dof, student_t_two_sided(t, dof)};
 }
 
+PairedTest paired_t_test(std::span<const double> x, std::span<const double> y) {
+  TS_CHECK(x.size() == y.size() && x.size() >= 2, "paired_t_test: ", x.size(), " values with ",
+           y.size(), "; expected at least two pairs");
+  std::vector<double> differences;
+  for (size_t i = 0; i < x.size(); ++i) differences.push_back(x[i] - y[i]);
+  const MeanStd d = mean_std(differences);
+  if (d.std == 0) {
+    if (d.mean == 0) return {0, 1};
+    return {std::copysign(std::numeric_limits<double>::infinity(), d.mean), 0};
+  }
+  const auto n = static_cast<double>(x.size());
+  const double t = d.mean / (d.std / std::sqrt(n));
+  return {t, student_t_two_sided(t, n - 1)};
+}
+
+double sign_test(int64_t wins, int64_t losses) {
+  TS_CHECK(wins >= 0 && losses >= 0, "sign_test: ", wins, " wins, ", losses, " losses");
+  const auto fewer = static_cast<double>(std::min(wins, losses)),
+             more = static_cast<double>(std::max(wins, losses));
+  // P(X <= k) of n fair games is I_1/2(n - k, k + 1).
+  return wins == losses ? 1 : std::min(1.0, 2 * incomplete_beta(more, fewer + 1, 0.5));
+}
+
 std::vector<double> ranks(std::span<const double> values) {
   std::vector<size_t> order(values.size());
   std::iota(order.begin(), order.end(), size_t{0});

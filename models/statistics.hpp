@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -31,6 +32,19 @@ struct WelchTest {
 /// Welch's t-test for samples of unequal variance, at least two values each. Two samples that do
 /// not vary at all differ with certainty (p 0, an infinite statistic) or not at all (p 1, 0).
 WelchTest welch_t_test(std::span<const double> x, std::span<const double> y);
+
+/// Student's test of the differences x[i] - y[i] against 0: `statistic` is positive when x is the
+/// larger in the mean; at least two pairs. Differences that do not vary are certain (p 0, an
+/// infinite statistic), or 0 (p 1, 0).
+struct PairedTest {
+  double statistic = 0;
+  double p_value = 0;  // two-sided
+};
+PairedTest paired_t_test(std::span<const double> x, std::span<const double> y);
+
+/// Two-sided p-value of `wins` and `losses` in as many independent games of equal chance; 1 without
+/// games.
+double sign_test(int64_t wins, int64_t losses);
 
 /// Rank of every value from 1 for the least; equal values share the middle of their ranks.
 std::vector<double> ranks(std::span<const double> values);

@@ -21,6 +21,7 @@ import ops
 import philox
 import samples
 import training
+import trunk_modules
 
 HERE = pathlib.Path(__file__).resolve().parent
 
@@ -32,6 +33,7 @@ FILES = {
     "gcn": training.gcn,
     "mutual_information": mutual_information.tensors,
     "graph_networks": graph_networks.tensors,
+    "trunk_modules": trunk_modules.tensors,
     "tiny_resnet": training.tiny_resnet,
     "resnet20": training.resnet20,
     "vit": training.vit,

@@ -73,6 +73,35 @@ TEST(Statistics, WelchsTest) {
   EXPECT_THROW(welch_t_test(ones, {twos.data(), 1}), Error);
 }
 
+TEST(Statistics, PairedTest) {
+  // Differences 1, 2, 3: mean 2, deviation 1, t = 2 sqrt 3 with 2 degrees of freedom, where
+  // P(|T| > t) = 1 - t / sqrt(t^2 + 2).
+  const PairedTest test = paired_t_test(std::vector<double>{5, 8, 4}, std::vector<double>{4, 6, 1});
+  const double t = 2 * std::sqrt(3.0);
+  EXPECT_NEAR(test.statistic, t, 1e-12);
+  EXPECT_NEAR(test.p_value, 1 - t / std::sqrt(t * t + 2), 1e-12);
+  const std::vector<double> one{1, 2}, two{2, 3};
+  EXPECT_EQ(paired_t_test(one, one).p_value, 1);
+  EXPECT_EQ(paired_t_test(one, two).p_value, 0);
+  EXPECT_LT(paired_t_test(one, two).statistic, 0);
+  EXPECT_THROW(paired_t_test(one, std::vector<double>{1}), Error);
+}
+
+TEST(Statistics, SignTestCountsOutcomes) {
+  const auto by_counting = [](int64_t wins, int64_t losses) {
+    const int64_t n = wins + losses;
+    double choose = 1, sum = 0;
+    for (int64_t k = 0; k <= std::min(wins, losses); ++k) {
+      sum += choose;
+      choose = choose * static_cast<double>(n - k) / static_cast<double>(k + 1);
+    }
+    return std::min(1.0, 2 * sum / std::exp2(static_cast<double>(n)));
+  };
+  for (const auto& [wins, losses] : {std::pair{0, 0}, {1, 0}, {0, 5}, {3, 3}, {9, 2}, {40, 24}})
+    EXPECT_NEAR(sign_test(wins, losses), by_counting(wins, losses), 1e-12) << wins << losses;
+  EXPECT_THROW(sign_test(-1, 2), Error);
+}
+
 TEST(Statistics, TiesShareTheMiddleOfTheirRanks) {
   EXPECT_EQ(ranks(std::vector<double>{3, 1, 3, -2, 3}), (std::vector<double>{4, 2, 4, 1, 4}));
   EXPECT_TRUE(ranks({}).empty());

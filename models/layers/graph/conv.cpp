@@ -54,6 +54,7 @@ AcmConv AcmConv::make(int64_t in, int64_t out, const Options& options, Rng& rng)
   AcmConv layer;
   layer.relu_first = options.relu_first;
   layer.plus = options.plus;
+  layer.symmetric = options.symmetric;
   for (Var* weight : {&layer.low, &layer.high, &layer.full})
     *weight = uniform({in, out}, bound, rng);
   for (Var* vector : {&layer.low_vector, &layer.high_vector, &layer.full_vector})
@@ -86,7 +87,8 @@ Var AcmConv::operator()(const GraphOperators& graph, const NodeFeatures& x, doub
 
 Var AcmConv::mixed(const GraphOperators& graph, const Var& to_low, const Var& to_high,
                    const Var& to_full) const {
-  const autograd::SparseMatrix& filter = graph.random_walk(true);
+  const autograd::SparseMatrix& filter =
+      symmetric ? graph.symmetric(true) : graph.random_walk(true);
   Var structural;
   if (structure.defined())
     structural = autograd::relu(autograd::spmm(graph.pattern(false), structure));

@@ -48,17 +48,19 @@ struct FeedForward {
 ///   y = channels * (a_L low + a_H high + a_I full)
 /// `relu_first` (ACMII) takes relu before the filters: low = A_r relu(x W_L). `plus` (ACM-GCN+)
 /// normalises each channel before its attention vector and, with structure, adds relu(A W_S) as a
-/// fourth channel, whose mix is then not multiplied by the number of channels.
+/// fourth channel, whose mix is then not multiplied by the number of channels. `symmetric` filters
+/// with D^-1/2 A D^-1/2 in place of A_r = D^-1 A, both with self-loops.
 struct AcmConv {
   Var low, high, full, structure;                              // [in, out]; structure [nodes, out]
   Var low_vector, high_vector, full_vector, structure_vector;  // [out, 1]
   Var mix;                                                     // [channels, channels]
   LayerNorm low_norm, high_norm, full_norm, structure_norm;    // of ACM-GCN+
-  bool relu_first = false, plus = false;
+  bool relu_first = false, plus = false, symmetric = false;
 
   struct Options {
     bool relu_first = false;
     bool plus = false;
+    bool symmetric = false;
     int64_t structure_nodes = 0;  // 0: no structure channel
   };
   /// Weights uniform in +-1/sqrt(out), vectors in +-1, mix in +-1/sqrt(channels).

@@ -11,6 +11,12 @@ struct FaGcn {
     GraphLinear self;       // [hidden, 1], with c
     GraphLinear neighbour;  // [hidden, 1], no bias
 
+    static Layer make(int64_t hidden, Rng& rng);
+    /// tanh(g . [h_i, h_j] + c) of every entry (i, j) of the pattern, times its `scale` ([entries,
+    /// 1]) where that is given, with dropout in training: [entries, runs], or [entries, 1].
+    Var gates(const autograd::SparseMatrix& pattern, const Var& h, const Tensor& scale,
+              double dropout, ForwardContext& context) const;
+
     static void visit(auto& self, auto&& f) {
       f("self", self.self);
       f("neighbour", self.neighbour);

@@ -93,7 +93,9 @@ struct GraphNetworkOptions {
       Bounds::at_least(0));
     f("auxiliary", self.auxiliary, "of hoggcn: weight of the losses of its soft labels",
       Bounds::at_least(0));
-    f("module", self.module, "of trunk: resnet, gcn, sage, gat, gat_sep, gt or gt_sep");
+    f("module", self.module,
+      "of trunk: resnet, gcn, sage, gat, gat_sep, gt, gt_sep, sgc, appnp, "
+      "acm_gcn or fagcn");
   }
 };
 

@@ -3,6 +3,7 @@
 #include <string_view>
 
 #include "tessera/models/layers/graph/attention.hpp"
+#include "tessera/models/nets/gnn/fagcn.hpp"
 
 namespace tessera::models {
 
@@ -16,6 +17,10 @@ enum class TrunkModule : uint8_t {
   gat_sep,  // FFN([x, attention(x W)])
   gt,       // x' = Linear(dot attention), self-loops; a residual FFN block follows
   gt_sep,   // x' = Linear([x, dot attention]); the same
+  sgc,      // D^-1/2 A D^-1/2 x, self-loops: no parameters
+  appnp,    // h = x W, then twice h <- 0.9 D^-1/2 A D^-1/2 h + 0.1 x W, self-loops
+  acm_gcn,  // AcmConv(x), symmetric
+  fagcn,    // sum_j tanh(g . [x_i, x_j] + c) / sqrt(d_i d_j) x_j, self-loops
 };
 std::string_view to_string(TrunkModule module);
 void parse(std::string_view text, TrunkModule& module);
@@ -26,21 +31,25 @@ struct TrunkOptions {
   int64_t hidden = 128;
   int64_t heads = 8;
   double dropout = 0.2;
+  double edge_dropout = 0.5;           // appnp: of the entries of A, anew in each step
   bool self_loops_everywhere = false;  // the modules that have none get them too (GFS)
+  bool feed_forward_after_dot = true;  // gt: whether the block of its own follows (not in GFS)
 };
 
 /// One of a trunk's blocks; members that its module does not use are undefined.
 struct TrunkBlock {
   LayerNorm norm;
-  GraphLinear value;            // gat
+  GraphLinear value;            // gat, appnp
   EdgeAttention attention;      // gat
   EdgeDotAttention dot;         // gt
   GraphLinear output;           // gt
   LayerNorm feed_forward_norm;  // gt
   FeedForward feed_forward;
+  AcmConv acm;        // acm_gcn
+  FaGcn::Layer gate;  // fagcn
   TrunkModule module = TrunkModule::resnet;
   bool self_loops = false;
-  double dropout = 0;
+  double dropout = 0, edge_dropout = 0;
 
   static TrunkBlock make(const TrunkOptions& options, Rng& rng);
   Var operator()(const GraphOperators& graph, const Var& x, ForwardContext& context) const;
@@ -53,7 +62,13 @@ struct TrunkBlock {
     f("output", self.output);
     f("feed_forward_norm", self.feed_forward_norm);
     f("feed_forward", self.feed_forward);
+    f("acm", self.acm);
+    f("gate", self.gate);
   }
+
+ private:
+  Var propagated(const GraphOperators& graph, const Var& x, ForwardContext& context) const;
+  Var gated(const GraphOperators& graph, const Var& x, ForwardContext& context) const;
 };
 
 /// The residual network of Platonov et al. (2023), "A critical look at the evaluation of GNNs under
@@ -73,6 +88,9 @@ struct ResidualTrunk {
   /// norm(x) before the last layer, [nodes, hidden].
   Var representation(const GraphOperators& graph, const NodeFeatures& x,
                      ForwardContext& context) const;
+  /// The same from X W + b on.
+  Var representation_of(const GraphOperators& graph, const Var& input,
+                        ForwardContext& context) const;
 
   static void visit(auto& self, auto&& f) {
     f("input", self.input);

@@ -1,0 +1,153 @@
+#include "tessera/algorithms/gfs/training.hpp"
+
+#include <numeric>
+
+#include "tessera/autograd/ops/loss.hpp"
+#include "tessera/autograd/ops/reduction.hpp"
+#include "tessera/autograd/ops/shape.hpp"
+#include "tessera/autograd/ops/sparse.hpp"
+#include "tessera/models/metrics.hpp"
+#include "tessera/models/optim/adam.hpp"
+#include "tessera/models/runs.hpp"
+#include "tessera/models/train.hpp"
+
+namespace tessera::algorithms::gfs {
+namespace {
+
+/// The mean cross-entropy over the training nodes of each run, [runs, 1], of logits [nodes, runs,
+/// outputs].
+class Losses {
+ public:
+  Losses(const Problem& problem, std::span<const models::Split> splits)
+      : runs_(static_cast<int64_t>(splits.size())), outputs_(problem.outputs()) {
+    std::vector<int64_t> rows, offsets{0};
+    for (int64_t r = 0; r < runs_; ++r) {
+      for (const int64_t node : splits[static_cast<size_t>(r)].train)
+        rows.push_back(node * runs_ + r);
+      offsets.push_back(static_cast<int64_t>(rows.size()));
+    }
+    const Device device = problem.device();
+    rows_ = Tensor::from(rows, {static_cast<int64_t>(rows.size())}, device);
+    offsets_ = Tensor::from(offsets, {runs_ + 1}, device);
+    std::vector<int32_t> repeated;
+    for (const int32_t label : problem.labels.host<int32_t>())
+      repeated.insert(repeated.end(), static_cast<size_t>(runs_), label);
+    labels_ = Tensor::from(repeated, {static_cast<int64_t>(repeated.size())}, device);
+    if (outputs_ == 1) {
+      const std::vector<float> positive(repeated.begin(), repeated.end());
+      positive_ = Tensor::from(positive, {labels_.size(0), 1}, device);
+    }
+  }
+
+  Var operator()(const Var& logits) const {
+    const Var flat = autograd::reshape(logits, {labels_.size(0), outputs_});
+    constexpr auto each = autograd::LossReduction::none;
+    const Var costs =
+        outputs_ == 1 ? autograd::binary_cross_entropy_with_logits(
+                            flat, positive_, {.reduction = each, .rows = rows_})
+                      : autograd::cross_entropy(flat, labels_, {.reduction = each, .rows = rows_});
+    return autograd::segment_mean(autograd::reshape(costs, {rows_.size(0), 1}), offsets_);
+  }
+
+ private:
+  int64_t runs_, outputs_;
+  Tensor rows_, offsets_, labels_, positive_;  // labels: of each node, once for each run
+};
+
+/// Of logits [nodes, outputs] on the host.
+double score(const Problem& problem, const Tensor& logits, std::span<const int64_t> nodes) {
+  if (problem.outputs() > 1) return models::accuracy(logits, problem.labels, nodes);
+  const auto all = logits.host<float>();
+  const auto label = problem.labels.host<int32_t>();
+  std::vector<double> scores;
+  std::vector<uint8_t> positive;
+  for (const int64_t i : nodes) {
+    scores.push_back(all[static_cast<size_t>(i)]);
+    positive.push_back(label[static_cast<size_t>(i)] == 1);
+  }
+  return models::roc_auc(scores, positive);
+}
+
+}  // namespace
+
+Problem prepare(const models::GraphData& graph, const StandardFeatures& features, Device device) {
+  return {models::GraphOperators(graph.adjacency, device), features.input(device), graph.labels,
+          graph.classes};
+}
+
+std::vector<Outcome> train_runs(const Problem& problem, std::span<const models::Split> splits,
+                                std::span<const Selection> selections, models::TrunkModule module,
+                                const TrainingOptions& o, std::span<const Rng> rngs,
+                                const OnEpoch& on_epoch) {
+  TS_CHECK(!splits.empty() && selections.size() == splits.size() && rngs.size() == splits.size(),
+           "GFS: ", splits.size(), " splits, ", selections.size(), " selections, ", rngs.size(),
+           " generators; expected one of each for a run");
+  const NetworkOptions network{.module = module,
+                               .layers = o.layers,
+                               .mlp_layers = o.mlp_layers,
+                               .hidden = o.hidden,
+                               .heads = o.heads,
+                               .dropout = o.dropout};
+  std::vector<Network> networks;
+  std::vector<Rng> per_epoch;
+  for (size_t r = 0; r < rngs.size(); ++r) {
+    TS_CHECK(selections[r].with_graph.size() == selections[0].with_graph.size(),
+             "GFS: runs side by side with ", selections[0].with_graph.size(), " and ",
+             selections[r].with_graph.size(), " features for the trunk with edges");
+    Rng initial = rngs[r].split(0);
+    networks.push_back(Network::make(selections[r], problem.outputs(), network, initial));
+    per_epoch.push_back(rngs[r].split(1));
+  }
+  Network model = models::to(models::stack_runs(networks), problem.device());
+  networks.clear();
+  models::Adam optimizer{.learning_rate = o.learning_rate,
+                         .weight_decay = o.weight_decay,
+                         .decoupled = true,
+                         .decays = models::decays_weights_only};
+  const auto runs = static_cast<int64_t>(splits.size());
+  const Losses losses(problem, splits);
+  models::StepRng numbers(problem.device(), runs);
+  std::vector<Outcome> best(splits.size(), {.validation = -1});
+
+  models::TrainHooks hooks;
+  hooks.prepare = [&](int64_t epoch) {
+    std::vector<Rng> now;
+    for (const Rng& rng : per_epoch) now.push_back(rng.split(static_cast<uint64_t>(epoch)));
+    numbers.begin(now);
+  };
+  hooks.on_loss = [&](int64_t epoch, std::span<const double> of_runs) {
+    if (on_epoch)
+      on_epoch(epoch + 1, std::accumulate(of_runs.begin(), of_runs.end(), 0.0) /
+                              static_cast<double>(of_runs.size()));
+  };
+  hooks.evaluate_every = o.evaluate_every;
+  hooks.evaluate = [&](int64_t epoch) {
+    ForwardContext inference{.runs = runs};
+    const Tensor logits =
+        model(problem.graph, problem.features, inference).value().to(Device::cpu());
+    for (size_t r = 0; r < best.size(); ++r) {
+      const Tensor of_run = logits.select(1, static_cast<int64_t>(r)).clone();
+      const double validation = score(problem, of_run, splits[r].validation);
+      if (validation > best[r].validation)
+        best[r] = {validation, score(problem, of_run, splits[r].test), epoch + 1};
+    }
+  };
+  const models::TrainResult result = models::train(
+      0, o.epochs,
+      [&](int64_t) {
+        ForwardContext context{true, numbers.rng(), runs};
+        Tensor of_runs;
+        const auto [total, gradients] = models::value_and_grad(model, [&](const Network& m) {
+          const Var loss = losses(m(problem.graph, problem.features, context));
+          of_runs = loss.value();
+          return autograd::sum(loss);
+        });
+        optimizer.step(model, gradients);
+        return of_runs;
+      },
+      hooks);
+  if (result.interrupted) return {};
+  return best;
+}
+
+}  // namespace tessera::algorithms::gfs
