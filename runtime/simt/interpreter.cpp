@@ -205,7 +205,8 @@ Strand* Interpreter::idle_strand() {
 
 [[gnu::always_inline]] inline void Interpreter::suspend(Thread& thread) {
   Thread* const next = next_ready();
-  if (!next) [[unlikely]] throw Error(ErrorKind::device, deadlock());
+  if (!next) [[unlikely]]
+    throw Error(ErrorKind::device, deadlock());
   if (next != &thread)
     switch_to(thread.strand->fiber.context, next);
   else
