@@ -10,12 +10,19 @@
 /// up to the rounding of floating sums.
 namespace tessera::kernels {
 
+enum class SortVariant : uint8_t {
+  own,
+  vendor,  // Thrust, on a GPU; throws where there is none. Floating sums depend on its schedule
+};
+
 struct SortParams {
   bool descending = false;  // equal elements keep their order in both directions
+  SortVariant variant = SortVariant::own;
 };
 
 struct ScanParams {
   bool exclusive = false;  // y[i] = sum of x[0 .. i) instead of x[0 .. i]
+  SortVariant variant = SortVariant::own;
 };
 
 enum class Metric : uint8_t {
@@ -47,7 +54,7 @@ struct SortKernels {
   /// inverse [n] (optional): x[i] = values[inverse[i]]; counts [n] (optional): how often each
   /// occurs; count: i64, one element. What lies behind the first `count` elements is unspecified.
   /// Every dtype.
-  void (*unique)(Stream&, View x, View values, View inverse, View counts, View count);
+  void (*unique)(Stream&, View x, View values, View inverse, View counts, View count, SortVariant);
 
   /// y[b] = number of elements of x [n] (i32 or i64) equal to b or, with weights [n] (floating),
   /// the sum of their weights in f64; y [bins]: i64 without weights, floating with. An element
@@ -91,9 +98,10 @@ inline void segmented_sort(Stream& s, View x, View offsets, View y, View index,
 inline void scan(Stream& s, View x, View y, const ScanParams& p = {}) {
   call("scan", s.device(), &Backend::sort, &SortKernels::scan, s, x, y, p);
 }
-inline void unique(Stream& s, View x, View values, View inverse, View counts, View count) {
+inline void unique(Stream& s, View x, View values, View inverse, View counts, View count,
+                   SortVariant variant = SortVariant::own) {
   call("unique", s.device(), &Backend::sort, &SortKernels::unique, s, x, values, inverse, counts,
-       count);
+       count, variant);
 }
 inline void bincount(Stream& s, View x, View weights, View y) {
   call("bincount", s.device(), &Backend::sort, &SortKernels::bincount, s, x, weights, y);

@@ -16,6 +16,12 @@ namespace tessera::kernels {
 
 inline constexpr int64_t longest_sorted = std::numeric_limits<int32_t>::max();
 
+/// For devices without a vendor's library.
+inline void refuse_vendor(std::string_view operation, SortVariant variant, Device device) {
+  if (variant == SortVariant::vendor)
+    throw Error(ErrorKind::unsupported, concat(operation, ": no vendor variant on ", device));
+}
+
 inline void check_sorted_outputs(std::string_view operation, const View& x, const View& y,
                                  const View& index) {
   TS_CHECK(x.rank >= 1 && x.contiguous(), operation,

@@ -113,6 +113,7 @@ void sort_ranges(Stream& stream, View x, View y, View index, bool descending, in
 }
 
 void sort(Stream& stream, View x, View y, View index, const SortParams& p) {
+  refuse_vendor("sort", p.variant, stream.device());
   const int64_t n = check_sort(x, y, index);
   sort_ranges(
       stream, x, y, index, p.descending, n == 0 ? 0 : x.numel() / n,
@@ -120,6 +121,7 @@ void sort(Stream& stream, View x, View y, View index, const SortParams& p) {
 }
 
 void segmented_sort(Stream& stream, View x, View offsets, View y, View index, const SortParams& p) {
+  refuse_vendor("segmented_sort", p.variant, stream.device());
   const int64_t n = x.numel(), segments = check_segmented_sort(x, offsets, y, index);
   for_index(offsets.dtype, "segmented_sort", [&]<class I>() {
     const I* cut = offsets.as<I>();
@@ -171,6 +173,7 @@ void scan_row(const T* x, T* y, int64_t n, bool exclusive, Sum* base) {
 }
 
 void scan(Stream& stream, View x, View y, const ScanParams& p) {
+  refuse_vendor("scan", p.variant, stream.device());
   check_sorted_outputs("scan", x, y, {});
   const int64_t n = x.shape[x.rank - 1], rows = n == 0 ? 0 : x.numel() / n;
   const int64_t blocks = (n + scan_block - 1) / scan_block;
@@ -194,7 +197,9 @@ void scan(Stream& stream, View x, View y, const ScanParams& p) {
   });
 }
 
-void unique(Stream& stream, View x, View values, View inverse, View counts, View count) {
+void unique(Stream& stream, View x, View values, View inverse, View counts, View count,
+            SortVariant variant) {
+  refuse_vendor("unique", variant, stream.device());
   check_unique(x, values, inverse, counts, count);
   const int64_t n = x.numel();
   for_any(x.dtype, [&]<class T>() {

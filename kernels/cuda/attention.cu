@@ -6,8 +6,7 @@
 //
 // Floor: 2 queries keys (dim + value_dim) operations, half of that where causal; or q, k, v and y
 // once. Blocks of one head read k and v from the second-level cache. A wider v than a square costs
-// the scores again for each slice; q stays in shared memory up to four squares. Sectors are 1.2 of
-// the ideal for halves (store_rows). Doubles take 1.4 passes over shared memory for each ideal one.
+// the scores again for each slice; q stays in shared memory up to four squares.
 #include "tessera/kernels/cuda/attention.cuh"
 
 #include "tessera/kernels/cuda/backend.hpp"

@@ -17,8 +17,7 @@
 /// columns (keys, or queries) in steps of `side`, by squares of operands that asynchronous copies
 /// bring to shared memory while the warps work on the square before. A lane holds its scores as
 /// multiply_add leaves sums (gemm_tile.cuh); the columns of a tile are so ordered that scores are,
-/// without a move, the left factor of the next product. That order has the lanes of doubles meet in
-/// banks when they read columns: 1.4 times the least wavefronts.
+/// without a move, the left factor of the next product.
 namespace tessera::kernels::cuda {
 
 template <class E>
@@ -329,26 +328,48 @@ TS_DEVICE void in_turns(int64_t count, Load&& load, Use&& use) {
 }
 
 /// Writes factor(i / 2) * sums to columns from `first` on of the warp's rows; row 0 of the block is
-/// number `row` of m. Four lanes store 8 neighbours: halves fill half a sector at a time.
+/// number `row` of m. Four lanes hold 8 neighbours of a row, 16 bytes of halves: they exchange
+/// pairs of two such runs, and store whole sectors.
 template <class E, class Factor>
 TS_DEVICE void store_rows(const Matrix<E>& m, int32_t row, int32_t first,
                           const typename ScoreShape<E>::Sums& sums, Factor factor) {
+  const int lane = static_cast<int>(lane_index());
+  const auto pair_of = [&](int j, int half) {
+    return Pack<E, 2>{narrow<E>(factor(half) * sums[j][2 * half]),
+                      narrow<E>(factor(half) * sums[j][2 * half + 1])};
+  };
+  const auto store = [&](int j, int half) {
+    const int32_t at = row + score_row(2 * half), column = first + 8 * j + lane % 4 * 2;
+    if (at >= m.count || column >= m.width) return;
+    E* const to = m.data + at * m.stride + column;
+    const Pack<E, 2> pair = pair_of(j, half);
+    if (m.whole_chunks && column + 1 < m.width) {
+      store_vector(reinterpret_cast<Pack<E, 2>*>(to), pair);
+    } else {
+      to[0] = pair.lane[0];
+      if (column + 1 < m.width) to[1] = pair.lane[1];
+    }
+  };
 #pragma unroll
-  for (int j = 0; j < ScoreShape<E>::side / 8; ++j)
+  for (int j = 0; j < ScoreShape<E>::side / 8; j += 2)
 #pragma unroll
     for (int half = 0; half < 2; ++half) {
-      const int32_t at = row + score_row(2 * half),
-                    column = first + 8 * j + static_cast<int>(lane_index()) % 4 * 2;
-      if (at >= m.count || column >= m.width) continue;
-      E* const to = m.data + at * m.stride + column;
-      const Pack<E, 2> pair{narrow<E>(factor(half) * sums[j][2 * half]),
-                            narrow<E>(factor(half) * sums[j][2 * half + 1])};
-      if (m.whole_chunks && column + 1 < m.width) {
-        store_vector(reinterpret_cast<Pack<E, 2>*>(to), pair);
-      } else {
-        to[0] = pair.lane[0];
-        if (column + 1 < m.width) to[1] = pair.lane[1];
+      if constexpr (sizeof(E) == 2) {
+        if (m.whole_chunks && first + 8 * (j + 2) <= m.width) {
+          const bool odd = lane % 2;  // keeps the second run, gives of the first
+          const Pack<E, 2> x = pair_of(j, half), y = pair_of(j + 1, half),
+                           other = shuffle_xor(odd ? x : y, 1), low = odd ? other : x,
+                           high = odd ? y : other;
+          const int32_t at = row + score_row(2 * half),
+                        column = first + 8 * (j + odd) + lane % 4 / 2 * 4;
+          if (at < m.count)
+            store_vector(reinterpret_cast<Pack<E, 4>*>(m.data + at * m.stride + column),
+                         Pack<E, 4>{low.lane[0], low.lane[1], high.lane[0], high.lane[1]});
+          continue;
+        }
       }
+      store(j, half);
+      store(j + 1, half);
     }
 }
 

@@ -5,8 +5,9 @@
 // scores to halves before they multiply them, as y was on its way here.
 //
 // Floor: queries keys (8 dim + 6 value_dim) operations of which q k' and gy v' are done twice (half
-// of that where causal), or all operands once; with gbias the two products once more. Sectors and
-// banks over the ideal as in attention.cu, 1.26 and 1.46 at most.
+// of that where causal), or all operands once; with gbias the two products once more. Where causal,
+// 1.02 to 1.03 of the ideal sectors are counted: hidden scores read no log-sum-exp, and the
+// counters mix those of the rest.
 #include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/cuda/attention.cuh"
 #include "tessera/kernels/cuda/backend.hpp"

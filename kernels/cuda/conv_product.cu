@@ -10,9 +10,11 @@
 // Tangents, a' b + a b', are one product of twice the depth, and read the packed operands again.
 // weight_gradient: filters x (taps, channels), summed over pixels, cut into parts.
 //
-// Sectors over the ideal: 1.3 to 2.1 where images and weights are packed, since a thread writes 16
-// bytes of a pixel while its neighbours go on along pixels, and reads a filter's taps that lie
-// apart; 1.3 to 2.6 where the sums of a weight's parts are joined and put in the weight's order.
+// Sectors over the ideal, once per element of a weight: where weights are packed, whose taps are
+// neighbours before and channels after, for runs of taps are shorter than a warp; and where the
+// sums of its P parts are joined, and 32 channels go to sectors of their own (of halves to 18, of 9
+// taps): (4 P + 32) / (4 P + 4) for floats, (4 P + 18) / (4 P + 2) for halves, (8 P + 32) / (8 P +
+// 8) for doubles.
 //
 // Floor: 2 pixels filters channels taps operations (three times that of tf32 for floats), or each
 // image once; packing writes and reads it once more, and taps reread tiles from the second-level
@@ -47,11 +49,14 @@ __global__ void __launch_bounds__(pack_threads)
                   E* to) {
   constexpr int n = chunk_elements<E>;
   const int64_t pixels = images.plane(), of_pixel = int64_t{groups} * chunks;
-  const bool along_pixels = images.pixel == 1;  // neighbouring threads at neighbours in memory
+  // Neighbouring threads at neighbours in memory: along pixels, two chunks of each, which make up a
+  // sector of the result.
+  const bool along_pixels = images.pixel == 1;
+  const int64_t side = along_pixels && of_pixel % 2 == 0 ? 2 : 1;
   for (int64_t image = block_index().y; image < images.count; image += grid_size().y)
     for (int64_t i = first_element(); i < pixels * of_pixel; i += element_step()) {
-      const int64_t pixel = along_pixels ? i % pixels : i / of_pixel,
-                    chunk = along_pixels ? i / pixels : i % of_pixel;
+      const int64_t pixel = along_pixels ? i / side % pixels : i / of_pixel,
+                    chunk = along_pixels ? i / (pixels * side) * side + i % side : i % of_pixel;
       const auto first = static_cast<int32_t>(chunk % chunks) * n;
       const E* source = from + image * images.image + pixel * images.pixel +
                         (chunk / chunks * channels + first) * images.channel;

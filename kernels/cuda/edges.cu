@@ -1,5 +1,10 @@
 // Kernels on the entries of a sparse matrix: scores from pairs of dense rows, and softmax over
 // rows.
+//
+// Sectors over the ideal: groups of lanes read entries of their own, eight apart in sddmm, so that
+// pattern and scores cost a sector per group, from which the next entries find theirs in the
+// first-level cache; lanes that look for the row of their entry by bisection, and rows that columns
+// select, lie where the pattern says.
 #include "tessera/kernels/cuda/pack.cuh"
 #include "tessera/kernels/cuda/spmm.cuh"
 #include "tessera/kernels/cuda/warp.cuh"

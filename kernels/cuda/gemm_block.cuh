@@ -88,7 +88,8 @@ struct BlockPlace : TilePlace {
 };
 
 /// Where the sums of 16 rows and warp_columns columns pass on their way from the fragments of a
-/// warp. Lines start eight banks apart, so that the pairs of a fragment never meet.
+/// warp. Lines start eight banks apart, so that the pairs of a fragment never meet, nor the halves
+/// of packs of eight that two rows begin with.
 template <class Sum>
 struct SumLines {
   alignas(16) Sum rows[16][warp_columns + 8];
@@ -103,26 +104,26 @@ struct SumLines {
     for (int i = 0; i < 16; ++i) put(i, lane, rows[i][lane]);
     sync_warp();
   }
-  /// The same with eight columns at a time: put(i, j, pack), j a multiple of 8.
-  template <class SumOf, class Put>
+  /// The same with n columns at a time, four or eight: put(i, j, pack), j a multiple of n. Lanes of
+  /// a row are neighbours, so packs of 16 bytes as they are stored fill whole sectors.
+  template <int n, class SumOf, class Put>
   TS_DEVICE void write_packs(SumOf&& sum_of, Put&& put) {
-    static_assert(sizeof(Sum) == 4);
+    static_assert(sizeof(Sum) == 4 && (n == 4 || n == 8));
+    constexpr int per_row = warp_columns / n, step = static_cast<int>(warp_size) / per_row;
     gather(sum_of);
-    const int lane = static_cast<int>(lane_index()), column = lane % 4 * 8;
-    const bool odd = lane / 4 % 2;  // rows side by side begin with different halves, and banks
+    const int lane = static_cast<int>(lane_index()), column = lane % per_row * n;
+    const bool odd = n == 8 && lane / per_row % 2;  // rows side by side begin with other halves
 #pragma unroll
-    for (int i = lane / 4; i < 16; i += 8) {
-      const auto half = [&](bool second) {
-        return load_vector(
-            reinterpret_cast<const Pack<Sum, 4>*>(&rows[i][column + (second ? 4 : 0)]));
-      };
-      const Pack<Sum, 4> x = half(odd), y = half(!odd);
-      Pack<Sum, 8> pack;
+    for (int i = lane / per_row; i < 16; i += step) {
+      Pack<Sum, 4> quads[n / 4];
 #pragma unroll
-      for (int k = 0; k < 4; ++k) {
-        pack.lane[k] = odd ? y.lane[k] : x.lane[k];
-        pack.lane[4 + k] = odd ? x.lane[k] : y.lane[k];
-      }
+      for (int q = 0; q < n / 4; ++q)
+        quads[q] =
+            load_vector(reinterpret_cast<const Pack<Sum, 4>*>(&rows[i][column + (odd ^ q) * 4]));
+      Pack<Sum, n> pack;
+#pragma unroll
+      for (int k = 0; k < n; ++k)
+        pack.lane[k] = odd ? quads[n / 4 - 1 - k / 4].lane[k % 4] : quads[k / 4].lane[k % 4];
       put(i, column, pack);
     }
     sync_warp();

@@ -41,34 +41,33 @@ TS_DEVICE void finish(const Job<E>& job, compute_t<E> sum, int64_t c_offset, int
     static_cast<E*>(job.c)[at] = narrow<E>(x);
 }
 
-/// The same for eight columns, `column` and n multiples of 8; C lies in chunks of 16 bytes.
-template <class E>
-TS_DEVICE void finish(const Job<E>& job, const Pack<compute_t<E>, 8>& sums, int64_t c_offset,
+/// The same for as many columns as 16 bytes of C hold, eight of E or, where C is wide, four of its
+/// type; `column` and n are multiples of 8, and C lies in chunks of 16 bytes.
+template <class E, int n>
+TS_DEVICE void finish(const Job<E>& job, const Pack<compute_t<E>, n>& sums, int64_t c_offset,
                       int64_t row, int64_t column) {
   using T = compute_t<E>;
-  const int64_t at = c_offset + row * job.c_stride + column;
-  T x[8];
+  using Result = std::conditional_t<n == vector_length<E>, E, T>;
+  static_assert(n == vector_length<Result>);
+  auto* const to = reinterpret_cast<Pack<Result, n>*>(static_cast<Result*>(job.c) + c_offset +
+                                                      row * job.c_stride + column);
+  T x[n];
 #pragma unroll
-  for (int k = 0; k < 8; ++k) x[k] = job.alpha * sums.lane[k];
-  const auto add = [&](const void* from, int64_t first, T factor, bool across) {
+  for (int k = 0; k < n; ++k) x[k] = job.alpha * sums.lane[k];
+  if (job.beta != 0) {
+    const Pack<Result, n> before = load_vector(to);
 #pragma unroll
-    for (int k = 0; k < 8; ++k)
-      x[k] = fma(factor, load_result<E>(from, across ? first + k : first, job.wide), x[k]);
-  };
-  if (job.beta != 0) add(job.c, at, job.beta, true);
-  if (job.bias) add(job.bias, job.row_bias ? row : column, T{1}, !job.row_bias);
-#pragma unroll
-  for (int k = 0; k < 8; ++k) x[k] = activated(job.activation, x[k]);
-  if (job.wide) {
-    auto* to = reinterpret_cast<Pack<T, 4>*>(static_cast<T*>(job.c) + at);
-    store_vector(to, Pack<T, 4>{x[0], x[1], x[2], x[3]});
-    store_vector(to + 1, Pack<T, 4>{x[4], x[5], x[6], x[7]});
-  } else {
-    Pack<E, 8> y;
-#pragma unroll
-    for (int k = 0; k < 8; ++k) y.lane[k] = narrow<E>(x[k]);
-    store_vector(reinterpret_cast<Pack<E, 8>*>(static_cast<E*>(job.c) + at), y);
+    for (int k = 0; k < n; ++k) x[k] = fma(job.beta, widen(before.lane[k]), x[k]);
   }
+  if (job.bias) {
+    const auto* const bias = static_cast<const Result*>(job.bias);
+#pragma unroll
+    for (int k = 0; k < n; ++k) x[k] += widen(bias[job.row_bias ? row : column + k]);
+  }
+  Pack<Result, n> y;
+#pragma unroll
+  for (int k = 0; k < n; ++k) y.lane[k] = narrow<Result>(activated(job.activation, x[k]));
+  store_vector(to, y);
 }
 
 /// Where a matrix of a batch begins in A, B and C.

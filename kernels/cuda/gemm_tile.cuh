@@ -9,7 +9,8 @@
 /// A tile holds `extent` rows of A (columns of B) and tile_bytes of each along k, in chunks of 16
 /// bytes. It lies as the operand does in memory, along k (`along_k`) or along the other axis. The
 /// chunks of a line are permuted by its number so that what a warp reads at a time never meets in a
-/// bank: eight lines of one chunk (ldmatrix), or four lines of two (words of 4 and 8 bytes).
+/// bank: eight lines of one chunk (ldmatrix), or four lines of two (words of 4 and 8 bytes), be
+/// they neighbours or, as in chained products, 0, 4, 1, 5 and 2, 6, 3, 7.
 ///
 /// One step of the product is step_bytes along k: m16n8k32 of bytes, m16n8k16 of halves, m16n8k8 of
 /// floats, twice m8n8k4 of doubles. All leave the sums of rows g, g + 8 and columns 2 t, 2 t + 1
@@ -37,7 +38,7 @@ struct Tile {
 
   TS_DEVICE static int place(int line, int at) {
     const int turn = by_matrices ? (chunks == 4 ? line / 2 % 4 : line % 8)
-                                 : (chunks == 4 ? line / 2 % 2 : line % 4) * 2;
+                                 : (chunks == 4 ? (line / 2 ^ line / 4) % 2 : line % 4) * 2;
     return (line * chunks + (at ^ turn)) * chunk_bytes;
   }
   TS_DEVICE const void* chunk_at(int line, int at) const { return data + place(line, at); }

@@ -9,6 +9,20 @@
 namespace tessera::kernels::cuda {
 namespace {
 
+/// Finishes the sums that lie in C.
+template <class E>
+struct Finish {
+  const Job<E>& job;
+
+  TS_DEVICE bool wide() const { return job.wide; }
+  template <int n>
+  TS_DEVICE void operator()(int64_t batch, int64_t row, int64_t column,
+                            const Pack<float, n>& sums) const {
+    if (row < job.m && column < job.n)
+      finish(job, sums, offsets_of(job.batch, batch).c, row, column);
+  }
+};
+
 template <class E, int columns, bool a_along_k, bool b_along_k>
 __global__ void __launch_bounds__(3 * 128, 1)
     multiply_warpgroups(const __grid_constant__ TensorMap a, const __grid_constant__ TensorMap b,
@@ -17,13 +31,9 @@ __global__ void __launch_bounds__(3 * 128, 1)
   const auto moves = [&](const int64_t* strides) {
     return job.batch.rank > 0 && strides[0] != 0 ? int64_t{1} : int64_t{0};
   };
-  const auto put = [&](int64_t batch, int64_t row, int64_t column, const Pack<float, 8>& sums) {
-    if (row < job.m && column < job.n)
-      finish(job, sums, offsets_of(job.batch, batch).c, row, column);
-  };
   auto& shared = dynamic_shared<typename Product::Shared>();
   const typename Product::Operands operands{moves(job.batch.a), moves(job.batch.b)};
-  Product::run(shared, a, b, operands, cut, put);
+  Product::run(shared, a, b, operands, cut, Finish<E>{job});
 }
 
 template <class E, int columns, bool a_along_k, bool b_along_k>

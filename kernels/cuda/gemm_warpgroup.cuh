@@ -87,8 +87,8 @@ struct WarpgroupProduct {
     int64_t a_batch, b_batch;  // how much a batch moves in the maps: 1, or 0 for a repeated operand
   };
 
-  /// For every tile of this block: put(batch, row, column, pack) for each eight columns, rows and
-  /// columns beyond those of C included.
+  /// For every tile of this block: put(batch, row, column, pack) for each eight columns or, where
+  /// put.wide(), each four, rows and columns beyond those of C included.
   template <class Put>
   TS_DEVICE static void run(Shared& shared, const TensorMap& a, const TensorMap& b,
                             const Operands& operands, const WarpgroupCut& cut, Put&& put) {
@@ -202,13 +202,18 @@ struct WarpgroupProduct {
       if (last >= 0) release(last);
       const uint32_t warp = thread / warp_size;
 #pragma unroll
-      for (int strip = 0; strip < columns / warp_columns; ++strip)
-        shared.lines[4 * consumer + warp].write_packs(
-            [&](int j, int i) { return sums[strip * 16 + 4 * j + i]; },
-            [&](int i, int j, const Pack<Sum, 8>& pack) {
-              put(place.batch, place.row + consumer * group_rows + 16 * warp + i,
-                  place.column + strip * warp_columns + j, pack);
-            });
+      for (int strip = 0; strip < columns / warp_columns; ++strip) {
+        auto& lines = shared.lines[4 * consumer + warp];
+        const auto sum_of = [&](int j, int i) { return sums[strip * 16 + 4 * j + i]; };
+        const auto store = [&](int i, int j, const auto& pack) {
+          put(place.batch, place.row + consumer * group_rows + 16 * warp + i,
+              place.column + strip * warp_columns + j, pack);
+        };
+        if (put.wide())
+          lines.template write_packs<4>(sum_of, store);
+        else
+          lines.template write_packs<8>(sum_of, store);
+      }
     });
   }
 };

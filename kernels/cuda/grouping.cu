@@ -1,6 +1,7 @@
 // Positions grouped by key: the radix sort of radix_sort.cu, as many passes as the number of groups
-// has digits, and the start of each group by bisection of the sorted keys. Floor: the sort's, and
-// 12 bytes per position before it.
+// has digits, and the start of each group by bisection of the sorted keys, whose first steps lanes
+// share and whose last ones touch a sector each. Floor: the sort's, and 12 bytes per position
+// before it.
 #include "tessera/kernels/cuda/sort.cuh"
 #include "tessera/kernels/cuda/spmm.cuh"
 

@@ -8,9 +8,11 @@
 // definite and well conditioned, so its singular values are eigenvalues and its right singular
 // vectors eigenvectors of a.
 //
-// Four teams of a warp read rows of their own, whose beginnings may share banks: up to 3.8 passes
-// over shared memory for each ideal one with floats, 2 with doubles. What is transposed on its way
-// (triangles mirrored, vectors written as columns) touches up to 2.3 of the ideal sectors, once.
+// Four teams of a warp read rows of their own, which mostly are neighbours and begin in different
+// banks; where the tournament wraps around they do not, so that n = 32 takes 1.21 passes over
+// shared memory for each ideal one (doubles, of two teams at a time, 1.06). What is transposed on
+// its way (triangles mirrored, vectors written as columns) touches up to 2.3 of the ideal sectors,
+// once.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/linalg.cuh"
 #include "tessera/kernels/gemm.hpp"
@@ -62,6 +64,11 @@ __global__ void __launch_bounds__(linalg_threads, 2)
 
 constexpr uint32_t team = 8, teams = linalg_threads / team;
 constexpr int most_sweeps = 40;
+
+/// Between rows in shared memory: a team further in the banks, or three, for doubles one of two.
+constexpr int64_t held_stride(int64_t n) {
+  return n + (2 * team + team - n % (2 * team)) % (2 * team);
+}
 
 /// Squared norms up to this are noise: they have lost their digits, or all of them.
 template <class T>
@@ -126,8 +133,9 @@ __global__ void __launch_bounds__(linalg_threads, 2)
   Matrix<T> x = to_x, y = to_y;
   const int64_t n = x.rows, players = n + n % 2, others = players - 1;
   if (held) {
-    x = {&dynamic_shared<T>(), n, n, n};
-    if (keeps) y = {x.data + n * n, n, n, n};
+    const int64_t stride = held_stride(n);
+    x = {&dynamic_shared<T>(), n, n, stride};
+    if (keeps) y = {x.data + n * stride, n, n, stride};
     copy_elements(to_x, x);
   }
   for_elements(y.rows, y.cols, [&](int64_t i, int64_t j) { y[i][j] = i == j ? T{1} : T{0}; });
@@ -162,7 +170,7 @@ __global__ void __launch_bounds__(linalg_threads, 2)
 template <class T>
 void launch_rotations(Stream& stream, const Matrices<T>& x, const Matrices<T>& y, int32_t* status) {
   const int64_t n = x.first.rows;
-  const size_t held = held_bytes<T>((y.first.data ? 2 : 1) * n * n);
+  const size_t held = held_bytes<T>((y.first.data ? 2 : 1) * n * held_stride(n));
   launch(stream, {"jacobi", {static_cast<uint32_t>(x.count)}, {linalg_threads}, held},
          rotate_rows<T>, x, y, held > 0, status);
 }

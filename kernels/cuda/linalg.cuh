@@ -70,6 +70,10 @@ TS_DEVICE void copy_elements(const Matrix<T>& from, const Matrix<T>& to) {
   for_elements(from.rows, from.cols, [&](int64_t i, int64_t j) { to[i][j] = from[i][j]; });
 }
 
+/// Between rows in shared memory of a matrix whose columns are read too: odd, so that they meet all
+/// banks.
+constexpr int64_t odd_stride(int64_t cols) { return cols | 1; }
+
 /// Shared memory for `elements` of T, or 0 where a block cannot have as much on every GPU of
 /// compute capability 8.0.
 template <class T>

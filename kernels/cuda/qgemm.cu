@@ -28,21 +28,19 @@ struct Scaled {
   Activation activation;
 
   bool in_chunks() const { return aligned(y, chunk_bytes); }
+  /// Whether four results make up 16 bytes, or eight.
+  TS_DEVICE static constexpr bool wide() { return sizeof(T) == 4; }
   TS_DEVICE void operator()(int64_t i, int32_t sum) const { store(i / n, i % n, sum); }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
     y[row * n + column] = value(row, column, sum);
   }
-  /// Eight columns; n is a multiple of 8.
-  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, 8>& sums) const {
-    constexpr int each = vector_length<T>;
+  /// As many columns as 16 bytes hold; n is a multiple of 8.
+  template <int count>
+  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, count>& sums) const {
+    Pack<T, count> out;
 #pragma unroll
-    for (int first = 0; first < 8; first += each) {
-      Pack<T, each> out;
-#pragma unroll
-      for (int i = 0; i < each; ++i)
-        out.lane[i] = value(row, column + first + i, sums.lane[first + i]);
-      store_vector(reinterpret_cast<Pack<T, each>*>(y + row * n + column + first), out);
-    }
+    for (int i = 0; i < count; ++i) out.lane[i] = value(row, column + i, sums.lane[i]);
+    store_vector(reinterpret_cast<Pack<T, count>*>(y + row * n + column), out);
   }
   TS_DEVICE T value(int64_t row, int64_t column, int32_t sum) const {
     int64_t exact = sum;
@@ -59,16 +57,13 @@ struct Exact {
   int32_t* c;
   int64_t n;
   bool in_chunks() const { return aligned(c, chunk_bytes); }
+  TS_DEVICE static constexpr bool wide() { return true; }
   TS_DEVICE void operator()(int64_t i, int32_t sum) const { c[i] = sum; }
   TS_DEVICE void store(int64_t row, int64_t column, int32_t sum) const {
     c[row * n + column] = sum;
   }
-  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, 8>& sums) const {
-    auto* to = reinterpret_cast<Pack<int32_t, 4>*>(c + row * n + column);
-#pragma unroll
-    for (int k = 0; k < 2; ++k)
-      store_vector(to + k, Pack<int32_t, 4>{sums.lane[4 * k], sums.lane[4 * k + 1],
-                                            sums.lane[4 * k + 2], sums.lane[4 * k + 3]});
+  TS_DEVICE void store(int64_t row, int64_t column, const Pack<int32_t, 4>& sums) const {
+    store_vector(reinterpret_cast<Pack<int32_t, 4>*>(c + row * n + column), sums);
   }
 };
 
@@ -107,6 +102,19 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
 }
 
 /// Large products, where the GPU has warp groups.
+template <class Result>
+struct StoreWithin {
+  const Result& result;
+  int64_t m, n;
+
+  TS_DEVICE static constexpr bool wide() { return Result::wide(); }
+  template <int count>
+  TS_DEVICE void operator()(int64_t, int64_t row, int64_t column,
+                            const Pack<int32_t, count>& sums) const {
+    if constexpr (count == (wide() ? 4 : 8))
+      if (row < m && column < n) result.store(row, column, sums);
+  }
+};
 template <class A, int columns, class Result>
 __global__ void __launch_bounds__(3 * 128, 1)
     multiply_codes_by_warpgroups(const __grid_constant__ TensorMap a,
@@ -114,9 +122,7 @@ __global__ void __launch_bounds__(3 * 128, 1)
                                  WarpgroupCut cut, Result result) {
   using Product = WarpgroupProduct<A, int8_t, int32_t, columns, true, true>;
   Product::run(dynamic_shared<typename Product::Shared>(), a, b, {}, cut,
-               [&](int64_t, int64_t row, int64_t column, const Pack<int32_t, 8>& sums) {
-                 if (row < m && column < n) result.store(row, column, sums);
-               });
+               StoreWithin<Result>{result, m, n});
 }
 
 template <class A, int columns, class Result>

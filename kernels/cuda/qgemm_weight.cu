@@ -20,20 +20,38 @@ struct Weight {
   int64_t k, group, row_bytes;
   int64_t scale_stride;  // between rows of scales; 0 where all rows share one
   bool packed, is_signed;
+  bool in_packs;  // rows of codes begin where four of them may be read at once
 
-  /// Codes for floats are fetched one by one: counted, 3.6 to 3.7 times the sectors that the bytes
-  /// of a request fill; the next three requests find them in the first-level cache.
-  TS_DEVICE float code(int64_t row, int64_t at) const {
-    const uint8_t byte = codes[row * row_bytes + (packed ? at / 2 : at)];
-    if (packed) {
-      const int which = static_cast<int>(at % 2);
-      return static_cast<float>(is_signed ? unpack_int4(byte, which) : unpack_uint4(byte, which));
+  /// Codes [at, at + 4) of a row, at a multiple of 4, one or two to a byte. Four lanes share a row,
+  /// eight rows a request: 8 sectors where 4 (packed codes: 2) would hold what is asked for; the
+  /// next tile along k finds the rest in the first-level cache. So are scales from four groups on,
+  /// 4 sectors for 1. Beside 16 of x, and of y as many as there are, 64 x 128 by 128 x 128
+  /// takes 1.14 to 1.33 of the ideal sectors.
+  TS_DEVICE uint32_t four_codes(int64_t row, int64_t at) const {
+    const uint8_t* const from = codes + row * row_bytes + (packed ? at / 2 : at);
+    uint32_t bytes = 0;
+    if (!in_packs) {
+      for (int i = 0; i < (packed ? 2 : 4); ++i)
+        if (at + (packed ? 2 * i : i) < k) bytes |= static_cast<uint32_t>(from[i]) << 8 * i;
+    } else if (packed) {
+      bytes = bit_cast<uint16_t>(load_vector(reinterpret_cast<const Pack<uint8_t, 2>*>(from)));
+    } else {
+      bytes = bit_cast<uint32_t>(load_vector(reinterpret_cast<const Pack<uint8_t, 4>*>(from)));
     }
+    return bytes;
+  }
+  /// Number i of four codes.
+  TS_DEVICE float code(uint32_t four, int i) const {
+    const auto byte = static_cast<uint8_t>(four >> (packed ? i / 2 : i) * 8);
+    if (packed)
+      return static_cast<float>(is_signed ? unpack_int4(byte, i % 2) : unpack_uint4(byte, i % 2));
     return static_cast<float>(is_signed ? static_cast<int8_t>(byte) : byte);
   }
   /// Elements [at, at + 4) of a row; a group is looked up only where it begins.
   TS_DEVICE Pack<float, 4> values(int64_t row, int64_t at) const {
     Pack<float, 4> out{};
+    if (at >= k) return out;
+    const uint32_t four = four_codes(row, at);
     int64_t of_group = at / group, left = group - at % group;
     float s = 0, z = 0;
 #pragma unroll
@@ -45,7 +63,7 @@ struct Weight {
         z = zero ? zero[row * scale_stride + of_group] : 0;
       }
       --left;
-      out.lane[i] = (code(row, at + i) - z) * s;
+      out.lane[i] = (code(four, i) - z) * s;
     }
     return out;
   }
@@ -60,6 +78,7 @@ struct WeightJob {
   Weight w;
   int64_t m, n, k;
   Activation activation;
+  bool x_in_packs;  // rows of x begin where four elements may be read at once
 
   /// A sum of one part of k; of rows and columns beyond those of y, nothing.
   TS_DEVICE void put(int64_t part, int64_t row, int64_t column, float sum) const {
@@ -80,8 +99,14 @@ struct WeightJob {
 
 /// Elements [at, at + 4) of a row of k numbers.
 template <class E>
-TS_DEVICE Pack<float, 4> widened(const E* row, int64_t at, int64_t k) {
+TS_DEVICE Pack<float, 4> widened(const E* row, int64_t at, int64_t k, bool in_packs) {
   Pack<float, 4> out{};
+  if (in_packs && at < k) {
+    const auto four = load_vector(reinterpret_cast<const Pack<E, 4>*>(row + at));
+#pragma unroll
+    for (int i = 0; i < 4; ++i) out.lane[i] = widen(four.lane[i]);
+    return out;
+  }
 #pragma unroll
   for (int i = 0; i < 4; ++i)
     if (at + i < k) out.lane[i] = widen(row[at + i]);
@@ -100,7 +125,8 @@ __global__ void __launch_bounds__(B::threads, 256 / B::threads)
     const int64_t k = (place.begin + i) * tile_depth<float>;
     stage.a.template fill<B::threads>([&](int line, int at) {
       const int64_t row = first_row + line;
-      return row < job.m ? widened(job.x + row * job.k, k + at, job.k) : Pack<float, 4>{};
+      return row < job.m ? widened(job.x + row * job.k, k + at, job.k, job.x_in_packs)
+                         : Pack<float, 4>{};
     });
     stage.b.template fill<B::threads>([&](int line, int at) {
       const int64_t row = first_column + line;
@@ -134,25 +160,30 @@ void launch_weight(Stream& stream, const WeightJob<E>& job) {
 
 /// A block of four warps: 128 rows of the weight, 32 per warp, by 16 `row_tiles` rows of x. A stage
 /// holds 64 elements along k: x in chunks of 16 bytes permuted by the row's number, for ldmatrix;
-/// codes as they are, rows 16 bytes further apart than they are long, so that the eight rows that a
-/// warp reads at a time lie in different banks.
+/// codes as they are, in chunks permuted so that the eight rows that a warp reads at a time lie in
+/// different banks.
 template <class E, int row_tiles_, bool packed_>
 struct CodeTile {
   static constexpr bool packed = packed_;
   static constexpr int row_tiles = row_tiles_, rows = 16 * row_tiles;
   static constexpr int warps = 4, threads = warps * static_cast<int>(warp_size);
   static constexpr int columns = warps * warp_columns, depth = 64, stages = 4;
-  static constexpr int line = packed ? depth / 2 : depth, pitch = line + chunk_bytes;  // of codes
+  static constexpr int line = packed ? depth / 2 : depth, code_chunks = line / chunk_bytes;
   static constexpr int chunks = depth * static_cast<int>(sizeof(E)) / chunk_bytes;  // of a row of x
   static constexpr int fragments = warp_columns / 8;
   static_assert(sizeof(E) == 2);
 
   struct Stage {
     alignas(chunk_bytes) unsigned char x[rows][chunks * chunk_bytes];
-    alignas(chunk_bytes) unsigned char codes[columns][pitch];
+    alignas(chunk_bytes) unsigned char codes[columns][line];
 
     TS_DEVICE const void* chunk_at(int row, int at) const {
       return x[row] + (at ^ row % chunks) * chunk_bytes;
+    }
+    /// Byte `at` of a row of codes; rows that fill 128 bytes, all banks, are permuted alike.
+    TS_DEVICE const unsigned char* code_at(int row, int at) const {
+      const int turn = row / (128 / line) % code_chunks;
+      return codes[row] + (at / chunk_bytes ^ turn) * chunk_bytes + at % chunk_bytes;
     }
   };
   union Shared {
@@ -219,11 +250,11 @@ __global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
     }
     const int64_t byte = T::packed ? k / 2 : k;
 #pragma unroll
-    for (int at = thread; at < T::columns * (T::line / chunk_bytes); at += T::threads) {
-      const int row = at / (T::line / chunk_bytes), chunk = at % (T::line / chunk_bytes);
+    for (int at = thread; at < T::columns * T::code_chunks; at += T::threads) {
+      const int row = at / T::code_chunks, chunk = at % T::code_chunks;
       const int64_t from = byte + chunk * chunk_bytes;
       const bool there = first_column + row < job.n && from < w.row_bytes;
-      copy_async<chunk_bytes>(stage.codes[row] + chunk * chunk_bytes,
+      copy_async<chunk_bytes>(const_cast<unsigned char*>(stage.code_at(row, chunk * chunk_bytes)),
                               there ? w.codes + (first_column + row) * w.row_bytes + from : w.codes,
                               there ? chunk_bytes : 0);
     }
@@ -234,8 +265,8 @@ __global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
   const int64_t begin = place.begin * T::depth;
   int64_t group = begin / w.group, left = w.group - begin % w.group;
   // A group has ended: its sums, of codes as they are, get its zero and its scale. Lanes read
-  // scales of different columns, a row of groups apart: counted, 1.23 to 1.27 of the ideal sectors
-  // with four groups. Codes in bytes take 1.08 passes over the banks, counted.
+  // scales of four columns, two rows of groups apart: from four groups on 4 sectors, where one
+  // holds the 16 bytes, which is 1.23 to 1.27 of all sectors of 64 x 128 by 128 x 128.
   const auto fold = [&] {
 #pragma unroll
     for (int j = 0; j < T::fragments; ++j)
@@ -264,13 +295,14 @@ __global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
     uint32_t b[T::fragments][2];
 #pragma unroll
     for (int j = 0; j < T::fragments; ++j) {
-      const unsigned char* row = stage.codes[warp * warp_columns + 8 * j + lane / 4];
+      const int row = warp * warp_columns + 8 * j + lane / 4;
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
         const int at = step * 16 + half * 8 + lane % 4 * 2;
+        const unsigned char* const from = stage.code_at(row, T::packed ? at / 2 : at);
         b[j][half] = T::packed
-                         ? codes.template pair<true>(row[at / 2])
-                         : codes.template pair<false>(*reinterpret_cast<const uint16_t*>(row + at));
+                         ? codes.template pair<true>(*from)
+                         : codes.template pair<false>(*reinterpret_cast<const uint16_t*>(from));
       }
     }
 #pragma unroll
@@ -356,11 +388,13 @@ void weight_only_gemm(Stream& stream, View x, QuantizedView w, View y, const Qge
                                  .row_bytes = w.codes.shape[1],
                                  .scale_stride = w.scale.shape[0] == 1 ? 0 : w.scale.shape[1],
                                  .packed = w.packed,
-                                 .is_signed = w.packed ? w.is_signed : w.codes.dtype == DType::i8},
+                                 .is_signed = w.packed ? w.is_signed : w.codes.dtype == DType::i8,
+                                 .in_packs = e.k % 4 == 0 && aligned(w.codes.data, 4)},
                            .m = x.shape[0],
                            .n = e.n,
                            .k = e.k,
-                           .activation = params.activation};
+                           .activation = params.activation,
+                           .x_in_packs = e.k % 4 == 0 && aligned(x.data, 4 * sizeof(E))};
     if constexpr (sizeof(E) == 2)
       if (in_whole_steps(job))
         return w.packed ? launch_codes<E, true>(stream, job) : launch_codes<E, false>(stream, job);

@@ -1,9 +1,9 @@
 // Quantisation and what chooses its grid. Floor: what is read and what is written, once; elements
 // go in packs of 128 bits of x wherever a pack lies within one row of scales. Ranges are reduced by
 // teams of threads, one entry each, or slices of it where there are few entries. Quantiles come
-// from sorting each entry's elements, 20 bytes per element and byte of the key; picking them
-// touches a sector each, six of the ideal ones. Ranges take up to 2 passes over shared memory for
-// each ideal one, and 1.3 to 1.5 of the ideal sectors.
+// from sorting each entry's elements, 20 bytes per element and byte of the key. A thread picks
+// those of an entry from sectors of its own, where the ideal is eight entries to a sector; once per
+// entry.
 #include "tessera/kernels/quantize.hpp"
 
 #include "tessera/kernels/cuda/backend.hpp"
@@ -194,7 +194,7 @@ void fake_quantize(Stream& stream, View x, View scale, View zero, View y, View i
 
 // ---------------------------------------------------------------- ranges
 
-struct Extremes {
+struct alignas(8) Extremes {
   float low, high;
 
   TS_DEVICE void add(const Extremes& other) {
@@ -218,9 +218,10 @@ template <class T, int n>
 __global__ void __launch_bounds__(threads)
     find_extremes(ScaleBlocks blocks, Teams teams, const T* x, Extremes* results) {
   struct Shared {
-    Extremes of[threads];
+    float low[threads], high[threads];
   };
   Shared& shared = static_shared<Shared>();
+  const auto of = [&](uint32_t t) { return Extremes{shared.low[t], shared.high[t]}; };
   const uint32_t thread = thread_index().x, count = threads / teams.team,
                  member = teams.neighbors ? thread / count : thread % teams.team,
                  team = teams.neighbors ? thread % count : thread / teams.team,
@@ -246,12 +247,14 @@ __global__ void __launch_bounds__(threads)
           }
       }
     }
-    shared.of[thread] = own;
+    shared.low[thread] = own.low, shared.high[thread] = own.high;
     for (uint32_t half = teams.team / 2; half > 0; half /= 2) {
       sync_block();
-      if (member < half) shared.of[thread].add(shared.of[thread + half * step]);
+      if (member >= half) continue;
+      own.add(of(thread + half * step));
+      shared.low[thread] = own.low, shared.high[thread] = own.high;
     }
-    if (member == 0 && job < teams.jobs) results[job] = shared.of[thread];
+    if (member == 0 && job < teams.jobs) store_vector(results + job, own);
     sync_block();
   }
 }
@@ -260,8 +263,9 @@ __global__ void __launch_bounds__(threads)
 __global__ void __launch_bounds__(threads) join_extremes(const Extremes* results, int64_t entries,
                                                          int64_t slices, float* low, float* high) {
   for (int64_t entry = first_element(); entry < entries; entry += element_step()) {
-    Extremes all = results[entry];
-    for (int64_t slice = 1; slice < slices; ++slice) all.add(results[slice * entries + entry]);
+    Extremes all = load_vector(results + entry);
+    for (int64_t slice = 1; slice < slices; ++slice)
+      all.add(load_vector(results + slice * entries + entry));
     low[entry] = all.low;
     high[entry] = all.high;
   }

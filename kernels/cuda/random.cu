@@ -1,6 +1,8 @@
 // Random numbers by position. A thread per Philox block: ten rounds in registers, four elements in
-// one access. Floor: the output once (dropout: x too); the rounds cost about as much time as
-// writing 16 bytes. Nothing depends on the grid.
+// one access. Elements of eight bytes go two to a thread, whose neighbour draws the same block:
+// four of them are two accesses, each of which would fill one half of every sector. Floor: the
+// output once (dropout: x too); the rounds cost about as much time as writing 16 bytes. Nothing
+// depends on the grid.
 #include "tessera/kernels/random.hpp"
 
 #include "tessera/kernels/cuda/backend.hpp"
@@ -16,31 +18,48 @@ namespace {
 
 constexpr uint32_t block_threads = 256;
 constexpr int words = 4;  // of a Philox block
+/// Elements of a thread, each made of a word: those of a block that one access moves.
+template <class S>
+constexpr int drawn = vector_length<S> < words ? vector_length<S> : words;
 
-/// y[4 i .. 4 i + 4) = make(i, words of block i), written in one access where y is aligned to it.
+/// The words of elements [first, first + drawn<S>).
+template <class S>
+TS_DEVICE Pack<uint32_t, drawn<S>> draw(const RngState& rng, int64_t first) {
+  constexpr int n = drawn<S>;
+  static_assert(n == words || n == words / 2);
+  const Philox::Block block =
+      Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(first / words));
+  const bool second = first % words != 0;  // half of the block
+  Pack<uint32_t, n> all;
+#pragma unroll
+  for (int j = 0; j < n; ++j) all.lane[j] = second ? block.word[words - n + j] : block.word[j];
+  return all;
+}
+
+/// y[i .. i + drawn<S>) = make(i, words of these elements), written in one access where y is
+/// aligned to it.
 template <class S, class Make>
-TS_DEVICE void for_blocks(RngState from, S* y, int64_t n, bool dense, Make make) {
+TS_DEVICE void for_draws(RngState from, S* y, int64_t n, bool dense, Make make) {
+  constexpr int each = drawn<S>;
   const RngState rng = from.resolved();
-  for (int64_t i = first_element(); i * words < n; i += element_step()) {
-    const Philox::Block block = Philox::generate(rng.seed, rng.offset + static_cast<uint64_t>(i));
-    const Pack<S, words> made = make(i, block);
-    S* to = y + i * words;
-    if (dense && (i + 1) * words <= n) {
-      *reinterpret_cast<Pack<S, words>*>(to) = made;
+  for (int64_t i = first_element() * each; i < n; i += element_step() * each) {
+    const Pack<S, each> made = make(i, draw<S>(rng, i));
+    if (dense && i + each <= n) {
+      store_vector(reinterpret_cast<Pack<S, each>*>(y + i), made);
     } else {
 #pragma unroll
-      for (int j = 0; j < words; ++j)
-        if (i * words + j < n) to[j] = made.lane[j];
+      for (int j = 0; j < each; ++j)
+        if (i + j < n) y[i + j] = made.lane[j];
     }
   }
 }
 /// The same, word by word.
 template <class S, class F>
 TS_DEVICE void map_words(RngState rng, S* y, int64_t n, bool dense, F f) {
-  for_blocks(rng, y, n, dense, [=](int64_t, const Philox::Block& block) {
-    Pack<S, words> made;
+  for_draws(rng, y, n, dense, [=](int64_t, const auto& from) {
+    Pack<S, drawn<S>> made;
 #pragma unroll
-    for (int j = 0; j < words; ++j) made.lane[j] = narrow<S>(f(block.word[j]));
+    for (int j = 0; j < drawn<S>; ++j) made.lane[j] = narrow<S>(f(from.lane[j]));
     return made;
   });
 }
@@ -78,17 +97,17 @@ __global__ void __launch_bounds__(block_threads)
     make_normal(RngState rng, double mean, double deviation, S* y, int64_t n, bool dense) {
   using T = compute_t<S>;
   const T shift = static_cast<T>(mean), scale = static_cast<T>(deviation);
-  for_blocks(rng, y, n, dense, [=](int64_t, const Philox::Block& block) {
-    Pack<S, words> made;
+  for_draws(rng, y, n, dense, [=](int64_t, const auto& from) {
+    Pack<S, drawn<S>> made;
 #pragma unroll
-    for (int j = 0; j < words; j += 2) {
+    for (int j = 0; j < drawn<S>; j += 2) {
       T open, turns;
       if constexpr (std::is_same_v<T, float>) {
-        open = uniform_open(block.word[j]);
-        turns = static_cast<float>(block.word[j + 1] >> 8) * 0x1p-24f;
+        open = uniform_open(from.lane[j]);
+        turns = static_cast<float>(from.lane[j + 1] >> 8) * 0x1p-24f;
       } else {
-        open = (block.word[j] + 0.5) * 0x1p-32;
-        turns = block.word[j + 1] * 0x1p-32;
+        open = (from.lane[j] + 0.5) * 0x1p-32;
+        turns = from.lane[j + 1] * 0x1p-32;
       }
       const T radius = scale * functors::sqrt(T{-2} * functors::log(open));
       T cosine, sine;
@@ -118,48 +137,50 @@ template <class S>
 __global__ void __launch_bounds__(block_threads)
     drop(RngState rng, Chance dropped, double factor, const S* x, S* y, int64_t n, bool dense) {
   using T = compute_t<S>;
+  constexpr int each = drawn<S>;
   const T kept = static_cast<T>(factor);
-  for_blocks(rng, y, n, dense, [=](int64_t i, const Philox::Block& block) {
-    Pack<S, words> pack{};
-    if (dense && (i + 1) * words <= n) {
-      pack = *reinterpret_cast<const Pack<S, words>*>(x + i * words);
+  for_draws(rng, y, n, dense, [=](int64_t i, const auto& from) {
+    Pack<S, each> pack{};
+    if (dense && i + each <= n) {
+      pack = load_vector(reinterpret_cast<const Pack<S, each>*>(x + i));
     } else {
 #pragma unroll
-      for (int j = 0; j < words; ++j)
-        if (i * words + j < n) pack.lane[j] = x[i * words + j];
+      for (int j = 0; j < each; ++j)
+        if (i + j < n) pack.lane[j] = x[i + j];
     }
 #pragma unroll
-    for (int j = 0; j < words; ++j)
-      pack.lane[j] = narrow<S>(dropped(block.word[j]) ? T{0} : widen(pack.lane[j]) * kept);
+    for (int j = 0; j < each; ++j)
+      pack.lane[j] = narrow<S>(dropped(from.lane[j]) ? T{0} : widen(pack.lane[j]) * kept);
     return pack;
   });
 }
 
-/// The same for [rows, sequences, width], each sequence with numbers of its own: a thread per block
-/// of one of them.
+/// The same for [rows, sequences, width], each sequence with numbers of its own.
 template <class S>
 __global__ void __launch_bounds__(block_threads)
     drop_sequences(RngState rng, int64_t sequences, int64_t width, Chance dropped, double factor,
                    const S* x, S* y, int64_t count, bool packs) {
   using T = compute_t<S>;
+  constexpr int each = drawn<S>;
   const T kept = static_cast<T>(factor);
-  const int64_t blocks = (count + words - 1) / words;
-  for (int64_t k = first_element(); k < sequences * blocks; k += element_step()) {
-    const int64_t s = k / blocks, i = k % blocks * words;  // element i of sequence s
-    const Philox::Block block = Philox::generate(
-        rng.origin[s].seed, rng.origin[s].offset + rng.offset + static_cast<uint64_t>(i / words));
+  const int64_t draws = (count + each - 1) / each;
+  for (int64_t k = first_element(); k < sequences * draws; k += element_step()) {
+    const int64_t s = k / draws, i = k % draws * each;  // element i of sequence s
+    RngState own = rng.origin[s];
+    own.offset += rng.offset;
+    const Pack<uint32_t, each> word = draw<S>(own, i);
     const auto place = [=](int64_t n) { return (n / width * sequences + s) * width + n % width; };
     const auto drop = [&](int j, S from) {
-      return narrow<S>(dropped(block.word[j]) ? T{0} : widen(from) * kept);
+      return narrow<S>(dropped(word.lane[j]) ? T{0} : widen(from) * kept);
     };
     if (packs) {
-      Pack<S, words> pack = *reinterpret_cast<const Pack<S, words>*>(x + place(i));
+      auto pack = load_vector(reinterpret_cast<const Pack<S, each>*>(x + place(i)));
 #pragma unroll
-      for (int j = 0; j < words; ++j) pack.lane[j] = drop(j, pack.lane[j]);
-      *reinterpret_cast<Pack<S, words>*>(y + place(i)) = pack;
+      for (int j = 0; j < each; ++j) pack.lane[j] = drop(j, pack.lane[j]);
+      store_vector(reinterpret_cast<Pack<S, each>*>(y + place(i)), pack);
     } else {
 #pragma unroll
-      for (int j = 0; j < words; ++j)
+      for (int j = 0; j < each; ++j)
         if (i + j < count) y[place(i + j)] = drop(j, x[place(i + j)]);
     }
   }
@@ -167,19 +188,20 @@ __global__ void __launch_bounds__(block_threads)
 
 // ---------------------------------------------------------------- launches
 
+template <class S>
 LaunchShape shape_for(const char* name, int64_t n) {
-  return {name, {blocks_for(n, words * block_threads)}, {block_threads}};
+  return {name, {blocks_for(n, drawn<S> * block_threads)}, {block_threads}};
 }
 template <class S>
 bool dense(const View& v) {
-  return aligned(v.data, words * sizeof(S));
+  return aligned(v.data, drawn<S> * sizeof(S));
 }
 
 void uniform(Stream& stream, RngState rng, double low, double high, View y) {
   check_random_output("uniform", y);
   for_float(y.dtype, "uniform", [&]<class S>() {
     if (y.numel() > 0)
-      launch(stream, shape_for("uniform", y.numel()), make_uniform<S>, rng, low, high, y.as<S>(),
+      launch(stream, shape_for<S>("uniform", y.numel()), make_uniform<S>, rng, low, high, y.as<S>(),
              y.numel(), dense<S>(y));
   });
 }
@@ -188,7 +210,7 @@ void normal(Stream& stream, RngState rng, double mean, double deviation, View y)
   check_random_output("normal", y);
   for_float(y.dtype, "normal", [&]<class S>() {
     if (y.numel() > 0)
-      launch(stream, shape_for("normal", y.numel()), make_normal<S>, rng, mean, deviation,
+      launch(stream, shape_for<S>("normal", y.numel()), make_normal<S>, rng, mean, deviation,
              y.as<S>(), y.numel(), dense<S>(y));
   });
 }
@@ -197,8 +219,8 @@ void rademacher(Stream& stream, RngState rng, double scale, View y) {
   check_random_output("rademacher", y);
   for_float(y.dtype, "rademacher", [&]<class S>() {
     if (y.numel() > 0)
-      launch(stream, shape_for("rademacher", y.numel()), make_rademacher<S>, rng, scale, y.as<S>(),
-             y.numel(), dense<S>(y));
+      launch(stream, shape_for<S>("rademacher", y.numel()), make_rademacher<S>, rng, scale,
+             y.as<S>(), y.numel(), dense<S>(y));
   });
 }
 
@@ -207,8 +229,8 @@ void bernoulli(Stream& stream, RngState rng, double probability, View y) {
   const Chance chance("bernoulli", probability);
   for_any(y.dtype, [&]<class S>() {
     if (y.numel() > 0)
-      launch(stream, shape_for("bernoulli", y.numel()), make_bernoulli<S>, rng, chance, y.as<S>(),
-             y.numel(), dense<S>(y));
+      launch(stream, shape_for<S>("bernoulli", y.numel()), make_bernoulli<S>, rng, chance,
+             y.as<S>(), y.numel(), dense<S>(y));
   });
 }
 
@@ -219,12 +241,12 @@ void dropout(Stream& stream, RngState rng, int64_t sequences, double probability
     if (y.numel() == 0) return;
     const bool packs = dense<S>(x) && dense<S>(y);
     if (const int64_t width = sequences > 1 ? x.shape[x.rank - 1] : 0; sequences > 1)
-      launch(stream, shape_for("dropout", y.numel()), drop_sequences<S>, rng, sequences, width,
+      launch(stream, shape_for<S>("dropout", y.numel()), drop_sequences<S>, rng, sequences, width,
              dropped, 1 / (1 - probability), x.as<S>(), y.as<S>(), y.numel() / sequences,
-             packs && width % words == 0);
+             packs && width % drawn<S> == 0);
     else
-      launch(stream, shape_for("dropout", y.numel()), drop<S>, rng, dropped, 1 / (1 - probability),
-             x.as<S>(), y.as<S>(), y.numel(), packs);
+      launch(stream, shape_for<S>("dropout", y.numel()), drop<S>, rng, dropped,
+             1 / (1 - probability), x.as<S>(), y.as<S>(), y.numel(), packs);
   });
 }
 

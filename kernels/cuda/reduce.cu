@@ -2,7 +2,9 @@
 // walks the terms of each result, in packs where they are dense; where it is kept, neighbouring
 // threads have neighbouring results. Few results of many terms are cut into chunks, whose partial
 // results a second kernel puts together. Extents alone decide who adds what in which order, so the
-// bits are always the same; sums of threads are in the compute type, those of chunks in double.
+// bits are always the same; sums of threads are in the compute type, those of chunks in double. The
+// sums of a chunk lie where those that put them together read them, a sector per result: beside 256
+// rows of 256, 1.01 to 1.03 of the ideal sectors.
 #include "tessera/kernels/cuda/reduce.cuh"
 
 #include <type_traits>

@@ -191,14 +191,14 @@ TS_DEVICE void store_values(T* to, Value value) {
   store_vector(reinterpret_cast<Pack<T, n>*>(to), pack);
 }
 
-/// Calls body with the elements of a pack, as template argument: 16 bytes where `whole` packs make
-/// up a run of elements and all operands are aligned to them, else one.
-template <class T, class Body>
+/// Calls body with the elements of a pack, as template argument: `most` where whole packs make up a
+/// run of elements and all operands are aligned to 16 bytes, else one.
+template <class T, int most = vector_length<T>, class Body>
 void for_pack(int64_t run, std::initializer_list<View> operands, Body&& body) {
-  bool packed = run % vector_length<T> == 0;
+  bool packed = run % most == 0;
   for (const View& v : operands) packed = packed && aligned(v.data, 16);
   if (packed)
-    body.template operator()<vector_length<T>>();
+    body.template operator()<most>();
   else
     body.template operator()<1>();
 }

@@ -8,7 +8,9 @@
 /// Channels are planes where there is an inner extent: a block sums a chunk of one channel, packs
 /// of neighbours to a thread. Where there is none they are columns: neighbouring threads have
 /// neighbouring channels, and the groups of a block take turns with the samples of a chunk. Extents
-/// alone decide what is a chunk; a warp per channel puts the chunks together, in double.
+/// alone decide what is a chunk; a warp per channel puts the chunks together, in double. The sums
+/// of a chunk of columns lie where those warps read them, a sector per channel and sum: beside 256
+/// rows of 256, 1.01 to 1.02 of the ideal sectors.
 namespace tessera::kernels::cuda {
 
 /// Operands of x's shape; null reads as 0.
@@ -74,7 +76,7 @@ __global__ void __launch_bounds__(row_threads, 2)
   using C = compute_t<T>;
   using Total = Values<double, Terms::sums>;
   struct Shared {
-    Total totals[row_threads];
+    double totals[Terms::sums][row_threads];  // neighbours in different banks
   };
   Shared& shared = static_shared<Shared>();
   const uint32_t lane = thread_index().x % l.lanes, group = thread_index().x / l.lanes,
@@ -97,11 +99,13 @@ __global__ void __launch_bounds__(row_threads, 2)
       }
       total = terms.total(part, channel);
     }
-    shared.totals[thread_index().x] = total;
+#pragma unroll
+    for (int k = 0; k < Terms::sums; ++k) shared.totals[k][thread_index().x] = total.of[k];
     sync_block();
     if (group == 0 && channel < l.channels) {
       for (uint32_t g = 1; g < groups; ++g)
-        total = SumOfValues{}(total, shared.totals[g * l.lanes + lane]);
+#pragma unroll
+        for (int k = 0; k < Terms::sums; ++k) total.of[k] += shared.totals[k][g * l.lanes + lane];
       partial[channel * l.chunks + number] = total;
     }
     sync_block();

@@ -131,11 +131,14 @@ struct NormParameters {
   }
 };
 
-/// Calls body<n>(rows) with the pack that fits all operands; parameters go in packs too.
+/// Calls body<n>(rows) with the pack that fits all operands; parameters go in packs too. Four
+/// halves, since their parameters may be floats: eight of those would be two accesses per lane,
+/// each of which fills one half of every sector.
 template <class T, class Body>
 void for_runs(std::string_view operation, const NormExtents& e, std::initializer_list<View> all,
               Body&& body) {
-  for_pack<T>(e.inner == 1 ? e.per_group() : e.inner, all, [&]<int n>() {
+  constexpr int most = vector_length<compute_t<T>>;
+  for_pack<T, most>(e.inner == 1 ? e.per_group() : e.inner, all, [&]<int n>() {
     const Rows rows = rows_for<T, n>(operation, e.runs(), e.run());
     body.template operator()<n>(NormRows{rows, static_cast<uint32_t>(e.groups),
                                          static_cast<uint32_t>(e.per_group()),

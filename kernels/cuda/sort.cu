@@ -3,12 +3,14 @@
 // memory; floor: x once, the results once. All others go through one radix sort of all elements,
 // whose last passes are by the number of the row or segment (8 more bits for every factor of 256 of
 // them); the floor is that of radix_sort.cu. Then each element is fetched from where it was, up to
-// 2.7 of the ideal sectors in random order; short rows write to 1.5 of them, `unique` to 2.1.
+// 2.7 of the ideal sectors in random order; short rows write to 1.5 of them, `unique` to 2.1. What
+// compares keys with their predecessors reads 5 sectors for 4.
 #include "tessera/kernels/sort.hpp"
 
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/reduce.cuh"
 #include "tessera/kernels/cuda/sort.cuh"
+#include "tessera/kernels/cuda/vendor.hpp"
 #include "tessera/kernels/sort_operands.hpp"
 
 namespace tessera::kernels::cuda {
@@ -162,7 +164,8 @@ void sort(Stream& stream, View x, View y, View index, const SortParams& p) {
   const IndexOutput output("sort", index);
   if (x.numel() == 0) return;
   const int64_t rows = x.numel() / n;
-  if (n <= longest_short_row) {
+  const bool vendor = p.variant == SortVariant::vendor;
+  if (n <= longest_short_row && !vendor) {
     const int64_t block_rows = std::max<int64_t>(1, sort_threads / n);
     for_any(x.dtype, [&]<class T>() {
       launch(stream,
@@ -179,11 +182,15 @@ void sort(Stream& stream, View x, View y, View index, const SortParams& p) {
     const auto part = [&](View v) {
       if (!v) return v;
       v.data = v.as<char>() + static_cast<size_t>(row * n) * size_of(v.dtype);
-      v.rank = 1;
-      v.shape[0] = std::min(most, rows - row) * n;
-      v.stride[0] = 1;
+      v.rank = 2;
+      v.shape[0] = std::min(most, rows - row), v.stride[0] = n;
+      v.shape[1] = n, v.stride[1] = 1;
       return v;
     };
+    if (vendor) {
+      vendor_sort(stream, part(x), part(y), part(index), p.descending);
+      continue;
+    }
     const int64_t count = part(x).numel();
     sort_parts(stream, part(x), part(y), IndexOutput("sort", part(index)), p.descending, count / n,
                n, [&](const Items<uint32_t>& items) {
@@ -200,6 +207,8 @@ void segmented_sort(Stream& stream, View x, View offsets, View y, View index, co
   for_index(offsets.dtype, "segmented_sort", [&]<class I>() {
     const I* cut = offsets.as<I>();
     if (n == 0) return;
+    if (p.variant == SortVariant::vendor)
+      return vendor_segmented_sort(stream, x, offsets, y, index, p.descending);
     sort_parts(stream, x, y, output, p.descending, segments, n, [&](const Items<uint32_t>& items) {
       launch(stream, shape_over("sort keys_of_segments", n), keys_of_segments<I>, items, n, cut,
              segments);
@@ -213,6 +222,7 @@ void scan(Stream& stream, View x, View y, const ScanParams& p) {
   check_sorted_outputs("scan", x, y, {});
   if (!is_float(x.dtype) && x.dtype != DType::i32 && x.dtype != DType::i64)
     unsupported_dtype("scan", x.dtype);
+  if (p.variant == SortVariant::vendor) return vendor_scan(stream, x, y, p.exclusive);
   running_sums(stream, x, x.rank - 1, y, p.exclusive);
 }
 
@@ -245,8 +255,11 @@ __global__ void __launch_bounds__(sort_threads)
     counts[g] = (g + 1 < *count ? starts[g + 1] : n) - starts[g];
 }
 
-void unique(Stream& stream, View x, View values, View inverse, View counts, View count) {
+void unique(Stream& stream, View x, View values, View inverse, View counts, View count,
+            SortVariant variant) {
   check_unique(x, values, inverse, counts, count);
+  if (variant == SortVariant::vendor)
+    return vendor_unique(stream, x, values, inverse, counts, count);
   const int64_t n = x.numel();
   const Scratch number = stream.scratch(static_cast<size_t>(n) * sizeof(int32_t)),
                 starts = stream.scratch(static_cast<size_t>(n) * sizeof(int32_t));

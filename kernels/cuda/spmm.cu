@@ -8,6 +8,12 @@
 // A row longer than segment_entries is the sum of its segments' sums, in order. With merge_path its
 // segments are work of their own: one kernel lists the long rows, one sums all segments, one joins
 // them. So neither the variant nor the size of the grid changes a bit.
+//
+// Sectors over the ideal: the groups of a warp read entries of rows of their own, a sector each for
+// the column and one for the value, which the next seven entries find in the first-level cache.
+// With x rows of R sectors and G groups that is (R + 2) G to R G + 2 ceil(G / 8) per entry: with
+// eight entries, row pointers and y, 1.7 for rows of 64 bytes (R = 2, G = 8), 1.1 for 256 (R = 8, G
+// = 2). Pointers to where a row ends begin beside a sector: 9 for 8.
 #include "tessera/kernels/cuda/spmm.cuh"
 
 #include "tessera/kernels/cuda/backend.hpp"

@@ -2,12 +2,13 @@
 
 #include "tessera/kernels/gemm.hpp"
 #include "tessera/kernels/linalg_operands.hpp"
+#include "tessera/kernels/sort_operands.hpp"
 #include "tessera/kernels/spmm.hpp"
 #include "tessera/runtime/error.hpp"
 
-/// The toolkit's libraries behind the `vendor` variants: cuBLASLt, cuSPARSE, cuSOLVER. Operands as
-/// the families' headers say, and checked. What a library has no call for is an `unsupported`
-/// Error; so is everything on the interpreter, which runs without the toolkit.
+/// The toolkit's libraries behind the `vendor` variants: cuBLASLt, cuSPARSE, cuSOLVER, Thrust.
+/// Operands as the families' headers say, and checked. What a library has no call for is an
+/// `unsupported` Error; so is everything on the interpreter, which runs without the toolkit.
 namespace tessera::kernels::cuda {
 
 #if defined(TESSERA_CUDA_LIBRARIES)
@@ -33,6 +34,14 @@ void vendor_eigh(Stream& stream, const MatrixBatch& batch, const View& a, const 
                  const View& v, int32_t* status);
 void vendor_svd(Stream& stream, const MatrixBatch& batch, const View& a, const View& u,
                 const View& s, const View& vt, int32_t* status);
+
+/// x of fewer than 2^31 elements, offsets rising from 0 to their number.
+void vendor_sort(Stream& stream, const View& x, const View& y, const View& index, bool descending);
+void vendor_segmented_sort(Stream& stream, const View& x, const View& offsets, const View& y,
+                           const View& index, bool descending);
+void vendor_scan(Stream& stream, const View& x, const View& y, bool exclusive);
+void vendor_unique(Stream& stream, const View& x, const View& values, const View& inverse,
+                   const View& counts, const View& count);
 #else
 inline void vendor_gemm(Stream& stream, const View&, const View&, const View&, const GemmParams&) {
   throw Error(ErrorKind::unsupported, concat("gemm: no vendor variant on ", stream.device()));
@@ -70,6 +79,21 @@ inline void vendor_eigh(Stream& stream, const MatrixBatch& batch, const View&, c
 inline void vendor_svd(Stream& stream, const MatrixBatch& batch, const View&, const View&,
                        const View&, const View&, int32_t*) {
   no_vendor_linalg(stream, batch);
+}
+
+inline void vendor_sort(Stream& stream, const View&, const View&, const View&, bool) {
+  refuse_vendor("sort", SortVariant::vendor, stream.device());
+}
+inline void vendor_segmented_sort(Stream& stream, const View&, const View&, const View&,
+                                  const View&, bool) {
+  refuse_vendor("segmented_sort", SortVariant::vendor, stream.device());
+}
+inline void vendor_scan(Stream& stream, const View&, const View&, bool) {
+  refuse_vendor("scan", SortVariant::vendor, stream.device());
+}
+inline void vendor_unique(Stream& stream, const View&, const View&, const View&, const View&,
+                          const View&) {
+  refuse_vendor("unique", SortVariant::vendor, stream.device());
 }
 #endif
 

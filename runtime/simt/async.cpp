@@ -102,7 +102,7 @@ void check_aligned(const void* address, size_t alignment, const char* name, cons
 void AsyncUnit::begin() {
   barriers_.clear();
   flights_.clear();
-  threads_.clear();
+  used_threads_ = 0;
   unfenced_.clear();
   warpgroups_.clear();
   random_ = interpreter_.schedule().seed * 0x9e3779b97f4a7c15u + 1;
@@ -137,9 +137,8 @@ bool AsyncUnit::progress() {
 
 void AsyncUnit::finish(Thread& thread) {
   if (!thread.extension) return;
-  const ThreadState& state = of(thread);
-  const auto unfinished = [](const Pipeline& p) { return !p.open.empty() || !p.committed.empty(); };
-  if (unfinished(state.stores))
+  const Stores& stores = of(thread).stores;
+  if (!stores.open.empty() || !stores.committed.empty())
     fault("a thread exits while its bulk stores may still read shared memory", nullptr);
 }
 
@@ -156,8 +155,18 @@ std::string AsyncUnit::describe() const {
 }
 
 AsyncUnit::ThreadState& AsyncUnit::of(Thread& thread) {
-  if (!thread.extension) thread.extension = &threads_.emplace_back();
-  return *static_cast<ThreadState*>(thread.extension);
+  if (thread.extension) [[likely]]
+    return *static_cast<ThreadState*>(thread.extension);
+  if (used_threads_ == threads_.size()) threads_.emplace_back();
+  ThreadState& state = threads_[used_threads_++];
+  state.copies.issuer = &thread;
+  state.copies.list.clear();
+  state.copies.group_end.clear();
+  state.copies.first = state.copies.done = 0;
+  state.stores.open.clear();
+  state.stores.committed.clear();
+  thread.extension = &state;
+  return state;
 }
 
 void AsyncUnit::start(std::function<void()> perform) {
@@ -167,22 +176,47 @@ void AsyncUnit::start(std::function<void()> perform) {
     perform();
 }
 
-void AsyncUnit::add(Pipeline& pipeline, std::function<void()> perform) {
-  const bool lazy = interpreter_.schedule().lazy;
-  if (!lazy) perform();
-  pipeline.open.push_back(std::make_shared<Piece>(Piece{std::move(perform), !lazy}));
-}
-
-void AsyncUnit::commit(Pipeline& pipeline) {
-  pipeline.committed.push_back(std::exchange(pipeline.open, {}));
-}
-
-void AsyncUnit::drain(Pipeline& pipeline, uint32_t groups) {
-  while (pipeline.committed.size() > groups) {
-    for (const auto& piece : pipeline.committed.front())
-      if (!std::exchange(piece->done, true)) piece->perform();
-    pipeline.committed.pop_front();
+void AsyncUnit::add(Copies& copies, const Copy& copy) {
+  constexpr uint64_t kept = 64;  // of those that are done
+  if (copies.done - copies.first >= kept) {
+    const auto begin = copies.list.begin();
+    copies.list.erase(begin, begin + static_cast<std::ptrdiff_t>(copies.done - copies.first));
+    copies.first = copies.done;
   }
+  copies.list.push_back(copy);
+  if (!interpreter_.schedule().lazy) copies.perform(copies.started());
+}
+
+/// Does those before number `end`.
+void AsyncUnit::Copies::perform(uint64_t end) {
+  const bool by_issuer = tracing().access && &current() == issuer;
+  for (; done < end; ++done) {
+    const Copy& c = list[done - first];
+    if (by_issuer) see(c.shared, c.bytes, Access::write_again, c.site);
+    if (c.source_bytes > 0) std::memcpy(c.shared, c.global, c.source_bytes);
+    if (c.source_bytes < c.bytes)
+      std::memset(c.shared + c.source_bytes, 0, c.bytes - c.source_bytes);
+  }
+}
+
+void AsyncUnit::Copies::wait(size_t groups) {
+  if (group_end.size() <= groups) return;
+  const size_t over = group_end.size() - groups;
+  perform(group_end[over - 1]);
+  group_end.erase(group_end.begin(), group_end.begin() + static_cast<std::ptrdiff_t>(over));
+}
+
+void AsyncUnit::add(Stores& stores, std::function<void()> perform) {
+  if (!interpreter_.schedule().lazy) std::exchange(perform, nullptr)();
+  stores.open.push_back(std::move(perform));
+}
+
+void AsyncUnit::Stores::commit() { committed.push_back(std::exchange(open, {})); }
+
+void AsyncUnit::Stores::wait(size_t groups) {
+  for (; committed.size() > groups; committed.pop_front())
+    for (const auto& perform : committed.front())
+      if (perform) perform();
 }
 
 // ---------------------------------------------------------------- barriers
@@ -342,20 +376,16 @@ void copy_async(void* shared, const void* global, uint32_t bytes, uint32_t sourc
   see(shared, bytes, Access::write, site);
   AsyncUnit& u = unit();
   if (u.interpreter().schedule().lazy) std::memset(shared, 0xff, bytes);
-  const Thread* const issuer = &current();
-  u.add(u.of(current()).copies, [=] {
-    if (&current() == issuer) see(shared, bytes, Access::write_again, site);
-    if (source_bytes > 0) std::memcpy(shared, global, source_bytes);
-    std::memset(static_cast<std::byte*>(shared) + source_bytes, 0, bytes - source_bytes);
-  });
+  u.add(u.of(current()).copies, {static_cast<std::byte*>(shared),
+                                 static_cast<const std::byte*>(global), bytes, source_bytes, site});
 }
 
-void commit_copies() { AsyncUnit::commit(unit().of(current()).copies); }
+void commit_copies() { unit().of(current()).copies.commit(); }
 
 void wait_copies(uint32_t groups) {
-  AsyncUnit::Pipeline& copies = unit().of(current()).copies;
-  if (groups == ~0u) AsyncUnit::commit(copies);
-  AsyncUnit::drain(copies, groups == ~0u ? 0 : groups);
+  AsyncUnit::Copies& copies = unit().of(current()).copies;
+  if (groups == ~0u) copies.commit();
+  copies.wait(groups == ~0u ? 0 : groups);
 }
 
 void arrive_after_copies(void* barrier) {
@@ -363,13 +393,9 @@ void arrive_after_copies(void* barrier) {
   check_own(barrier, 8, "arrive_after_copies", "the mbarrier", site);
   tell(barrier, "arrive_after_copies", site);
   AsyncUnit& u = unit();
-  const AsyncUnit::Pipeline& copies = u.of(current()).copies;
-  AsyncUnit::Group all = copies.open;
-  for (const AsyncUnit::Group& group : copies.committed)
-    all.insert(all.end(), group.begin(), group.end());
-  u.start([&u, barrier, site, all = std::move(all)] {
-    for (const auto& piece : all)
-      if (!std::exchange(piece->done, true)) piece->perform();
+  AsyncUnit::Copies& copies = u.of(current()).copies;
+  u.start([&u, &copies, barrier, site, end = copies.started()] {
+    copies.perform(end);
     u.arrive(barrier, 1, "arrive_after_copies", site);
   });
 }
@@ -478,7 +504,7 @@ void bulk_store(void* global, const void* shared, uint32_t bytes, BulkWrite writ
                write, SITE);
 }
 
-void commit_bulk() { AsyncUnit::commit(unit().of(current()).stores); }
-void wait_bulk(uint32_t groups) { AsyncUnit::drain(unit().of(current()).stores, groups); }
+void commit_bulk() { unit().of(current()).stores.commit(); }
+void wait_bulk(uint32_t groups) { unit().of(current()).stores.wait(groups); }
 
 }  // namespace tessera::simt

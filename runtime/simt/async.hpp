@@ -2,16 +2,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <deque>
-#include <functional>
-#include <map>
-#include <memory>
-#include <string>
-#include <unordered_map>
-#include <utility>
-#include <vector>
-
-#include "tessera/runtime/simt/interpreter.hpp"
 
 /// What kernels/cuda/ptx_async.cuh calls in a build for the host: copies that go on while the
 /// thread does, and the barriers in shared memory that count them.
@@ -76,81 +66,5 @@ static_assert(sizeof(TensorBox) <= 128);
 void tensor_load(void* shared, const void* map, const int32_t* start, void* barrier,
                  uint32_t blocks);
 void tensor_store(const void* map, const int32_t* start, const void* shared, BulkWrite write);
-
-// ---- the state behind
-
-struct Warpgroup;  // warpgroup.cpp
-bool has_unfinished_products(const Warpgroup& group);
-
-struct Mbarrier {
-  uint32_t expected = 0, missing = 0;  // arrivals per phase and still to come
-  int64_t bytes = 0;                   // still to come
-  uint64_t phase = 0;
-  bool fenced = false;  // its initialisation is known to copies
-  WaitList waiting;
-};
-
-/// One interpreter's copies and barriers.
-class AsyncUnit {
- public:
-  explicit AsyncUnit(Interpreter& interpreter) : interpreter_(interpreter) {}
-
-  /// Forgets everything: other blocks are about to run.
-  void begin();
-  /// Throws when copies or bytes are left over after the last thread.
-  void end() const;
-  /// Ends one copy in flight. False where there is none.
-  bool progress();
-  /// The calling thread exits.
-  void finish(Thread& thread);
-  /// What barriers with waiting threads wait for.
-  std::string describe() const;
-
-  /// Something that happens later, by itself.
-  struct Flight {
-    std::function<void()> perform;
-  };
-  /// A group member: done when somebody waits for its group, or earlier.
-  struct Piece {
-    std::function<void()> perform;
-    bool done = false;
-  };
-  using Group = std::vector<std::shared_ptr<Piece>>;
-  struct Pipeline {
-    Group open;
-    std::deque<Group> committed;
-  };
-  struct ThreadState {
-    Pipeline copies, stores;
-  };
-
-  ThreadState& of(Thread& thread);
-  void start(std::function<void()> perform);
-  void add(Pipeline& pipeline, std::function<void()> perform);
-  static void commit(Pipeline& pipeline);
-  static void drain(Pipeline& pipeline, uint32_t groups);
-
-  void init(void* barrier, uint32_t arrivals, const void* site);
-  void invalidate(void* barrier, const char* name, const void* site);
-  Mbarrier& at(const void* barrier, const char* name, const void* site);
-  void fence_init();
-  void arrive(void* barrier, uint32_t count, const char* name, const void* site);
-  void expect(void* barrier, uint32_t bytes, const char* name, const void* site);
-  void receive(void* barrier, uint32_t bytes);
-  /// Threads 128 `number` and up of a block.
-  Warpgroup& warpgroup(const Block& block, uint32_t number);
-  Interpreter& interpreter() { return interpreter_; }
-
- private:
-  void advance(const void* barrier, Mbarrier& m);
-
-  Interpreter& interpreter_;
-  std::unordered_map<const void*, Mbarrier> barriers_;
-  std::vector<Flight> flights_;
-  std::deque<ThreadState> threads_;
-  std::vector<const void*> unfenced_;
-  std::map<std::pair<const Block*, uint32_t>, std::shared_ptr<Warpgroup>> warpgroups_;
-  uint64_t random_ = 1;
-};
 
 }  // namespace tessera::simt

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tessera/runtime/simt/async.hpp"
+#include "tessera/runtime/simt/async_unit.hpp"
 
 /// What copies of bytes (async.cpp) and of boxes of tensors (tensor_box.cpp) share. `site`: the
 /// caller's address, for reports; faults name the operation `name`.

@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "tessera/runtime/error.hpp"
-#include "tessera/runtime/simt/async.hpp"
+#include "tessera/runtime/simt/async_unit.hpp"
 #include "tessera/runtime/simt/trace.hpp"
 
 namespace tessera::simt {
@@ -41,7 +41,7 @@ void splice(WaitList& list, WaitList& more, bool before) {
   more = {};
 }
 
-Thread* pop_front(WaitList& list) {
+[[gnu::always_inline]] inline Thread* pop_front(WaitList& list) {
   Thread* thread = list.first;
   if (thread) {
     list.first = thread->next;
@@ -162,7 +162,7 @@ AsyncUnit& Interpreter::async() {
 
 /// The thread to run next, null where none can go on. Copies end at the latest when nothing else
 /// is left to do.
-Thread* Interpreter::next_ready() {
+[[gnu::always_inline]] inline Thread* Interpreter::next_ready() {
   while (!ready_.first && live_ > 0 && async_ && async_->progress()) {
   }
   return pop_front(ready_);
@@ -193,7 +193,7 @@ Strand* Interpreter::idle_strand() {
   return strand;
 }
 
-void Interpreter::switch_to(Context& from, Thread* thread) {
+[[gnu::always_inline]] inline void Interpreter::switch_to(Context& from, Thread* thread) {
   if (thread->state == Thread::State::fresh) {
     thread->strand = idle_strand();
     thread->strand->assigned = thread;
@@ -203,9 +203,10 @@ void Interpreter::switch_to(Context& from, Thread* thread) {
   switch_context(from, thread->strand->fiber.context);
 }
 
-void Interpreter::suspend(Thread& thread) {
+[[gnu::always_inline]] inline void Interpreter::suspend(Thread& thread) {
   Thread* const next = next_ready();
-  if (!next) throw Error(ErrorKind::device, deadlock());
+  if (!next) [[unlikely]]
+    throw Error(ErrorKind::device, deadlock());
   if (next != &thread)
     switch_to(thread.strand->fiber.context, next);
   else

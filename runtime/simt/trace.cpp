@@ -104,6 +104,7 @@ class Tracer {
     for (size_t t = 0; t < threads; ++t) clocks_[t][t] = 1;
     acquired_.assign(threads, {});
     fences_.assign(threads, {});
+    barriers_.assign(threads, 0);
   }
   void end_group() { traffic_.end_group(counters_[launch_->name]); }
   void end_launch() {
@@ -112,7 +113,10 @@ class Tracer {
     ++c.launches;
     traffic_.end_launch(c);
   }
-  void wait() { ++counters_[launch_->name].barriers; }
+  void wait() {
+    ++counters_[launch_->name].barriers;
+    ++barriers_[rank(current_thread())];
+  }
   void operate(uint64_t operations) { counters_[launch_->name].tensor_operations += operations; }
 
   void meet(Thread* const* threads, uint32_t count) {
@@ -156,7 +160,7 @@ class Tracer {
     if (!shared && !in_global(thread, address, bytes, write, site)) return;
     if (address % bytes != 0 && std::has_single_bit(bytes))
       fault(concat("misaligned ", write ? "store" : "load", " of ", bytes, " bytes"), site);
-    traffic_.request({thread.warp, site}, thread.lane, address, bytes, shared);
+    traffic_.request(from(thread, site), thread.lane, address, bytes, shared);
     for (uintptr_t at = address; at < address + bytes;) {
       const uintptr_t word = at / word_bytes * word_bytes,
                       stop = std::min(address + bytes, word + word_bytes);
@@ -178,7 +182,7 @@ class Tracer {
       if (!shared && bytes > 16)
         traffic_.move(counters_[launch_->name], thread.warp, address, bytes);
       else if (!proxy)  // which passes whole lines to the banks
-        traffic_.request({thread.warp, site}, thread.lane, address, bytes, shared);
+        traffic_.request(from(thread, site), thread.lane, address, bytes, shared);
     }
     for (uintptr_t word = address / word_bytes * word_bytes; word < address + bytes;
          word += word_bytes) {
@@ -215,6 +219,10 @@ class Tracer {
     uint32_t block = 0;
     while (block + 1 < count_ && blocks_[block] != thread.block) ++block;
     return block * threads_per_block_ + thread.rank;
+  }
+
+  SiteOfWarp from(const Thread& thread, const void* site) const {
+    return {thread.warp, site, barriers_[rank(thread)]};
   }
 
   /// Near the stack pointer: on the stack of the calling thread, or of a neighbour. A StackPool has
@@ -358,6 +366,7 @@ class Tracer {
   std::vector<Clock> clocks_;
   std::vector<std::vector<std::pair<uint64_t, Clock>>> acquired_;
   std::vector<std::deque<Fence>> fences_;  // of each thread, the latest last
+  std::vector<uint32_t> barriers_;         // that each thread has come to
   std::unordered_map<const void*, Knowledge> objects_;
   Shadow shadow_;
   uint32_t turn_ = 0;

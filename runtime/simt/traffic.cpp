@@ -50,17 +50,17 @@ void Traffic::end_launch(KernelCounters& c) {
   moves_.clear();
 }
 
-// Lanes whose words lie in one bank of 32 take turns; wide accesses go by parts of the warp.
+// Lanes whose words lie in one bank of 32 take turns; wide accesses go by halves or quarters of the
+// warp.
 void Traffic::count_shared(const Request& r, KernelCounters& c) {
-  const std::vector<uintptr_t> addresses = r.addresses();
-  const size_t lanes_per_part = r.bytes <= 4 ? 32 : r.bytes == 8 ? 16 : 8;
+  const uint32_t lanes_per_part = r.bytes <= 4 ? 32 : r.bytes == 8 ? 16 : 8;
   ++c.shared_requests;
-  for (size_t first = 0; first < addresses.size(); first += lanes_per_part) {
+  for (uint32_t first = 0; first < warp_size; first += lanes_per_part) {
     std::vector<uintptr_t> words;
-    const size_t last = std::min(addresses.size(), first + lanes_per_part);
-    for (size_t i = first; i < last; ++i)
-      for (uintptr_t a = addresses[i] / 4; a <= (addresses[i] + r.bytes - 1) / 4; ++a)
-        words.push_back(a);
+    for (uint32_t lane = first; lane < first + lanes_per_part; ++lane)
+      if (r.lanes >> lane & 1)
+        for (uintptr_t a = r.address[lane] / 4; a <= (r.address[lane] + r.bytes - 1) / 4; ++a)
+          words.push_back(a);
     std::sort(words.begin(), words.end());
     words.erase(std::unique(words.begin(), words.end()), words.end());
     uint32_t banks[32] = {};

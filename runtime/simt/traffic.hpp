@@ -12,17 +12,19 @@
 /// How the accesses of warps fall on sectors of 32 bytes and on the 32 banks of shared memory.
 namespace tessera::simt {
 
+/// Where a warp makes requests, and after how many block barriers.
 struct SiteOfWarp {
   const void* warp;
   const void* site;
+  uint32_t barriers;
   bool operator==(const SiteOfWarp&) const = default;
 };
 
 /// The requests of blocks that run side by side, until they have ended.
 class Traffic {
  public:
-  /// A load or store of one lane. The k-th of each lane of a warp at one place in the code make up
-  /// its k-th request there.
+  /// A load or store of one lane. The k-th of each lane of a warp at one place in the code between
+  /// two barriers make up its k-th request there.
   void request(const SiteOfWarp& from, uint32_t lane, uintptr_t address, size_t bytes, bool shared);
   /// What an asynchronous copy that the warp has started moves from or to global memory.
   void move(KernelCounters& counters, const void* warp, uintptr_t address, size_t bytes);
@@ -44,7 +46,8 @@ class Traffic {
   };
   struct HashSite {
     size_t operator()(const SiteOfWarp& s) const {
-      return std::hash<const void*>()(s.warp) * 31 + std::hash<const void*>()(s.site);
+      return (std::hash<const void*>()(s.warp) * 31 + std::hash<const void*>()(s.site)) * 31 +
+             s.barriers;
     }
   };
   static void count_shared(const Request& request, KernelCounters& counters);

@@ -6,7 +6,7 @@
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/half.hpp"
-#include "tessera/runtime/simt/async.hpp"
+#include "tessera/runtime/simt/async_unit.hpp"
 #include "tessera/runtime/simt/levels.hpp"
 #include "tessera/runtime/simt/trace.hpp"
 

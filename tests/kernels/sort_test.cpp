@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <map>
 #include <numeric>
 
@@ -106,6 +107,46 @@ TEST_P(SortTest, FullRangeOfTheDtype) {
   Values wanted = to_doubles(there);
   std::sort(wanted.begin(), wanted.end());
   EXPECT_EQ(to_doubles(y), wanted);
+}
+
+// Thrust's functions are proven on the host by tests/vendor; here, how they are asked for.
+TEST_P(SortTest, VendorAgreesOrIsRefused) {
+  const Shape shape{7, 700};
+  const Tensor x = on_device(sample(shape, 8)), y = empty(shape), index = empty(shape, DType::i64),
+               cuts = vector({0, 3, 4900}, DType::i32), line = x.reshape({4900}),
+               count = empty({1}, DType::i64);
+  const auto vendor = SortVariant::vendor;
+  const auto calls = {
+      std::function<void()>(
+          [&] { sort(stream(), x.view(), y.view(), index.view(), {.variant = vendor}); }),
+      std::function<void()>([&] {
+        segmented_sort(stream(), line.view(), cuts.view(), y.reshape({4900}).view(), {},
+                       {.variant = vendor});
+      }),
+      std::function<void()>([&] {
+        unique(stream(), line.view(), y.reshape({4900}).view(), {}, {}, count.view(), vendor);
+      }),
+      std::function<void()>([&] {
+        scan(stream(), on_device(integers({9}, DType::i32, 1)).view(),
+             empty({9}, DType::i32).view(), {.variant = vendor});
+      })};
+  for (const auto& call : calls) {
+    try {
+      call();
+      EXPECT_EQ(device().type, Device::Type::cuda) << "an implementation without a library";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), ErrorKind::unsupported) << error.what();
+      EXPECT_NE(std::string(error.what()).find("no vendor variant on "), std::string::npos)
+          << error.what();
+      EXPECT_NE(device().type, Device::Type::cuda);
+    }
+  }
+  if (device().type != Device::Type::cuda) return;
+  const Tensor own = empty(shape), places = empty(shape, DType::i64);
+  sort(stream(), x.view(), own.view(), places.view());
+  sort(stream(), x.view(), y.view(), index.view(), {.variant = vendor});
+  expect_close(y, to_doubles(own), exact);
+  EXPECT_EQ(to_doubles(index), to_doubles(places));
 }
 
 TEST_P(SortTest, Segments) {

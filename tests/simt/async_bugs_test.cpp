@@ -26,6 +26,11 @@ enum class Bug {
   no_empty_wait,      // the producer overwrites what consumers read
   no_cluster_sync,    // a block ends while its neighbour reads its shared memory
   other_block_early,  // arrival at a barrier that its block has not announced
+  left_over_bytes,    // the kernel ends while a phase still expects some
+  initialised_twice,  // ... while a thread waits
+  huge_phase,         // expects more than hardware counts
+  absent_block,       // a copy to a block that the cluster lacks
+  third_parity,
 };
 
 constexpr uint32_t words = 64;
@@ -188,6 +193,45 @@ __global__ void read_neighbour(uint32_t* out) {
   arrive_mbarrier(s.full, other);
   out[block_index().x * words + me] = map_shared(s.words, other)[63 - me];
   wait_mbarrier(s.full, 0);
+}
+
+template <Bug bug>
+__global__ void misuse_barrier(const uint32_t* in) {
+  Stage& s = dynamic_shared<Stage>();
+  const uint32_t me = thread_index().x;
+  if (me == 0) {
+    init_mbarrier(s.full, bug == Bug::left_over_bytes ? 2 : 1);
+    fence_mbarrier_init();
+  }
+  sync_block();
+  if (me == 1 && bug == Bug::initialised_twice) {
+    for (int i = 0; i < 100; ++i) relax();  // till the others wait
+    init_mbarrier(s.full, 1);
+  }
+  if (me != 0 && bug != Bug::initialised_twice) return;
+  if (bug == Bug::initialised_twice) wait_mbarrier(s.full, 0);
+  if (bug == Bug::left_over_bytes) arrive_and_expect(s.full, 16);
+  if (bug == Bug::huge_phase) arrive_and_expect(s.full, 1 << 20);
+  if (bug == Bug::third_parity) wait_mbarrier(s.full, 2);
+  if (bug == Bug::absent_block) bulk_load(s.words, in, 16, s.full, uint16_t{2});
+}
+template <Bug bug>
+std::string misuse_failure() {
+  const Array<Pack<uint32_t, 4>> in(words / 4);
+  return failure({"misuse_barrier", {1}, {32}, sizeof(Stage)}, misuse_barrier<bug>,
+                 static_cast<const uint32_t*>(in.data()->lane));
+}
+
+TEST(AsyncBugs, MisusedBarriers) {
+  EXPECT_EQ(misuse_failure<Bug::none>(), "");
+  expect_contains(misuse_failure<Bug::left_over_bytes>(),
+                  {"misuse_barrier ends while an mbarrier still expects 16 bytes"});
+  // a race with those who wait, or threads that wait at it: as the schedule has it
+  expect_contains(misuse_failure<Bug::initialised_twice>(), {"async_bugs_test.cpp:"});
+  expect_contains(misuse_failure<Bug::huge_phase>(), {"a phase expects at most 1048575 bytes"});
+  expect_contains(misuse_failure<Bug::third_parity>(), {"parity 2"});
+  expect_contains(misuse_failure<Bug::absent_block>(),
+                  {"bulk_load: mask 2 names blocks that the cluster lacks"});
 }
 
 TEST(AsyncBugs, Clusters) {

@@ -131,6 +131,76 @@ __global__ void two_barriers(int* out) {
   }
 }
 
+__global__ void waits_after_exit(int* out) {
+  if (thread_index().x == 3) {
+    for (int i = 0; i < 100; ++i) relax();  // till the others wait
+    return;
+  }
+  sync_block();
+  out[thread_index().x] = 1;
+}
+__global__ void exits_while_lanes_wait(int* out) {
+  if (lane_index() == 3) {
+    for (int i = 0; i < 100; ++i) relax();
+    return;
+  }
+  out[lane_index()] = shuffle(1, 0u);
+}
+__global__ void lanes_that_are_not(int* out) { out[lane_index()] = shuffle_xor(1, 1u); }
+__global__ void two_masks(int* out) {
+  const uint32_t mask = lane_index() < 15 ? 0xffffu : full_warp;  // the first one names lane 15
+  out[lane_index()] = static_cast<int>(ballot(true, mask));
+}
+__global__ void two_counts(int* out) {
+  sync_barrier(1, thread_index().x < 32 ? 64 : 32);
+  out[thread_index().x] = 1;
+}
+__global__ void barrier_seventeen(int* out) {
+  sync_barrier(16, 64);
+  out[thread_index().x] = 1;
+}
+__global__ void odd_width(int* out) { out[lane_index()] = shuffle(1, 0u, 12); }
+__global__ void alone_on_the_grid(int* out) {
+  simt::sync_grid();
+  out[0] = 1;
+}
+struct Much {
+  int values[16 * 1024];
+};
+__global__ void much_static_memory(int* out) { out[0] = static_shared<Much>().values[0]; }
+__global__ void no_such_neighbour(int* out) {
+  out[0] = *static_cast<int*>(simt::map_shared(&dynamic_shared<int>(), 2));
+}
+__global__ void memory_of_nobody(int* out) {
+  out[0] = *static_cast<int*>(simt::map_shared(out, 0));
+}
+
+TEST(Interpreter, ReportsWhatMayNotMeet) {
+  std::vector<int> out(64);
+  int* data = out.data();
+  expect_contains(failure({"waits_after_exit", {1}, {64}}, waits_after_exit, data),
+                  {"a thread exits while threads of its block wait", "interpreter_test.cpp:"});
+  expect_contains(failure({"exits_while_lanes_wait", {1}, {32}}, exits_while_lanes_wait, data),
+                  {"a thread exits while lanes of its warp wait for it in shuffle"});
+  expect_contains(failure({"lanes_that_are_not", {1}, {20}}, lanes_that_are_not, data),
+                  {"the mask names lanes that the block lacks"});
+  expect_contains(failure({"two_masks", {1}, {32}}, two_masks, data),
+                  {"ballot: lanes of its mask wait in ballot with another mask"});
+  expect_contains(failure({"two_counts", {1}, {64}}, two_counts, data),
+                  {"barrier 1 expects 64 threads, not 32"});
+  expect_contains(failure({"barrier_seventeen", {1}, {64}}, barrier_seventeen, data),
+                  {"barrier 16 of 16"});
+  expect_contains(failure({"odd_width", {1}, {32}}, odd_width, data), {"width 12"});
+  expect_contains(failure({"alone_on_the_grid", {1}, {32}}, alone_on_the_grid, data),
+                  {"grid_barrier in a launch that is not cooperative"});
+  expect_contains(failure({"much_static_memory", {1}, {32}}, much_static_memory, data),
+                  {"static shared memory of more than 49152 bytes"});
+  expect_contains(failure({"no_such_neighbour", {1}, {32}, sizeof(int)}, no_such_neighbour, data),
+                  {"map_shared: block 2 of a cluster of 1"});
+  expect_contains(failure({"memory_of_nobody", {1}, {32}}, memory_of_nobody, data),
+                  {"map_shared: an address that is not in the block's shared memory"});
+}
+
 TEST(Interpreter, ReportsMisuseOfBarriersAndCollectives) {
   std::vector<int> out(64);
   int* data = out.data();

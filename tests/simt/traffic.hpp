@@ -14,8 +14,9 @@
 namespace tessera::test {
 
 /// Of a kernel, over the ideal. A kernel that needs more says why in its file, and is pinned by
-/// "what, kernel": its ratios hardly change. Where lanes leave a loop before others the
-/// counters no longer know which accesses belong together, and count more sectors than there are.
+/// "what, kernel": its ratios hardly change. Where lanes leave a loop before others the counters no
+/// longer know, up to the next barrier, which accesses belong together, and count more sectors than
+/// there are.
 struct Ratios {
   double sectors = 1, wavefronts = 1;
 };

@@ -12,7 +12,7 @@ using test::Pinned;
 using test::Traffic;
 
 const Pinned pinned{
-    // items go where their keys send them
+    // radix_sort.cu, sort.cu: items go where their keys send them
     {"64 rows of 64, sort short rows", {1.496}},
     {"f32, sort count_digits", {1.176, 2.451}},
     {"f32, sort fetch_items", {2.737}},
@@ -29,28 +29,19 @@ const Pinned pinned{
     {"unique, unique count_distinct", {1.010}},
     {"unique, unique mark_first", {1.083}},
     {"unique, unique write_distinct", {2.138}},
-    // few entries
-    {"f16, scales [1, 1], quantize_range", {1, 1.604}},
+    // quantize.cu: sorted, then picked, an entry per thread
     {"f16, scales [1, 1], sort count_digits", {1.059, 2.990}},
     {"f16, scales [1, 1], sort fetch_items", {3.297}},
     {"f16, scales [1, 1], sort move_items", {1.147, 1.714}},
     {"f16, scales [64, 1], quantile_range pick", {6.000}},
-    {"f16, scales [64, 1], quantize_range", {1, 2.000}},
-    {"f16, scales [64, 1], quantize_range join", {1.500}},
     {"f16, scales [64, 1], sort short rows", {1.876}},
     {"f16, scales [64, 4], quantile_range pick", {6.000}},
-    {"f16, scales [64, 4], quantize_range", {1.333, 2.000}},
-    {"f16, scales [64, 4], quantize_range join", {1.500}},
-    {"f32, scales [1, 1], quantize_range", {1, 1.604}},
     {"f32, scales [1, 1], sort count_digits", {1.059, 2.444}},
     {"f32, scales [1, 1], sort fetch_items", {3.298}},
     {"f32, scales [1, 1], sort move_items", {1.266, 1.766}},
     {"f32, scales [64, 1], quantile_range pick", {6.000}},
-    {"f32, scales [64, 1], quantize_range join", {1.500}},
     {"f32, scales [64, 1], sort short rows", {1.875}},
     {"f32, scales [64, 4], quantile_range pick", {6.000}},
-    {"f32, scales [64, 4], quantize_range", {1, 2.000}},
-    {"f32, scales [64, 4], quantize_range join", {1.500}},
 };
 
 class SortTraffic : public Traffic {};

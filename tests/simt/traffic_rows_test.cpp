@@ -16,18 +16,14 @@ using test::Pinned;
 using test::Traffic;
 
 const Pinned pinned{
-    // four words of a block make 32 bytes per lane
-    {"f64 dropout, dropout", {32}},
-    {"f64 uniform, uniform", {32}},
-    // sums of columns are joined by threads of different rows
-    {"f32 layer norm gradient, layer_norm_gradient", {1.012, 2}},
-    {"f64 layer norm gradient, layer_norm_gradient", {1.006, 2}},
-    {"f16 layer norm, layer_norm", {1.653}},
-    {"f16 layer norm gradient, layer_norm_gradient", {1.401, 2}},
+    // rowwise_channels.cuh, reduce.cu: sums of columns are put together by warps
+    {"f32 layer norm gradient, layer_norm_gradient", {1.012}},
+    {"f64 layer norm gradient, layer_norm_gradient", {1.006}},
+    {"f16 layer norm gradient, layer_norm_gradient", {1.018}},
     {"f32 to [1, 256], sum", {1.014}},
     {"f64 to [1, 256], sum", {1.008}},
     {"f16 to [1, 256], sum", {1.027}},
-    // lanes of different rows read their own columns
+    // spmm.cu, edges.cu: lanes of different rows read their own columns
     {"width 16, rows, spmm sum_rows", {1.698}},
     {"width 16, cut, spmm sum_rows", {1.698}},
     {"width 16, cut, spmm list_long_rows", {1.125}},
@@ -37,17 +33,17 @@ const Pinned pinned{
     {"width 64, cut, spmm list_long_rows", {1.125}},
     {"width 64 sddmm, sddmm", {1.063}},
     {"edges, edge_add", {2.190}},
-    // rows go where their indices send them
+    // grouping.cu: rows go where their indices send them
     {"f32 scatter add, spmm sum_rows", {1.005}},
     {"f64 scatter add, spmm sum_rows", {1.941}},
     {"f16 scatter add, spmm sum_rows", {1.010}},
     {"f32 scatter add, find_starts", {1.758}},
     {"f64 scatter add, find_starts", {1.758}},
     {"f16 scatter add, find_starts", {1.758}},
-    // keys and places are exchanged in shared memory
-    {"f32 top k, top_k", {1.371, 3.267}},
-    {"f64 top k, top_k", {1.216, 3.267}},
-    {"f16 top k, top_k", {1.332, 3.267}},
+    // indexing.cu: what was chosen is fetched from where it lies
+    {"f32 top k, top_k", {1.371}},
+    {"f64 top k, top_k", {1.216}},
+    {"f16 top k, top_k", {1.332}},
 };
 
 constexpr int64_t n = 256;

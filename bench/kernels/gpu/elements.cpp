@@ -10,19 +10,21 @@
 namespace tessera::bench {
 namespace {
 
+void add_variant(const char* variant, const char* name, const Shape& shape, DType dtype,
+                 const std::function<Call()>& make, double bytes) {
+  bench::add({.name = name,
+              .size = text_of(shape),
+              .dtype = std::string(to_string(dtype)),
+              .variant = variant,
+              .device = device(),
+              .prepare = [=] { return rotating(bytes, 0, make); }});
+}
+
 /// A case of a kernel that memory bounds, and its floor: a copy that moves as many bytes.
 void add_streaming(const char* name, const Shape& shape, DType dtype,
                    const std::function<Call()>& make, double bytes) {
-  const auto add = [&](const char* variant, const std::function<Call()>& what) {
-    bench::add({.name = name,
-                .size = text_of(shape),
-                .dtype = std::string(to_string(dtype)),
-                .variant = variant,
-                .device = device(),
-                .prepare = [=] { return rotating(bytes, 0, what); }});
-  };
-  add("", make);
-  add(bench::floor, [=] {
+  add_variant("", name, shape, dtype, make, bytes);
+  const auto copy = [=] {
     const Shape half{static_cast<int64_t>(bytes / 8)};
     const Tensor x = uniform(half, DType::f32), y = empty(half, DType::f32);
     return Call{[=] { kernels::copy(stream(), x.view(), y.view()); },
@@ -30,7 +32,8 @@ void add_streaming(const char* name, const Shape& shape, DType dtype,
                   expect_elements("copy", y, {x},
                                   [](const auto& in, size_t i) { return in[0][i]; });
                 }};
-  });
+  };
+  add_variant(bench::floor, name, shape, dtype, copy, bytes);
 }
 
 /// The same for each row of y: formula(row of x) is what it should be.
@@ -151,20 +154,79 @@ void add_rows() {
   }
 }
 
-void add_order() {
-  const int64_t n = extent(int64_t{1} << 24, 4096);
+namespace {
+
+/// A case of the sort family, Thrust's beside ours: make(variant).
+void add_ordering(const char* name, int64_t n, DType dtype, double bytes,
+                  const std::function<Call(kernels::SortVariant)>& make) {
+  using kernels::SortVariant;
   add_streaming(
-      "sort/sort", {n}, DType::f32,
-      [=] {
-        const Tensor x = uniform({n}, DType::f32), y = empty({n}, DType::f32);
-        return Call{[=] { kernels::sort(stream(), x.view(), y.view(), {}); },
-                    [=] {
-                      std::vector<float> wanted = x.values<float>();
-                      std::sort(wanted.begin(), wanted.end());
-                      TS_CHECK(y.values<float>() == wanted, "wrong result: not x in order");
-                    }};
-      },
-      8 * static_cast<double>(n));
+      name, {n}, dtype, [=] { return make(SortVariant::own); }, bytes);
+  if (!small())
+    add_variant(
+        "vendor", name, {n}, dtype, [=] { return make(SortVariant::vendor); }, bytes);
+}
+
+}  // namespace
+
+void add_order() {
+  using kernels::SortVariant;
+  const int64_t n = extent(int64_t{1} << 24, 4096);
+  const auto elements = static_cast<double>(n);
+  add_ordering("sort/sort", n, DType::f32, 8 * elements, [=](SortVariant variant) {
+    const Tensor x = uniform({n}, DType::f32), y = empty({n}, DType::f32);
+    return Call{[=] { kernels::sort(stream(), x.view(), y.view(), {}, {.variant = variant}); },
+                [=] {
+                  std::vector<float> wanted = x.values<float>();
+                  std::sort(wanted.begin(), wanted.end());
+                  TS_CHECK(y.values<float>() == wanted, "wrong result: not x in order");
+                }};
+  });
+  add_ordering("sort/argsort", n, DType::f32, 8 * elements, [=](SortVariant variant) {
+    const Tensor x = uniform({n}, DType::f32), index = empty({n}, DType::i32);
+    return Call{[=] { kernels::sort(stream(), x.view(), {}, index.view(), {.variant = variant}); },
+                [=] {
+                  const auto values = x.values<float>();
+                  std::vector<float> fetched;
+                  for (const int32_t i : index.values<int32_t>())
+                    fetched.push_back(values.at(static_cast<size_t>(i)));
+                  std::vector<float> wanted = values;
+                  std::sort(wanted.begin(), wanted.end());
+                  TS_CHECK(fetched == wanted, "wrong result: not the order of x");
+                }};
+  });
+  add_ordering("sort/scan", n, DType::f32, 8 * elements, [=](SortVariant variant) {
+    const Tensor x = uniform({n}, DType::f32), y = empty({n}, DType::f32);
+    return Call{
+        [=] { kernels::scan(stream(), x.view(), y.view(), {.variant = variant}); },
+        [=] {
+          const auto from = x.values<float>(), sums = y.values<float>();
+          double sum = 0;
+          for (size_t i = 0; i < from.size(); ++i) {
+            sum += static_cast<double>(from[i]);
+            TS_CHECK(std::fabs(static_cast<double>(sums[i]) - sum) <= 1e-6 * (1 + std::fabs(sum)),
+                     "wrong result: sum ", i, " is ", sums[i], ", not ", sum);
+          }
+        }};
+  });
+  add_ordering("sort/unique", n, DType::i32, 16 * elements, [=](SortVariant variant) {
+    const Tensor x = cast(uniform({n}, DType::f32, 0, 1e6), DType::i32), y = empty({n}, DType::i32),
+                 inverse = empty({n}, DType::i64), count = empty({1}, DType::i64);
+    return Call{[=] {
+                  kernels::unique(stream(), x.view(), y.view(), inverse.view(), {}, count.view(),
+                                  variant);
+                },
+                [=] {
+                  const auto from = x.values<int32_t>(), values = y.values<int32_t>();
+                  const auto group = inverse.values<int64_t>();
+                  TS_CHECK(std::set(from.begin(), from.end()).size() ==
+                               static_cast<size_t>(count.values<int64_t>()[0]),
+                           "wrong result: not as many as there are");
+                  for (size_t i = 0; i < from.size(); ++i)
+                    TS_CHECK(values.at(static_cast<size_t>(group[i])) == from[i],
+                             "wrong result: element ", i, " is not its value");
+                }};
+  });
 }
 
 }  // namespace tessera::bench

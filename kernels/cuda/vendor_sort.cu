@@ -1,0 +1,67 @@
+// Sorting by Thrust, on a stream and without waiting for it. What the functions of thrust_sort.cuh
+// give is proven on the host (tests/vendor); that they run on a GPU, by nothing yet.
+#define THRUST_FORCE_32_BIT_OFFSET_TYPE  // halves the kernels that are compiled
+#include <list>
+
+#include "tessera/kernels/cuda/thrust_sort.cuh"
+#include "tessera/kernels/cuda/vendor.hpp"
+
+namespace tessera::kernels::cuda {
+namespace {
+
+/// Thrust's temporary memory, from the stream's pool: a block that is given back serves the work
+/// that is queued after it.
+class PoolMemory {
+ public:
+  using value_type = char;
+
+  explicit PoolMemory(Stream& stream) : stream_(stream) {}
+  char* allocate(std::ptrdiff_t bytes) {
+    return blocks_.emplace_back(static_cast<size_t>(bytes), stream_).as<char>();
+  }
+  void deallocate(char* block, size_t) {
+    blocks_.remove_if([&](const Scratch& s) { return s.as<char>() == block; });
+  }
+
+ private:
+  Stream& stream_;
+  std::list<Scratch> blocks_;
+};
+
+/// body(policy); what Thrust throws becomes an Error.
+template <class Body>
+void on_stream(const char* operation, Stream& stream, Body&& body) {
+  PoolMemory memory(stream);
+  try {
+    body(thrust::cuda::par_nosync(memory).on(static_cast<cudaStream_t>(stream.native())));
+  } catch (const thrust::system_error& error) {
+    throw Error(ErrorKind::device,
+                concat(operation, " by Thrust on ", stream.device(), ": ", error.what()));
+  }
+}
+
+}  // namespace
+
+void vendor_sort(Stream& stream, const View& x, const View& y, const View& index, bool descending) {
+  on_stream("sort", stream,
+            [&](const auto& policy) { by_thrust::sort(policy, stream, x, y, index, descending); });
+}
+void vendor_segmented_sort(Stream& stream, const View& x, const View& offsets, const View& y,
+                           const View& index, bool descending) {
+  on_stream("segmented_sort", stream, [&](const auto& policy) {
+    by_thrust::segmented_sort(policy, stream, x, offsets, y, index, descending);
+  });
+}
+void vendor_scan(Stream& stream, const View& x, const View& y, bool exclusive) {
+  TS_CHECK(x.numel() < longest_sorted, "scan: ", x.numel(),
+           " elements are more than the vendor variant takes");
+  on_stream("scan", stream, [&](const auto& policy) { by_thrust::scan(policy, x, y, exclusive); });
+}
+void vendor_unique(Stream& stream, const View& x, const View& values, const View& inverse,
+                   const View& counts, const View& count) {
+  on_stream("unique", stream, [&](const auto& policy) {
+    by_thrust::unique(policy, stream, x, values, inverse, counts, count);
+  });
+}
+
+}  // namespace tessera::kernels::cuda
