@@ -47,7 +47,8 @@ TEST_F(HignnExperiment, TablesAndPictures) {
   ASSERT_EQ(report.tables.size(), 2u);
   const Table& accuracies = report.tables[0];
   ASSERT_EQ(accuracies.rows.size(), 4u);  // first stage, two weights, the chosen one
-  const std::string graph = accuracies.rows[0].substr(0, accuracies.rows[0].find(','));
+  EXPECT_EQ(parse_csv(to_csv(accuracies), "accuracies").rows, accuracies.rows);
+  const std::string graph = accuracies.rows[0].substr(0, accuracies.rows[0].find(':'));
   const auto validation = [&](size_t row) {
     return accuracies.values[row][accuracies.column("validation").value()];
   };
