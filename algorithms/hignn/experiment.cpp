@@ -214,12 +214,12 @@ class Trial {
     std::vector<double> predicted(2, std::nan(""));
     predicted.insert(predicted.end(), predicted_homophily_.begin(), predicted_homophily_.end());
     predicted.insert(predicted.end(), config_.homophily_at.size(), std::nan(""));
-    homophilies.add(graph_.name + ", predicted", std::move(predicted));
+    homophilies.add(graph_.name + ": predicted", std::move(predicted));
 
     const auto add = [&](const std::string& name, const Method& m) {
       const models::MeanStd test = models::mean_std(m.test),
                             validation = models::mean_std(m.validation);
-      accuracies.add(concat(graph_.name, ", ", name),
+      accuracies.add(concat(graph_.name, ": ", name),
                      {100 * test.mean, 100 * test.std, 100 * validation.mean, 100 * validation.std,
                       mean(m.epochs), mean(m.seconds), mean(m.homophily), mean(m.ratio)});
     };
@@ -283,7 +283,7 @@ Report run(const Config& config, Context& context) {
   TS_CHECK(!context.resume, "hignn: a run cannot be resumed");
   Report report;
   Table accuracies{.name = "accuracies",
-                   .corner = "graph, model",
+                   .corner = "graph: model",
                    .rows = {},
                    .columns = {"test", "std", "validation", "std_validation", "epochs", "seconds",
                                "homophily", "ratio"},

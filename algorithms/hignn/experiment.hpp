@@ -22,8 +22,8 @@ struct Config {
   int64_t together = 10;
   models::SplitKind split = models::SplitKind::fixed;
   bool normalize_features = true;
-  models::SyntheticGraphOptions graph{.nodes = 400,
-                                      .homophily = 0.2};  // used when no --data is given
+  models::SyntheticGraphOptions graph{.nodes = 300,
+                                      .homophily = 0.05};  // used when no --data is given
 
   static void visit(auto& self, auto&& f) {
     f("first", self.first);

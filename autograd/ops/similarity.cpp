@@ -9,6 +9,7 @@
 #include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/matmul.hpp"
 #include "tessera/autograd/ops/shape.hpp"
+#include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/spmm.hpp"
 #include "tessera/runtime/stream.hpp"
 
@@ -259,11 +260,12 @@ void SimilarityGraph::times(const Tensor& x, const Tensor& y) const {
   TS_CHECK(y.shape() == x.shape() && y.dtype() == x.dtype() && y.device() == x.device(),
            "spmm: y is ", y, ", x is ", x);
   if (x.numel() == 0) return;
+  Stream& stream = current_stream(d.device);
   if (is_half(x.dtype())) {
-    Tensor(y).copy_from(convert(times(convert(x, DType::f32)), x.dtype()));
+    const Tensor wide = times(convert(x, DType::f32));
+    kernels::copy(stream, convert(wide, x.dtype()).view(), y.view());
     return;
   }
-  Stream& stream = current_stream(d.device);
   const auto factors = [&](const Scale& scale) {
     return x.dtype() == DType::f64 ? scale.wide : scale.narrow;
   };
@@ -271,14 +273,14 @@ void SimilarityGraph::times(const Tensor& x, const Tensor& y) const {
     return binary("spmm", kernels::BinaryOp::multiply, v, scale.unsqueeze(1));
   };
   const Tensor rows = factors(row_scale_), columns = factors(column_scale_);
-  Tensor to = y.rank() == 2 ? y : y.reshape({d.nodes, y.numel() / d.nodes});
+  const Tensor to = y.rank() == 2 ? y : y.reshape({d.nodes, y.numel() / d.nodes});
   Tensor from = rows_of(x);
   if (columns.defined()) from = times_rows(from, columns);
   if (!d.grouped()) {
     const Tensor sums = rows.defined() ? empty_like(from) : to;
     kernels::similarity_spmm(stream, d.features.view(), d.norms.view(), from.view(), sums.view(),
                              d.params(d.options.diagonal));
-    if (rows.defined()) to.copy_from(times_rows(sums, rows));
+    if (rows.defined()) kernels::copy(stream, times_rows(sums, rows).view(), to.view());
     return;
   }
   const Tensor gathered = Tensor::empty({d.groups, from.size(1)}, x.dtype(), d.device),
@@ -288,7 +290,8 @@ void SimilarityGraph::times(const Tensor& x, const Tensor& y) const {
   kernels::similarity_spmm(stream, d.features.view(), d.norms.view(), gathered.view(), sums.view(),
                            d.params(d.own_group));
   const double own = d.options.diagonal - d.own_group;
-  if (own != 0) to.copy_from(rows.defined() ? times_rows(from, rows) : from);
+  if (own != 0)
+    kernels::copy(stream, (rows.defined() ? times_rows(from, rows) : from).view(), to.view());
   kernels::spmm(stream, expansion(d.nodes, d.groups, d.each, d.group_of), sums.view(), to.view(),
                 {.beta = own, .row_scale = view_or_none(rows)});
 }

@@ -91,9 +91,9 @@ TEST(SimilarityGraph, IsTheMatrixOfItsLinks) {
     Doubles walk = wanted, symmetric = wanted;
     for (int64_t i = 0; i < nodes.n; ++i)
       for (int64_t j = 0; j < nodes.n; ++j) {
+        const double product = sums[at(i)] * sums[at(j)];
         walk[at(i * nodes.n + j)] /= sums[at(i)] > 0 ? sums[at(i)] : 1;
-        symmetric[at(i * nodes.n + j)] /=
-            sums[at(i)] > 0 ? std::sqrt(sums[at(i)] * sums[at(j)]) : 1;
+        symmetric[at(i * nodes.n + j)] /= product > 0 ? std::sqrt(product) : 1;
       }
     expect_close(graph.random_walk().times(x), times(walk, to_doubles(x), nodes.n));
     expect_close(graph.symmetric().times(x), times(symmetric, to_doubles(x), nodes.n));

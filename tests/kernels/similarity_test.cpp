@@ -116,11 +116,12 @@ TEST_P(SimilarityTest, RandomLinksAreThoseOfTheirPairs) {
 TEST_P(SimilarityTest, RowsApartAndHeads) {
   const Nodes nodes(66, 5, 2);
   const Tensor x = integers({66, 3, 7}, dtype(), 8);
-  const Tensor from = empty({66, 23}), to = empty({66, 40});
   const auto rows_of = [&](const Tensor& memory) {
     return Tensor::over(memory.storage(), 0, {66, 3, 7}, {memory.size(1), 7, 1}, dtype());
   };
-  Tensor(rows_of(from)).copy_from(on_device(x));
+  const Tensor host = Tensor::empty({66, 23}, dtype(), Device::cpu());
+  Tensor(rows_of(host)).copy_from(x);
+  const Tensor from = on_device(host), to = empty({66, 40});
   similarity_spmm(stream(), on_device(nodes.features).view(), on_device(nodes.norms).view(),
                   rows_of(from).view(), rows_of(to).view(), bounds[0]);
   expect_close(rows_of(to), reference(nodes, to_doubles(x), 21, bounds[0]),
