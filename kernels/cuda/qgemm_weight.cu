@@ -292,19 +292,20 @@ __global__ void __launch_bounds__(T::threads, T::row_tiles == 1   ? 4
   const CodeReader<E> codes(T::packed, w.is_signed);
   const uint32_t one = narrow<E>(1.0f).bits, ones[2] = {one | one << 16, one | one << 16};
   const auto multiply = [&](const typename T::Stage& stage, int step) {
+    // Rows eight apart are permuted alike: one address for all fragments.
+    static_assert(8 % (128 / T::line * T::code_chunks) == 0);
+    constexpr int each = T::packed ? 1 : 2;  // bytes of two codes
+    const unsigned char* const from =
+        stage.code_at(warp * warp_columns + lane / 4, step * 8 * each) + lane % 4 * each;
     uint32_t b[T::fragments][2];
 #pragma unroll
-    for (int j = 0; j < T::fragments; ++j) {
-      const int row = warp * warp_columns + 8 * j + lane / 4;
+    for (int j = 0; j < T::fragments; ++j)
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int at = step * 16 + half * 8 + lane % 4 * 2;
-        const unsigned char* const from = stage.code_at(row, T::packed ? at / 2 : at);
-        b[j][half] = T::packed
-                         ? codes.template pair<true>(*from)
-                         : codes.template pair<false>(*reinterpret_cast<const uint16_t*>(from));
+        const unsigned char* const at = from + 8 * j * T::line + half * 4 * each;
+        b[j][half] = T::packed ? codes.template pair<true>(*at)
+                               : codes.template pair<false>(*reinterpret_cast<const uint16_t*>(at));
       }
-    }
 #pragma unroll
     for (int r = 0; r < T::row_tiles; ++r) {
       uint32_t a[4];

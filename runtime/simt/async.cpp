@@ -176,49 +176,6 @@ void AsyncUnit::start(std::function<void()> perform) {
     perform();
 }
 
-void AsyncUnit::add(Copies& copies, const Copy& copy) {
-  constexpr uint64_t kept = 64;  // of those that are done
-  if (copies.done - copies.first >= kept) {
-    const auto begin = copies.list.begin();
-    copies.list.erase(begin, begin + static_cast<std::ptrdiff_t>(copies.done - copies.first));
-    copies.first = copies.done;
-  }
-  copies.list.push_back(copy);
-  if (!interpreter_.schedule().lazy) copies.perform(copies.started());
-}
-
-/// Does those before number `end`.
-void AsyncUnit::Copies::perform(uint64_t end) {
-  const bool by_issuer = tracing().access && &current() == issuer;
-  for (; done < end; ++done) {
-    const Copy& c = list[done - first];
-    if (by_issuer) see(c.shared, c.bytes, Access::write_again, c.site);
-    if (c.source_bytes > 0) std::memcpy(c.shared, c.global, c.source_bytes);
-    if (c.source_bytes < c.bytes)
-      std::memset(c.shared + c.source_bytes, 0, c.bytes - c.source_bytes);
-  }
-}
-
-void AsyncUnit::Copies::wait(size_t groups) {
-  if (group_end.size() <= groups) return;
-  const size_t over = group_end.size() - groups;
-  perform(group_end[over - 1]);
-  group_end.erase(group_end.begin(), group_end.begin() + static_cast<std::ptrdiff_t>(over));
-}
-
-void AsyncUnit::add(Stores& stores, std::function<void()> perform) {
-  if (!interpreter_.schedule().lazy) std::exchange(perform, nullptr)();
-  stores.open.push_back(std::move(perform));
-}
-
-void AsyncUnit::Stores::commit() { committed.push_back(std::exchange(open, {})); }
-
-void AsyncUnit::Stores::wait(size_t groups) {
-  for (; committed.size() > groups; committed.pop_front())
-    for (const auto& perform : committed.front())
-      if (perform) perform();
-}
-
 // ---------------------------------------------------------------- barriers
 
 void AsyncUnit::init(void* barrier, uint32_t arrivals, const void* site) {
