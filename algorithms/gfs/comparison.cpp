@@ -1,6 +1,7 @@
 #include "tessera/algorithms/gfs/comparison.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <numeric>
 
@@ -39,7 +40,8 @@ struct Difference {
 
 Difference difference(const Scores* a, const Scores* b) {
   if (!a || !b) return {};
-  return {mean(a->test) - mean(b->test),
+  const double apart = mean(a->test) - mean(b->test);
+  return {std::abs(apart) < 1e-12 ? 0 : apart,  // equal but for the rounding of sums
           a->test.size() < 2 ? nan : models::paired_t_test(a->test, b->test).p_value};
 }
 
