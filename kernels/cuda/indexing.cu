@@ -323,7 +323,8 @@ TS_DEVICE int32_t rank_in_block(bool flag, SelectShared& s, int32_t& total) {
 /// their positions, as many of its equals as are wanted are collected in `work` and sorted there.
 /// What was chosen is then fetched from where it lies, up to a sector each: 1.2 to 1.4 of the ideal
 /// sectors for 8 of 64.
-/// ptxas spills 8 bytes of the form for u8, beside passes over whole rows.
+/// ptxas (13.0, sm_90a) spills 8 bytes of the floating forms and 4 of those for i32 and i64, once
+/// beside passes over whole rows.
 template <class T>
 __global__ void __launch_bounds__(block_threads)
     select_k(const T* x, int64_t n, int64_t k, bool largest, T* values, int64_t* index,
