@@ -2,57 +2,17 @@
 
 #include <numeric>
 
-#include "tessera/autograd/ops/loss.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/shape.hpp"
 #include "tessera/autograd/ops/sparse.hpp"
 #include "tessera/models/metrics.hpp"
+#include "tessera/models/node_loss.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/runs.hpp"
 #include "tessera/models/train.hpp"
 
 namespace tessera::algorithms::gfs {
 namespace {
-
-/// The mean cross-entropy over the training nodes of each run, [runs, 1], of logits [nodes, runs,
-/// outputs].
-class Losses {
- public:
-  Losses(const Problem& problem, std::span<const models::Split> splits)
-      : runs_(static_cast<int64_t>(splits.size())), outputs_(problem.outputs()) {
-    std::vector<int64_t> rows, offsets{0};
-    for (int64_t r = 0; r < runs_; ++r) {
-      for (const int64_t node : splits[static_cast<size_t>(r)].train)
-        rows.push_back(node * runs_ + r);
-      offsets.push_back(static_cast<int64_t>(rows.size()));
-    }
-    const Device device = problem.device();
-    rows_ = Tensor::from(rows, {static_cast<int64_t>(rows.size())}, device);
-    offsets_ = Tensor::from(offsets, {runs_ + 1}, device);
-    std::vector<int32_t> repeated;
-    for (const int32_t label : problem.labels.host<int32_t>())
-      repeated.insert(repeated.end(), static_cast<size_t>(runs_), label);
-    labels_ = Tensor::from(repeated, {static_cast<int64_t>(repeated.size())}, device);
-    if (outputs_ == 1) {
-      const std::vector<float> positive(repeated.begin(), repeated.end());
-      positive_ = Tensor::from(positive, {labels_.size(0), 1}, device);
-    }
-  }
-
-  Var operator()(const Var& logits) const {
-    const Var flat = autograd::reshape(logits, {labels_.size(0), outputs_});
-    constexpr auto each = autograd::LossReduction::none;
-    const Var costs =
-        outputs_ == 1 ? autograd::binary_cross_entropy_with_logits(
-                            flat, positive_, {.reduction = each, .rows = rows_})
-                      : autograd::cross_entropy(flat, labels_, {.reduction = each, .rows = rows_});
-    return autograd::segment_mean(autograd::reshape(costs, {rows_.size(0), 1}), offsets_);
-  }
-
- private:
-  int64_t runs_, outputs_;
-  Tensor rows_, offsets_, labels_, positive_;  // labels: of each node, once for each run
-};
 
 /// Of logits [nodes, outputs] on the host.
 double score(const Problem& problem, const Tensor& logits, std::span<const int64_t> nodes) {
@@ -105,7 +65,7 @@ std::vector<Outcome> train_runs(const Problem& problem, std::span<const models::
                          .decoupled = true,
                          .decays = models::decays_weights_only};
   const auto runs = static_cast<int64_t>(splits.size());
-  const Losses losses(problem, splits);
+  const models::NodeLoss losses(problem.labels.to(problem.device()), splits);
   models::StepRng numbers(problem.device(), runs);
   std::vector<Outcome> best(splits.size(), {.validation = -1});
 

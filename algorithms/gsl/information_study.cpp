@@ -153,7 +153,7 @@ std::vector<Plot> study_plots(const Study& study, const StudyOptions& o) {
 
 std::vector<Table> study_tables(const Study& study, const StudyOptions& o) {
   std::vector<std::string> columns;
-  for (const double h : o.homophily) columns.push_back("h" + short_number(h));
+  for (const double h : o.homophily) columns.push_back(concat("h", short_number(h)));
   const auto table = [&](const std::string& name, auto&& number) {
     Table result{.name = name, .corner = "csbm_h", .rows = {}, .columns = columns, .values = {}};
     for (size_t s = 0; s < study.series.size(); ++s) {

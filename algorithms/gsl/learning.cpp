@@ -1,8 +1,5 @@
 #include "tessera/algorithms/gsl/learning.hpp"
 
-#include "tessera/autograd/ops/loss.hpp"
-#include "tessera/autograd/ops/shape.hpp"
-#include "tessera/autograd/ops/sparse.hpp"
 #include "tessera/models/metrics.hpp"
 
 namespace tessera::algorithms::gsl {
@@ -23,30 +20,15 @@ Problem prepare(models::GraphData graph, bool normalize_features, Device device)
 }
 
 NodeTask::NodeTask(const Problem& problem, std::span<const models::Split> splits)
-    : splits_(splits.begin(), splits.end()), labels_(problem.labels) {
+    : splits_(splits.begin(), splits.end()),
+      labels_(problem.labels),
+      device_(problem.device()),
+      loss_(problem.labels.to(problem.device()), splits) {
   TS_CHECK(!splits_.empty(), "gsl: no splits to train on");
-  std::vector<int64_t> rows, offsets{0};
-  for (int64_t r = 0; r < runs(); ++r) {
+  for (int64_t r = 0; r < runs(); ++r)
     TS_CHECK(!split(r).train.empty() && !split(r).validation.empty() && !split(r).test.empty(),
              "gsl: split ", r, " of graph ", problem.name,
              " has no nodes to train, to validate or to test on");
-    for (const int64_t node : split(r).train) rows.push_back(node * runs() + r);
-    offsets.push_back(static_cast<int64_t>(rows.size()));
-  }
-  const Device device = problem.device();
-  rows_ = Tensor::from(rows, {static_cast<int64_t>(rows.size())}, device);
-  offsets_ = Tensor::from(offsets, {runs() + 1}, device);
-  std::vector<int32_t> repeated;
-  for (const int32_t label : labels_.values<int32_t>())
-    repeated.insert(repeated.end(), splits_.size(), label);
-  repeated_labels_ = Tensor::from(repeated, {static_cast<int64_t>(repeated.size())}, device);
-}
-
-Var NodeTask::loss(const Var& logits) const {
-  const Var costs = autograd::cross_entropy(
-      autograd::reshape(logits, {repeated_labels_.size(0), logits.size(-1)}), repeated_labels_,
-      {.reduction = autograd::LossReduction::none, .rows = rows_});
-  return autograd::segment_mean(autograd::unsqueeze(costs, 1), offsets_);
 }
 
 std::vector<Scores> NodeTask::scores(const Tensor& logits) const {

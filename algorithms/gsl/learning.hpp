@@ -10,6 +10,7 @@
 #include "tessera/models/data/graph.hpp"
 #include "tessera/models/layers/graph/features.hpp"
 #include "tessera/models/layers/graph/operators.hpp"
+#include "tessera/models/node_loss.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/train.hpp"
 #include "tessera/runtime/allocator.hpp"
@@ -77,17 +78,19 @@ class NodeTask {
   int64_t runs() const { return static_cast<int64_t>(splits_.size()); }
   /// What a ForwardContext says: 0 for one run, whose model is plain.
   int64_t side_by_side() const { return runs() > 1 ? runs() : 0; }
-  Device device() const { return offsets_.device(); }
+  Device device() const { return device_; }
   const models::Split& split(int64_t run) const { return splits_[static_cast<size_t>(run)]; }
 
   /// Mean cross-entropy over the training nodes of each run: [runs, 1]. Logits [nodes, classes] or,
   /// of several runs, [nodes, runs, classes].
-  Var loss(const Var& logits) const;
+  Var loss(const Var& logits) const { return loss_(logits); }
   std::vector<Scores> scores(const Tensor& logits) const;
 
  private:
   std::vector<models::Split> splits_;
-  Tensor rows_, offsets_, repeated_labels_, labels_;
+  Tensor labels_;
+  Device device_;
+  models::NodeLoss loss_;
 };
 
 /// Adam whose settings depend on where a parameter is: each belongs to the first group whose prefix
