@@ -192,7 +192,7 @@ std::string bmp(int32_t width, int32_t height, int bits, const std::string& pale
                 const std::string& pixels) {
   const auto number = [](uint32_t value, size_t bytes) {
     std::string out;
-    for (size_t i = 0; i < bytes; ++i) out += static_cast<char>(value >> (8 * i));
+    for (size_t i = 0; i < bytes; ++i) out += i < 4 ? static_cast<char>(value >> (8 * i)) : '\0';
     return out;
   };
   const auto at = static_cast<uint32_t>(54 + palette.size());
