@@ -89,11 +89,6 @@ class NearProducts {
   std::vector<double> table_;
 };
 
-int64_t mirrored(int64_t i, int64_t n) {
-  if (i < 0) return -i;
-  return i < n ? i : 2 * n - 2 - i;
-}
-
 /// The valid pixels of the ring about pixel p.
 std::vector<int64_t> ring(const Scene& scene, const Windows& w, int64_t p) {
   const int64_t row = p / scene.columns, column = p % scene.columns, outer = w.outer / 2,

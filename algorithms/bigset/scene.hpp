@@ -33,6 +33,13 @@ struct Scene {
   int64_t valid_pixels() const;
 };
 
+/// Where row or column i of an image of n lies when it is mirrored at its border, which is not
+/// repeated: -1 is 1, n is n - 2. Steps of less than n beyond the border.
+inline int64_t mirrored(int64_t i, int64_t n) {
+  if (i < 0) return -i;
+  return i < n ? i : 2 * n - 2 - i;
+}
+
 /// Leaves out constant bands and, with `drop_bad`, those that the file calls bad. Throws when no
 /// band remains.
 Scene make_scene(const models::Cube& cube, bool drop_bad);

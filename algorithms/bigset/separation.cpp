@@ -24,11 +24,6 @@ constexpr double log_kernel[5][5] = {{-2, -4, -4, -4, -2},
                                      {-4, 0, 8, 0, -4},
                                      {-2, -4, -4, -4, -2}};
 
-int64_t mirrored(int64_t i, int64_t n) {
-  if (i < 0) return -i;
-  return i < n ? i : 2 * n - 2 - i;
-}
-
 /// A row of M LoG for each pixel with M > 0; taps on the mirrored border fall on inner pixels.
 CsrMatrix laplacian_rows(const Scene& scene, std::span<const double> mask) {
   std::vector<int64_t> row, col;
