@@ -20,7 +20,8 @@ constexpr TypePair types[] = {
     {DType::f16, {code_float, 16, 1}}, {DType::bf16, {code_bfloat, 16, 1}},
     {DType::i64, {code_int, 64, 1}},   {DType::i32, {code_int, 32, 1}},
     {DType::i8, {code_int, 8, 1}},     {DType::u8, {code_uint, 8, 1}},
-    {DType::bool_, {code_bool, 8, 1}}};
+    {DType::bool_, {code_bool, 8, 1}}, {DType::i16, {code_int, 16, 1}},
+    {DType::u16, {code_uint, 16, 1}}};
 
 DLDataType to_type(DType dtype) {
   for (const TypePair& pair : types)

@@ -9,17 +9,19 @@
 
 namespace tessera {
 
-enum class DType : uint8_t { f32, f64, f16, bf16, i64, i32, i8, u8, bool_ };
-inline constexpr int dtype_count = 9;
+/// i16 and u16 are what sensors and files store: they are moved, converted and read by the kernels
+/// that say so (spectral.hpp), and computed with by no other.
+enum class DType : uint8_t { f32, f64, f16, bf16, i64, i32, i8, u8, bool_, i16, u16 };
+inline constexpr int dtype_count = 11;
 
 constexpr size_t size_of(DType dtype) {
-  constexpr size_t sizes[dtype_count] = {4, 8, 2, 2, 8, 4, 1, 1, 1};
+  constexpr size_t sizes[dtype_count] = {4, 8, 2, 2, 8, 4, 1, 1, 1, 2, 2};
   return sizes[static_cast<int>(dtype)];
 }
 
 constexpr bool is_float(DType dtype) { return dtype <= DType::bf16; }
 constexpr bool is_half(DType dtype) { return dtype == DType::f16 || dtype == DType::bf16; }
-constexpr bool is_integer(DType dtype) { return dtype >= DType::i64 && dtype <= DType::u8; }
+constexpr bool is_integer(DType dtype) { return dtype >= DType::i64 && dtype != DType::bool_; }
 
 /// "f32", "bf16", "i64", "bool", ...
 std::string_view to_string(DType dtype);
@@ -49,6 +51,10 @@ template <>
 inline constexpr DType dtype_of<uint8_t> = DType::u8;
 template <>
 inline constexpr DType dtype_of<bool> = DType::bool_;
+template <>
+inline constexpr DType dtype_of<int16_t> = DType::i16;
+template <>
+inline constexpr DType dtype_of<uint16_t> = DType::u16;
 
 /// The type in which values of T are computed and summed: double for double, float for every other
 /// floating type, T itself otherwise.
@@ -100,7 +106,7 @@ decltype(auto) for_index(DType dtype, std::string_view operation, Body&& body) {
   }
 }
 
-/// As `for_float`, for every dtype.
+/// As `for_float`, for every dtype that is computed with: all but i16 and u16.
 template <class Body>
 decltype(auto) for_any(DType dtype, Body&& body) {
   switch (dtype) {
@@ -122,9 +128,24 @@ decltype(auto) for_any(DType dtype, Body&& body) {
       return body.template operator()<uint8_t>();
     case DType::bool_:
       return body.template operator()<bool>();
+    default:
+      unsupported_dtype("arithmetic", dtype);
   }
-  unsupported_dtype("for_any", dtype);
 }
+
+/// As `for_any`, for every dtype.
+template <class Body>
+decltype(auto) for_stored(DType dtype, Body&& body) {
+  switch (dtype) {
+    case DType::i16:
+      return body.template operator()<int16_t>();
+    case DType::u16:
+      return body.template operator()<uint16_t>();
+    default:
+      return for_any(dtype, body);
+  }
+}
+
 /// Calls body with the unsigned integer of the dtype's size: one instance moves all dtypes of it.
 template <class Body>
 decltype(auto) for_bits(DType dtype, Body&& body) {

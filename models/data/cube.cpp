@@ -85,6 +85,8 @@ Tensor as_values(const Tensor& t, const std::string& path) {
     case DType::f32:
     case DType::i32:
       return t;
+    case DType::i16:
+    case DType::u16:
     case DType::f16:
     case DType::u8:
     case DType::i8:
@@ -94,6 +96,8 @@ Tensor as_values(const Tensor& t, const std::string& path) {
       const auto copy = [&](const auto& from) {
         for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<double>(from[i]);
       };
+      if (t.dtype() == DType::i16) copy(t.host<int16_t>());
+      if (t.dtype() == DType::u16) copy(t.host<uint16_t>());
       if (t.dtype() == DType::u8) copy(t.host<uint8_t>());
       if (t.dtype() == DType::i8) copy(t.host<int8_t>());
       if (t.dtype() == DType::i64) copy(t.host<int64_t>());

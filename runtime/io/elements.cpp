@@ -17,8 +17,8 @@ struct Stored {
 constexpr Stored stored[] = {
     {"f64", 8, DType::f64},   {"f32", 4, DType::f32}, {"f16", 2, DType::f16},
     {"bf16", 2, DType::bf16}, {"i64", 8, DType::i64}, {"i32", 4, DType::i32},
-    {"i16", 2, DType::i32},   {"i8", 1, DType::i8},   {"u64", 8, DType::i64},
-    {"u32", 4, DType::i64},   {"u16", 2, DType::i32}, {"u8", 1, DType::u8},
+    {"i16", 2, DType::i16},   {"i8", 1, DType::i8},   {"u64", 8, DType::i64},
+    {"u32", 4, DType::i64},   {"u16", 2, DType::u16}, {"u8", 1, DType::u8},
     {"bool", 1, DType::bool_}};
 
 const Stored& of(StoredType type) { return stored[static_cast<size_t>(type)]; }
@@ -95,12 +95,6 @@ Tensor read_elements(ByteSource& source, const Shape& shape, StoredType type, st
   Tensor out = Tensor::empty(shape, dtype_of_stored(type), Device::cpu());
   if (out.numel() == 0) return out;
   switch (type) {
-    case StoredType::i16:
-      widen<int16_t>(source, out.host_mutable<int32_t>(), order, what);
-      break;
-    case StoredType::u16:
-      widen<uint16_t>(source, out.host_mutable<int32_t>(), order, what);
-      break;
     case StoredType::u32:
       widen<uint32_t>(source, out.host_mutable<int64_t>(), order, what);
       break;

@@ -9,8 +9,8 @@
 
 namespace tessera {
 
-/// Element types as files store them. Those without a DType widen on reading: i16 and u16 to i32,
-/// u32 to i64, u64 to i64 with an error for a value that does not fit.
+/// Element types as files store them. Those without a DType widen on reading: u32 to i64,
+/// u64 to i64 with an error for a value that does not fit.
 enum class StoredType : uint8_t {
   f64,
   f32,

@@ -212,6 +212,10 @@ void for_values(DType dtype, Body&& body) {
       return body.template operator()<int32_t>();
     case DType::u8:
       return body.template operator()<uint8_t>();
+    case DType::i16:
+      return body.template operator()<int16_t>();
+    case DType::u16:
+      return body.template operator()<uint16_t>();
     default:
       unsupported_dtype("save_envi", dtype);
   }

@@ -11,7 +11,7 @@ namespace tessera {
 
 /// One array in the IDX format of MNIST: two zero bytes, the element type, the rank, big-endian
 /// extents, big-endian elements. A gzip-compressed file is recognised by its first bytes. Types u8,
-/// i8, i16 (widens to i32), i32, f32, f64. Throws an `io` Error that names the file, the byte and
+/// i8, i16, i32, f32, f64. Throws an `io` Error that names the file, the byte and
 /// what was expected.
 Tensor load_idx(const std::string& path);
 /// The same from memory; `name` stands for the file in errors.

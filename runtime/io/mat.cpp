@@ -58,8 +58,8 @@ constexpr std::array classes{Class{"class 0"},
                              Class{"single", DType::f32},
                              Class{"int8", DType::i8},
                              Class{"uint8", DType::u8},
-                             Class{"int16", DType::i32},
-                             Class{"uint16", DType::i32},
+                             Class{"int16", DType::i16},
+                             Class{"uint16", DType::u16},
                              Class{"int32", DType::i32},
                              Class{"uint32", DType::i64},
                              Class{"int64", DType::i64},
@@ -121,6 +121,10 @@ void for_number(DType dtype, Body&& body) {
       return body.template operator()<int8_t>();
     case DType::u8:
       return body.template operator()<uint8_t>();
+    case DType::i16:
+      return body.template operator()<int16_t>();
+    case DType::u16:
+      return body.template operator()<uint16_t>();
     default:
       unsupported_dtype("MatFile", dtype);
   }

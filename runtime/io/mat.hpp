@@ -15,8 +15,8 @@ namespace tessera {
 /// it. The file stays mapped as long as the object lives.
 ///
 /// A tensor has MATLAB's dimensions in MATLAB's order (rows, columns, ...), contiguous, on the CPU,
-/// whatever the file stores: double gives f64, single f32, logical bool, int8 i8, uint8 u8, int16,
-/// uint16 and int32 i32, uint32, int64 and uint64 i64 (an error where a value does not fit).
+/// whatever the file stores: double gives f64, single f32, logical bool, int8 i8, uint8 u8, int16
+/// i16, uint16 u16, int32 i32, uint32, int64 and uint64 i64 (an error where a value does not fit).
 ///
 /// Errors are of kind `io` and name the file, the byte or the variable, and what was expected.
 class MatFile {

@@ -37,9 +37,9 @@ Class class_of(const matvar_t& v) {
     case MAT_C_UINT8:
       return v.isLogical ? Class{"logical", DType::bool_} : Class{"uint8", DType::u8};
     case MAT_C_INT16:
-      return {"int16", DType::i32};
+      return {"int16", DType::i16};
     case MAT_C_UINT16:
-      return {"uint16", DType::i32};
+      return {"uint16", DType::u16};
     case MAT_C_INT32:
       return {"int32", DType::i32};
     case MAT_C_UINT32:
@@ -115,10 +115,6 @@ class Hdf5Reader final : public MatFile::Reader {
   static void copy(const matvar_t& v, Tensor& to, const std::string& what) {
     if (to.numel() == 0) return;
     switch (v.class_type) {
-      case MAT_C_INT16:
-        return copy_as<int16_t, int32_t>(v.data, to, what);
-      case MAT_C_UINT16:
-        return copy_as<uint16_t, int32_t>(v.data, to, what);
       case MAT_C_UINT32:
         return copy_as<uint32_t, int64_t>(v.data, to, what);
       case MAT_C_UINT64:

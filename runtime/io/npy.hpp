@@ -14,10 +14,10 @@ namespace tessera {
 
 /// One array in NumPy's .npy format, versions 1.0 to 3.0: magic, header length, a Python dict with
 /// the element type, the order and the shape, then the elements. Any byte order and both storage
-/// orders are read; the tensor is contiguous, on the CPU. int16 and uint16 widen to i32, uint32 and
-/// uint64 to i64 (an error where a value does not fit). Throws an `io` Error that names the file,
-/// the byte and what was expected; complex, text, object, date and structured arrays are refused by
-/// name.
+/// orders are read; the tensor is contiguous, on the CPU. uint32 and
+/// uint64 widen to i64 (an error where a value does not fit). Throws an `io` Error that names the
+/// file, the byte and what was expected; complex, text, object, date and structured arrays are
+/// refused by name.
 Tensor load_npy(const std::string& path);
 /// The same from memory; `name` stands for the file in errors.
 Tensor parse_npy(std::span<const std::byte> bytes, std::string_view name);

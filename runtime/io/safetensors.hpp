@@ -25,7 +25,7 @@ enum class FileAccess {
 };
 
 /// All tensors of a file, on the CPU. Accepts what the format allows: headers of any length and
-/// tensors at unaligned offsets. I16 and U16 widen to i32, U32 and U64 to i64. Throws an `io` Error
+/// tensors at unaligned offsets. U32 and U64 widen to i64. Throws an `io` Error
 /// that names the file, the tensor or the byte, and what was expected: truncated file, malformed
 /// header, repeated names, unknown dtype, sizes and ranges that disagree, overlaps, gaps.
 Safetensors read_safetensors(const std::string& path, FileAccess access = FileAccess::copy);

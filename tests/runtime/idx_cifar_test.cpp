@@ -31,7 +31,7 @@ TEST(Idx, ReadsEveryType) {
   };
   expect(0x08, "\x01\xff", DType::u8, {1, 255});
   expect(0x09, "\x01\xff", DType::i8, {1, -1});
-  expect(0x0B, std::string("\x01\x00\xff\xfe", 4), DType::i32, {256, -2});
+  expect(0x0B, std::string("\x01\x00\xff\xfe", 4), DType::i16, {256, -2});
   expect(0x0C, std::string("\0\1\0\0\xff\xff\xff\xfd", 8), DType::i32, {65536, -3});
   expect(0x0D, std::string("\x3f\xc0\0\0\xc0\0\0\0", 8), DType::f32, {1.5, -2});
   expect(0x0E, std::string("\x3f\xf8\0\0\0\0\0\0\xc0\0\0\0\0\0\0\0", 16), DType::f64, {1.5, -2});

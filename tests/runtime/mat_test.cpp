@@ -70,11 +70,11 @@ TEST(Mat, ReadsWhatScipyWrote) {
                                             {"float32", DType::f32, 'f'},
                                             {"int64", DType::i64, 'i'},
                                             {"int32", DType::i32, 'i'},
-                                            {"int16", DType::i32, 'i'},
+                                            {"int16", DType::i16, 'i'},
                                             {"int8", DType::i8, 'i'},
                                             {"uint64", DType::i64, 'u'},
                                             {"uint32", DType::i64, 'u'},
-                                            {"uint16", DType::i32, 'u'},
+                                            {"uint16", DType::u16, 'u'},
                                             {"uint8", DType::u8, 'u'},
                                             {"bool", DType::bool_, 'b'}}) {
       const Tensor t = mat.load(name);

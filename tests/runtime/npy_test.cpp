@@ -20,9 +20,9 @@ struct Sample {
 };
 const std::vector<Sample> samples{
     {"float64", DType::f64, 'f'}, {"float32", DType::f32, 'f'}, {"float16", DType::f16, 'f'},
-    {"int64", DType::i64, 'i'},   {"int32", DType::i32, 'i'},   {"int16", DType::i32, 'i'},
+    {"int64", DType::i64, 'i'},   {"int32", DType::i32, 'i'},   {"int16", DType::i16, 'i'},
     {"int8", DType::i8, 'i'},     {"uint64", DType::i64, 'u'},  {"uint32", DType::i64, 'u'},
-    {"uint16", DType::i32, 'u'},  {"uint8", DType::u8, 'u'},    {"bool", DType::bool_, 'b'}};
+    {"uint16", DType::u16, 'u'},  {"uint8", DType::u8, 'u'},    {"bool", DType::bool_, 'b'}};
 
 void expect_sample(const Tensor& t, const Sample& sample, const Shape& shape = {2, 3}) {
   EXPECT_EQ(t.dtype(), sample.dtype) << sample.name;
@@ -74,7 +74,7 @@ TEST(Npy, RoundTripOfEveryDtypeAndLayout) {
     const auto dtype = static_cast<DType>(d);
     if (dtype == DType::bf16) continue;
     for (const Shape& shape : {Shape{}, Shape{5}, Shape{5, 7}, Shape{0}, Shape{2, 1, 3, 1, 2, 3}}) {
-      for_any(dtype, [&]<class T>() {
+      for_stored(dtype, [&]<class T>() {
         Tensor t = Tensor::empty(shape, dtype, Device::cpu());
         int i = 0;
         for (T& value : t.host_mutable<T>()) value = static_cast<T>(static_cast<float>(i++ % 2));

@@ -54,6 +54,10 @@ auto targets(std::span<const DType> dtypes, const Table* kernels::Backend::*fami
 inline constexpr DType any_dtype[] = {DType::f32};
 inline constexpr DType all_dtypes[] = {DType::f32, DType::f64, DType::f16, DType::bf16, DType::i64,
                                        DType::i32, DType::i8,  DType::u8,  DType::bool_};
+/// And those that are only moved and converted.
+inline constexpr DType stored_dtypes[] = {DType::f32,   DType::f64, DType::f16, DType::bf16,
+                                          DType::i64,   DType::i32, DType::i8,  DType::u8,
+                                          DType::bool_, DType::i16, DType::u16};
 
 class TargetTest : public testing::TestWithParam<Target> {
  protected:

@@ -70,7 +70,7 @@ inline Tensor integers(const Shape& shape, DType dtype, uint64_t seed, int limit
   std::vector<double> values(static_cast<size_t>(shape.numel()));
   for (double& x : values) {
     x = static_cast<int>(next() % static_cast<uint32_t>(2 * limit + 1)) - limit;
-    if (dtype == DType::u8) x = std::abs(x);
+    if (dtype == DType::u8 || dtype == DType::u16) x = std::abs(x);
   }
   return from_doubles(values, shape, dtype);
 }
