@@ -1,13 +1,13 @@
 #include "tessera/autograd/ops/similarity.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <map>
 #include <mutex>
 #include <vector>
 
 #include "tessera/autograd/launch.hpp"
-#include "tessera/autograd/ops/matmul.hpp"
 #include "tessera/autograd/ops/shape.hpp"
 #include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/spmm.hpp"
@@ -16,8 +16,8 @@
 namespace tessera::autograd {
 namespace {
 
-constexpr double one = 1 - 1e-6;      // cosines from here on are 1
-constexpr int64_t narrow_width = 64;  // of features that products with all nodes are cheap for
+/// A bound of cosines; those from 1 - 1e-6 on are 1.
+double bound(double cosine) { return cosine > 1 ? cosine : std::min(cosine, 1 - 1e-6); }
 
 kernels::CsrView expansion(int64_t nodes, int64_t groups, const Tensor& each, const Tensor& group) {
   return {nodes, groups, nodes, static_cast<const int32_t*>(each.data()),
@@ -51,8 +51,8 @@ struct SimilarityGraph::Data {
 
   bool grouped() const { return groups < nodes; }
   kernels::SimilarityParams params(double diagonal) const {
-    return {.least = std::min(options.least, one),
-            .below = options.below > 1 ? options.below : std::min(options.below, one),
+    return {.least = bound(options.least),
+            .below = bound(options.below),
             .diagonal = diagonal,
             .keep = options.keep,
             .rng = options.rng};
@@ -73,7 +73,7 @@ SimilarityGraph::SimilarityGraph(const Tensor& features, const SimilarityOptions
   data->options = options;
   data->nodes = features.size(0);
   data->device = device;
-  data->own_group = options.below > 1 ? 1 : 0;
+  data->own_group = options.least <= 1 && options.below > 1 ? 1 : 0;
 
   const int64_t width = features.size(1);
   const std::vector<float> values = convert(features, DType::f32).values<float>();
@@ -145,8 +145,7 @@ SimilarityGraph SimilarityGraph::scaled(const Tensor& rows, const Tensor& column
   };
   SimilarityGraph result = *this;
   result.row_scale_ = scale(rows);
-  result.column_scale_ =
-      rows.defined() && rows.same_storage(columns) ? result.row_scale_ : scale(columns);
+  result.column_scale_ = scale(columns);
   return result;
 }
 
@@ -174,46 +173,36 @@ SimilarityGraph SimilarityGraph::transposed() const {
 }
 
 bool SimilarityGraph::is_symmetric() const {
-  if (!row_scale_.wide.defined() || !column_scale_.wide.defined())
-    return row_scale_.wide.defined() == column_scale_.wide.defined();
-  return row_scale_.wide.same_storage(column_scale_.wide);
+  const Tensor &rows = row_scale_.wide, &columns = column_scale_.wide;
+  if (!rows.defined() || !columns.defined()) return rows.defined() == columns.defined();
+  return rows.data() == columns.data();
 }
 
 CsrMatrix SimilarityGraph::matrix() const {
   const Data& d = *data_;
-  const kernels::SimilarityParams p = d.params(d.own_group);
-  const auto least = static_cast<float>(p.least), below = static_cast<float>(p.below);
-  const uint64_t words = kernels::keep_below(p);
-  const std::vector<float> norms = d.norms.values<float>();
-  const bool narrow = d.features.size(1) <= narrow_width;
-  const auto known = [&](int64_t g) { return !std::isnan(norms[static_cast<size_t>(g)]); };
-  // Whether group g is linked with h. Narrow features: as products find it.
+  // Links are those that products find: group h is bit h % 52 of a column, and sums of distinct
+  // powers of two below 2^52 are exact.
+  constexpr int64_t bits = 52, most = 512 * bits;
   std::vector<std::vector<int32_t>> linked(static_cast<size_t>(d.groups));
-  constexpr int64_t block = 128;
-  for (int64_t first = 0; first < d.groups; first += block) {
-    const int64_t columns = std::min(block, d.groups - first);
-    Tensor found = Tensor::empty({d.groups, columns}, DType::f32, d.device);
-    if (narrow) {
-      std::vector<float> ones(static_cast<size_t>(d.groups * columns));
-      for (int64_t k = 0; k < columns; ++k)
-        ones[static_cast<size_t>((first + k) * columns + k)] = 1;
-      const Tensor x = Tensor::from(ones, {d.groups, columns}, Device::cpu()).to(d.device);
-      kernels::similarity_spmm(current_stream(d.device), d.features.view(), d.norms.view(),
-                               x.view(), found.view(), p);
-    } else {
-      found = matmul(Var(d.features), Var(d.features.narrow(0, first, columns).transpose(0, 1)))
-                  .value();
-    }
-    const std::vector<float> values = found.values<float>();
-    for (int64_t g = 0; g < d.groups; ++g)
-      for (int64_t k = 0; k < columns; ++k) {
-        const float value = values[static_cast<size_t>(g * columns + k)];
-        const int64_t h = first + k;
-        const bool hit = g == h || narrow ? (g == h ? d.own_group > 0 : value > 0)
-                                          : known(g) && known(h) && value >= least && value < below;
-        if (hit) linked[static_cast<size_t>(g)].push_back(static_cast<int32_t>(h));
-      }
+  for (int64_t first = 0; first < d.groups; first += most) {
+    const int64_t count = std::min(most, d.groups - first), columns = (count + bits - 1) / bits;
+    std::vector<double> codes(static_cast<size_t>(d.groups * columns));
+    for (int64_t k = 0; k < count; ++k)
+      codes[static_cast<size_t>((first + k) * columns + k / bits)] =
+          static_cast<double>(uint64_t{1} << k % bits);
+    const Tensor x = Tensor::from(codes, {d.groups, columns}, d.device), sums = empty_like(x);
+    kernels::similarity_spmm(current_stream(d.device), d.features.view(), d.norms.view(), x.view(),
+                             sums.view(), d.params(0));
+    const std::vector<double> found = sums.values<double>();
+    for (int64_t k = 0; k < d.groups * columns; ++k)
+      for (auto code = static_cast<uint64_t>(found[static_cast<size_t>(k)]); code != 0;
+           code &= code - 1)
+        linked[static_cast<size_t>(k / columns)].push_back(
+            static_cast<int32_t>(first + k % columns * bits + std::countr_zero(code)));
   }
+  if (d.own_group != 0)
+    for (int64_t g = 0; g < d.groups; ++g)
+      linked[static_cast<size_t>(g)].push_back(static_cast<int32_t>(g));
   std::vector<std::vector<int32_t>> members(static_cast<size_t>(d.groups));
   for (int64_t i = 0; i < d.nodes; ++i)
     members[static_cast<size_t>(d.group_of_node[static_cast<size_t>(i)])].push_back(
@@ -227,8 +216,7 @@ CsrMatrix SimilarityGraph::matrix() const {
     if (diagonal != 0) col.push_back(static_cast<int32_t>(i));
     for (const int32_t h : linked[static_cast<size_t>(d.group_of_node[static_cast<size_t>(i)])])
       for (const int32_t j : members[static_cast<size_t>(h)])
-        if (j != i && (narrow || words >> 32 || kernels::keeps_link(p.rng, words, i, j)))
-          col.push_back(j);
+        if (j != i) col.push_back(j);
     std::sort(col.begin() + static_cast<int64_t>(begin), col.end());
     TS_CHECK(col.size() <= size_t{INT32_MAX}, "SimilarityGraph: ", d.nodes,
              " nodes have more links than 32-bit indices count; they cannot be stored");

@@ -69,7 +69,8 @@ SparseMatrix SparseMatrix::scaled(const Tensor& rows, const Tensor& columns) con
 }
 
 bool SparseMatrix::symmetric() const {
-  return matrix().symmetric && row_scale_.wide.same_storage(column_scale_.wide) == has_scales();
+  if (!matrix().symmetric || row_scale_.defined() != column_scale_.defined()) return false;
+  return !has_scales() || row_scale_.wide.data() == column_scale_.wide.data();
 }
 
 const Tensor& SparseMatrix::permutation() const {

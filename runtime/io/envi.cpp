@@ -5,7 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <filesystem>
-#include <limits>
+#include <unordered_set>
 
 #include "tessera/runtime/io/atomic_file.hpp"
 #include "tessera/runtime/io/mapped_file.hpp"
@@ -79,12 +79,14 @@ class HeaderParser {
       value = trimmed(text.substr(sign + 1));
       const int64_t first_line = line_;
       if (value.starts_with('{'))
-        while (value.find('}') == value.npos) {
+        for (bool open = value.find('}') == value.npos; open;) {
           if (rest_.empty()) {
             line_ = first_line;
             fail("the braces of '", key, "' do not close");
           }
-          value += concat("\n", next_line());
+          const std::string_view more = next_line();
+          open = more.find('}') == more.npos;
+          value.append("\n").append(more);
         }
       value = trimmed(value);
       return true;
@@ -275,14 +277,12 @@ EnviHeader parse_envi_header(std::string_view text, std::string_view name) {
   HeaderParser parser(text, name);
   parser.expect_magic();
   EnviHeader header;
-  bool has_type = false, has_interleave = false;
+  bool has_type = false, has_interleave = false, has_order = false;
   constexpr int64_t most = int64_t{1} << 40;
   std::string key, value;
-  std::vector<std::string> seen;
+  std::unordered_set<std::string> seen;
   while (parser.next(key, value)) {
-    if (std::find(seen.begin(), seen.end(), key) != seen.end())
-      parser.fail("the key '", key, "' comes twice");
-    seen.push_back(key);
+    if (!seen.insert(key).second) parser.fail("the key '", key, "' comes twice");
     if (key == "lines") {
       header.lines = parser.whole(key, value, 1, most);
     } else if (key == "samples") {
@@ -304,6 +304,7 @@ EnviHeader parse_envi_header(std::string_view text, std::string_view name) {
     } else if (key == "byte order") {
       header.byte_order =
           parser.whole(key, value, 0, 1) == 0 ? std::endian::little : std::endian::big;
+      has_order = true;
     } else if (key == "major frame offsets" || key == "minor frame offsets") {
       for (const double offset : parser.numbers(key, value))
         if (offset != 0) parser.fail("'", key, "' other than 0 are not supported");
@@ -316,8 +317,10 @@ EnviHeader parse_envi_header(std::string_view text, std::string_view name) {
     } else if (key == "bbl") {
       for (const double good : parser.numbers(key, value)) header.good_bands.push_back(good != 0);
     } else if (key == "default bands") {
-      for (const double band : parser.numbers(key, value))
-        header.default_bands.push_back(static_cast<int64_t>(std::clamp(band, 0.0, 1e12)));
+      for (const double band : parser.numbers(key, value)) {
+        if (!(band >= 0 && band <= 1e12)) parser.fail("'default bands' holds ", band);
+        header.default_bands.push_back(static_cast<int64_t>(band));
+      }
     } else if (key == "data ignore value") {
       header.ignore_value = parser.number(key, value);
     } else if (key == "reflectance scale factor") {
@@ -334,6 +337,7 @@ EnviHeader parse_envi_header(std::string_view text, std::string_view name) {
   need(header.bands > 0, "bands");
   need(has_type, "data type");
   need(has_interleave || header.bands == 1, "interleave");
+  need(has_order || size_of(header.type) == 1, "byte order");
   const auto fits = [&](size_t count, std::string_view field) {
     if (count != 0 && count != static_cast<size_t>(header.bands))
       throw Error(ErrorKind::io, concat(name, ": '", field, "' has ", count, " entries for ",
@@ -385,7 +389,9 @@ Tensor parse_envi_values(const EnviHeader& h, std::span<const std::byte> bytes,
     source.fail("the header says ", h.lines, " lines x ", h.samples, " samples x ", h.bands,
                 " bands of ", h.type, ", ", needed, " bytes; there are ",
                 source.remaining_at_most());
-  return read_elements(source, stored, h.type, h.byte_order, "the image").permute(back).clone();
+  const Tensor image_values =
+      read_elements(source, stored, h.type, h.byte_order, "the image").permute(back);
+  return image_values.contiguous() ? image_values : image_values.clone();
 }
 
 EnviImage load_envi(const std::string& path) {
@@ -413,8 +419,10 @@ EnviImage load_envi(const std::string& path) {
 }
 
 void save_envi(const std::string& path, const Tensor& values, EnviHeader header) {
-  TS_CHECK(values.rank() == 3 && values.numel() > 0,
-           "save_envi: values must be [lines, samples, bands], are ", values);
+  TS_CHECK(values.rank() == 3 && values.numel() > 0, "save_envi: ", path,
+           ": values must be [lines, samples, bands], are ", values);
+  TS_CHECK(lower(fs::path(path).extension().string()) != ".hdr", "save_envi: ", path,
+           " is the name of a header; expected that of the data file");
   header.lines = values.size(0);
   header.samples = values.size(1);
   header.bands = values.size(2);

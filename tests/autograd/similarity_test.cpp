@@ -100,7 +100,6 @@ TEST(SimilarityGraph, IsTheMatrixOfItsLinks) {
   }
 }
 
-// Features too wide for products to find the links of a stored matrix: those of a matrix product.
 TEST(SimilarityGraph, WideFeatures) {
   Nodes nodes(5);
   nodes.width = 100;
@@ -111,6 +110,49 @@ TEST(SimilarityGraph, WideFeatures) {
   const SimilarityOptions options{.least = 0.3717};
   const SimilarityGraph graph(nodes.tensor(), options, Device::cpu());
   EXPECT_EQ(dense(graph.matrix()), nodes.matrix(options));
+}
+
+// At bounds that a cosine meets but for its rounding.
+TEST(SimilarityGraph, StoredLinksAreThoseOfProducts) {
+  constexpr int64_t n = 150, width = 1433;
+  const Tensor features = test::uniform({n, width}, DType::f32, 8);
+  Doubles identity(at(n * n));
+  for (int64_t i = 0; i < n; ++i) identity[at(i * n + i)] = 1;
+  const Tensor x = from_doubles(identity, {n, n}, DType::f64);
+  const Doubles f = to_doubles(features);
+  for (int64_t j = 1; j < 20; ++j) {
+    double product = 0, first = 0, second = 0;
+    for (int64_t c = 0; c < width; ++c) {
+      const double u = f[at(c)], v = f[at(j * width + c)];
+      product += u * v, first += u * u, second += v * v;
+    }
+    const double cosine = static_cast<float>(product / std::sqrt(first * second));
+    const SimilarityGraph graph(features, {.least = cosine}, Device::cpu());
+    EXPECT_EQ(dense(graph.matrix()), to_doubles(graph.times(x))) << j;
+  }
+}
+
+TEST(SimilarityGraph, NoCosineIsAboveOne) {
+  const Nodes nodes(3);
+  const SimilarityGraph graph(nodes.tensor(), {.least = 1.5, .diagonal = 0}, Device::cpu());
+  EXPECT_EQ(to_doubles(graph.degrees()), Doubles(at(nodes.n)));
+  EXPECT_EQ(graph.matrix().nnz(), 0);
+}
+
+// Two vectors of one allocation are still two.
+TEST(SimilarityGraph, FactorsThatShareMemoryDiffer) {
+  const Nodes nodes(3);
+  const Tensor factors = test::uniform({2, nodes.n}, DType::f64, 4);
+  const Tensor rows = factors.select(0, 0), columns = factors.select(0, 1);
+  const SimilarityGraph graph(nodes.tensor(), several[0], Device::cpu());
+  EXPECT_FALSE(graph.scaled(rows, columns).is_symmetric());
+  EXPECT_TRUE(graph.scaled(rows, rows).is_symmetric());
+  CsrMatrix m = graph.matrix();
+  ASSERT_TRUE(m.symmetric);
+  m.values = {};
+  EXPECT_FALSE(SparseMatrix(m).scaled(rows, columns).symmetric());
+  EXPECT_TRUE(SparseMatrix(m).scaled(rows, rows).symmetric());
+  EXPECT_TRUE(SparseMatrix(m).symmetric());
 }
 
 TEST(SimilarityGraph, RandomLinksAreOneSymmetricPartOfAll) {

@@ -97,7 +97,9 @@ TEST(Envi, WritesAndReadsEveryForm) {
   EnviHeader wrong;
   wrong.wavelengths = {1, 2};
   EXPECT_THROW(save_envi(folder / "y", floats, wrong), Error);
-  EXPECT_EQ(folder.names().size(), 2u);  // nothing else was written
+  expect_error([&] { save_envi(folder / "y.HDR", floats, {}); }, {"y.HDR", "data file"},
+               ErrorKind::invalid_argument);  // nobody could read it
+  EXPECT_EQ(folder.names().size(), 2u);       // nothing else was written
 }
 
 TEST(Envi, HeadersInTheWild) {
@@ -151,6 +153,9 @@ TEST(Envi, NamesWhatIsWrong) {
   refuses(good + "wavelength = {1, 2}\n", {"'wavelength' has 2 entries for 4 bands"});
   refuses(good + "bbl = {1, x, 1, 1}\n", {"line 7", "'bbl'", "'x'"});
   refuses(good + "fwhm = 5\n", {"'fwhm'", "braces"});
+  refuses(good + "default bands = {1, nan, 3}\n", {"line 7", "'default bands'", "nan"});
+  refuses("ENVI\nsamples = 3\nlines = 2\nbands = 4\ndata type = 2\ninterleave = bsq\n",
+          {"no 'byte order'"});
 
   const TemporaryFolder folder;
   expect_error([&] { load_envi(folder / "a.hdr"); }, {"a.hdr", "data file", "a.img"});
@@ -160,6 +165,14 @@ TEST(Envi, NamesWhatIsWrong) {
   expect_error([&] { load_envi(folder / "a.img"); }, {"a.img", "24 bytes", "there are 23"});
   test::write_bytes(folder / "a.hdr", good + "header offset = 30\n");
   expect_error([&] { load_envi(folder / "a.img"); }, {"a.img", "header offset"});
+}
+
+// Time that grows with the square of the size would take hours.
+TEST(Envi, LongHeaders) {
+  std::string lines(1 << 22, '\n'), keys = "ENVI\n";
+  expect_error([&] { parse_envi_header("ENVI\na = {" + lines, "x.hdr"); }, {"'a' do not close"});
+  for (int i = 0; i < 200000; ++i) keys += concat("key ", i, " = 1\n");
+  expect_error([&] { parse_envi_header(keys + "key 7 = 2\n", "x.hdr"); }, {"'key 7' comes twice"});
 }
 
 TEST(Envi, RealScenes) {
