@@ -4,14 +4,15 @@
 #include <cmath>
 
 #include "tessera/autograd/launch.hpp"
-#include "tessera/kernels/linalg.hpp"
+#include "tessera/autograd/ops/arithmetic.hpp"
+#include "tessera/autograd/ops/linalg.hpp"
+#include "tessera/autograd/pixels.hpp"
 #include "tessera/runtime/error.hpp"
-#include "tessera/runtime/stream.hpp"
 
 namespace tessera::models {
 namespace {
 
-using autograd::view_or_none;
+using autograd::Var;
 
 size_t at(int64_t i) { return static_cast<size_t>(i); }
 
@@ -45,26 +46,18 @@ void GramSum::begin(const Tensor& x, const Tensor& valid) {
   const Tensor counts = valid.defined() ? valid.narrow(0, 0, first.size(0)).clone() : Tensor();
   const int64_t counted = count_valid(first, counts);
   if (counted == 0) return;  // another shift than 0 only saves digits
-  kernels::gram(current_stream(x.device()), first.view(), gram_.view(), sums_.view(),
-                {.valid = view_or_none(counts)});
-  pilot_ =
-      autograd::binary("spectral_basis", kernels::BinaryOp::divide, sums_,
-                       autograd::full({1}, static_cast<double>(counted), DType::f64, x.device()));
+  const Tensor sums = Tensor::zeros({n}, DType::f64, x.device());
+  autograd::add_gram(first, Tensor::zeros({n, n}, DType::f64, x.device()), sums, {{}, counts});
+  pilot_ = (Var(sums) * (1 / static_cast<double>(counted))).value();
 }
 
 void GramSum::add(const Tensor& x, const Tensor& valid) {
   TS_CHECK(x.rank() == 2 || x.rank() == 3, "spectral_basis: expected [rows, columns, bands] or ",
            "[pixels, bands], got ", x);
-  const bool first = !gram_.defined();
-  if (first) begin(x, valid);
+  if (!gram_.defined()) begin(x, valid);
   TS_CHECK(x.size(-1) == gram_.size(0) && x.dtype() == dtype_, "spectral_basis: a slab ", x,
            " after slabs ", dtype_, " of ", gram_.size(0), " bands");
-  const Tensor counts = valid.defined() ? autograd::contiguous(valid) : valid;
-  autograd::named("spectral_basis", [&] {
-    kernels::gram(
-        current_stream(x.device()), x.view(), gram_.view(), sums_.view(),
-        {.shift = view_or_none(pilot_), .valid = view_or_none(counts), .accumulate = !first});
-  });
+  autograd::named("spectral_basis", [&] { autograd::add_gram(x, gram_, sums_, {pilot_, valid}); });
   pixels_ += count_valid(x, valid);
   TS_CHECK(!exact() || pixels_ < (int64_t{1} << 31), "spectral_basis: ", pixels_,
            " pixels of 16-bit numbers may overflow 64-bit sums");
@@ -112,14 +105,13 @@ SpectralBasis GramSum::basis() const {
   std::vector<double> part;
   for (const int64_t i : live)
     for (const int64_t j : live) part.push_back(g[at(i * n + j)]);
-  const Tensor a = Tensor::from(part, {k, k}, device), w = Tensor::empty({k}, DType::f64, device),
-               vectors = Tensor::empty({k, k}, DType::f64, device);
-  kernels::eigh(current_stream(device), a.view(), w.view(), vectors.view());
+  const autograd::EighResult eigen = autograd::eigh(Tensor::from(part, {k, k}, device));
 
   SpectralBasis basis;
   basis.pixels = pixels_;
   basis.sigma.assign(at(n), 0.0);
-  const auto values = w.values<double>(), columns = vectors.values<double>();
+  const auto values = eigen.values.value().values<double>(),
+             columns = eigen.vectors.value().values<double>();
   std::vector<double> v(at(n * n));
   for (int64_t c = 0; c < k; ++c) {
     const int64_t from = k - 1 - c;  // rising there
@@ -152,11 +144,7 @@ Tensor eigenimages(const Tensor& x, const SpectralBasis& basis, int64_t count,
   }
   last.push_back(0);
   const Tensor images = Tensor::empty(shape, DType::f32, x.device());
-  const Tensor leading = autograd::contiguous(basis.v.narrow(1, 0, count)),
-               counts = valid.defined() ? autograd::contiguous(valid) : valid;
-  kernels::project(current_stream(x.device()), x.view(), leading.view(),
-                   images.permute(last).view(),
-                   {.shift = view_or_none(basis.mean), .valid = view_or_none(counts)});
+  autograd::project(x, basis.v.narrow(1, 0, count), images.permute(last), {basis.mean, valid});
   return images;
 }
 
