@@ -126,9 +126,9 @@ void launch_gram(Stream& stream, const Cube& cube, const GramOut& out, bool clus
                sizeof(double) +
            size_t{stages} * SlabShape(cube, depth, bands, blocks).raw_bytes();
   };
-  const GramCut cut(cube.bands, longest_run, clusters, shared_bytes);
+  const GramCut cut(cube.bands, clusters, {longest_run, spectral_warps, shared_bytes});
   const int64_t slabs = cube.slabs(depth);
-  const GramRanges ranges(slabs, cut, cube.bands);
+  const GramRanges ranges(slabs, cut, cube.bands, spectral_warps);
   const Scratch partial = stream.scratch(GramPartials<double>::bytes(cube.bands, ranges.count));
   GramJob job{.cube = cube,
               .shape = SlabShape(cube, depth, cut.slab_bands, cut.blocks),

@@ -56,11 +56,11 @@ struct GramPartials {
 /// extents alone.
 struct GramRanges {
   int64_t count;
-  GramRanges(int64_t slabs, const GramCut& cut, int64_t bands) {
+  GramRanges(int64_t slabs, const GramCut& cut, int64_t bands, uint32_t most_warps) {
     constexpr int64_t processors = 132, least_slabs = 8;
     const int64_t panels = cut.panel ? cut.panels(bands) : 0,
                   blocks = cut.panel ? panels * (panels + 1) / 2 : cut.blocks,
-                  side_by_side = processors * spectral_warps / cut.warps / blocks;
+                  side_by_side = processors * most_warps / cut.warps / blocks;
     count = std::clamp<int64_t>(slabs / least_slabs, slabs > 0,
                                 std::max<int64_t>(side_by_side, 1));
   }

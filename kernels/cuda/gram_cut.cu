@@ -56,10 +56,11 @@ std::vector<GramRun> triangle_runs(uint32_t tiles, uint32_t longest) {
   return runs;
 }
 
-GramCut::GramCut(int64_t bands, uint32_t longest, bool clusters, const SharedBytes& shared_bytes) {
+GramCut::GramCut(int64_t bands, bool clusters, const Kernel& kernel) {
+  const uint32_t longest = kernel.longest_run;
   const auto fits = [&](uint32_t of_bands, uint32_t of_blocks) {
     for (stages = 3; stages >= 2; --stages)
-      if (shared_bytes(of_bands, of_blocks, stages) <= spectral_shared_bytes(of_blocks > 1))
+      if (kernel.shared_bytes(of_bands, of_blocks, stages) <= spectral_shared_bytes(of_blocks > 1))
         return true;
     return false;
   };
@@ -68,22 +69,23 @@ GramCut::GramCut(int64_t bands, uint32_t longest, bool clusters, const SharedByt
         triangle_runs(static_cast<uint32_t>((bands + 7) / 8), longest);
     slab_bands = static_cast<uint32_t>(bands);
     for (blocks = 1; blocks <= (clusters ? most_blocks : 1); blocks *= 2)
-      if (runs_of_all.size() <= size_t{blocks} * spectral_warps && fits(slab_bands, blocks)) {
+      if (runs_of_all.size() <= size_t{blocks} * kernel.most_warps && fits(slab_bands, blocks)) {
         warps = warps_for(runs_of_all.size(), blocks);
         runs = deal(runs_of_all, blocks, warps);
         return;
       }
   }
   blocks = 1;
-  for (panel = std::min(widest_panel, 16 * longest); panel > 16; panel -= 16)
-    if (fits(2 * panel, 1)) break;
-  if (panel == 16) fits(2 * panel, 1);
+  std::vector<GramRun> diagonal, between;
+  for (panel = widest_panel; panel > 0; panel -= 16) {
+    const uint32_t tiles = panel / 8;
+    diagonal = triangle_runs(tiles, longest);
+    between.clear();
+    for (uint32_t s = 0; s * strip_tiles < tiles; ++s)
+      add_strip(between, s, tiles, tiles, longest, false);
+    if (std::max(diagonal.size(), between.size()) <= kernel.most_warps && fits(2 * panel, 1)) break;
+  }
   slab_bands = 2 * panel;
-  const uint32_t tiles = panel / 8;
-  const std::vector<GramRun> diagonal = triangle_runs(tiles, longest);
-  std::vector<GramRun> between;
-  for (uint32_t s = 0; s * strip_tiles < tiles; ++s)
-    add_strip(between, s, tiles, tiles, longest, false);
   warps = warps_for(std::max(diagonal.size(), between.size()), 1);
   runs = deal(diagonal, 1, warps);
   off_diagonal = deal(between, 1, warps);

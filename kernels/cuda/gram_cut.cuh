@@ -33,9 +33,13 @@ struct GramCut {
   uint32_t stages = 0;      // of raw slabs
   GramRuns runs = {}, off_diagonal = {};  // the second for pairs of different panels
 
-  /// shared_bytes(bands, blocks, stages): what a block needs. `longest`: columns of a run / 8.
-  using SharedBytes = std::function<size_t(uint32_t, uint32_t, uint32_t)>;
-  GramCut(int64_t bands, uint32_t longest, bool clusters, const SharedBytes& shared_bytes);
+  /// What the kernel can do: columns of a run / 8, warps of a block (a multiple of 4), and the
+  /// shared memory of a block that has (bands, blocks of the cluster, stages).
+  struct Kernel {
+    uint32_t longest_run, most_warps;
+    std::function<size_t(uint32_t, uint32_t, uint32_t)> shared_bytes;
+  };
+  GramCut(int64_t bands, bool clusters, const Kernel& kernel);
 
   uint32_t panels(int64_t bands) const {
     return static_cast<uint32_t>((bands + panel - 1) / panel);

@@ -15,7 +15,8 @@ namespace tessera::kernels::cuda {
 namespace {
 
 constexpr uint32_t depth = 64;  // pixels of a slab
-constexpr uint32_t longest_run = 7;
+constexpr uint32_t exact_warps = 8;   // three sums of a run take twice the registers of doubles
+constexpr uint32_t longest_run = 13;
 constexpr uint32_t most_pixels = 16384;  // 2 * 255 * 255 each in a sum of 32 bits
 static_assert(int64_t{most_pixels} * 2 * 255 * 255 <= INT32_MAX);
 
@@ -106,7 +107,7 @@ TS_DEVICE int32_t sum_bytes(uint32_t word) {
 
 /// High: the type of the high bytes.
 template <class High, bool along_bands>
-__global__ void __launch_bounds__(spectral_threads, 1)
+__global__ void __launch_bounds__(exact_warps * warp_size, 1)
     gram_bytes(const __grid_constant__ ExactJob job) {
   const Cube& cube = job.cube;
   const uint32_t blocks = job.place.blocks, block = blocks > 1 ? cluster_rank() : 0,
@@ -225,9 +226,9 @@ void launch_exact_gram(Stream& stream, const Cube& cube, const GramOut& out, boo
     return size_t{4} * plane_bytes(bands) +
            size_t{stages} * SlabShape(cube, depth, bands, blocks).raw_bytes();
   };
-  const GramCut cut(cube.bands, longest_run, clusters, shared_bytes);
+  const GramCut cut(cube.bands, clusters, {longest_run, exact_warps, shared_bytes});
   const int64_t slabs = cube.slabs(depth);
-  const GramRanges ranges(slabs, cut, cube.bands);
+  const GramRanges ranges(slabs, cut, cube.bands, exact_warps);
   const Scratch partial = stream.scratch(GramPartials<int64_t>::bytes(cube.bands, ranges.count));
   ExactJob job{.cube = cube,
                .shape = SlabShape(cube, depth, cut.slab_bands, cut.blocks),
