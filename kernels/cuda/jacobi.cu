@@ -1,7 +1,8 @@
 // Eigenvalues and singular values by one-sided Jacobi: pairs of rows are rotated until all rows are
 // orthogonal to each other. Some 10 sweeps of 4 n^3 operations (8 n^3 where rotations are kept).
 // The pairs of a round are disjoint (each row plays all others in n - 1 rounds), eight lanes take a
-// pair, and a block a matrix, in shared memory while it fits.
+// pair, and a block a matrix, in shared memory while it fits; what does not fit there and needs no
+// product of rotations is the business of a cluster (jacobi_cluster.cu).
 //
 // svd: a = q r first, and rows of r are rotated: turns r = diag(s) vt, hence a = (q turns^T)
 // diag(s) vt. Small singular values come out to high relative accuracy. eigh: a + shift is positive
@@ -14,7 +15,7 @@
 // its way (triangles mirrored, vectors written as columns) touches up to 2.3 of the ideal sectors,
 // once.
 #include "tessera/kernels/cuda/backend.hpp"
-#include "tessera/kernels/cuda/linalg.cuh"
+#include "tessera/kernels/cuda/jacobi.cuh"
 #include "tessera/kernels/gemm.hpp"
 
 namespace tessera::kernels::cuda {
@@ -62,60 +63,7 @@ __global__ void __launch_bounds__(linalg_threads, 2)
 
 // ---------------------------------------------------------------- rotations
 
-constexpr uint32_t team = 8, teams = linalg_threads / team;
-constexpr int most_sweeps = 40;
-
-/// Between rows in shared memory: a team further in the banks, or three, for doubles one of two.
-constexpr int64_t held_stride(int64_t n) {
-  return n + (2 * team + team - n % (2 * team)) % (2 * team);
-}
-
-/// Squared norms up to this are noise: they have lost their digits, or all of them.
-template <class T>
-constexpr T negligible = std::numeric_limits<T>::min() / std::numeric_limits<T>::epsilon();
-
-template <class T>
-struct SquaredNorms {
-  T p, q;
-  TS_DEVICE SquaredNorms operator+(const SquaredNorms& other) const {
-    return {p + other.p, q + other.q};
-  }
-};
-
-/// Makes rows p and q of x orthogonal by a rotation that is applied to y as well, by the lanes of a
-/// team; false if they were already. All teams of a warp come here, some of them without rows
-/// (p < 0).
-template <class T>
-TS_DEVICE bool orthogonalize(const Matrix<T>& x, const Matrix<T>& y, int64_t p, int64_t q,
-                             T tolerance) {
-  const uint32_t lane = lane_index() % team;
-  SquaredNorms<T> norms{};
-  T product = 0;
-  for (int64_t i = lane; p >= 0 && i < x.cols; i += team) {
-    const T a = x[p][i], b = x[q][i];
-    norms = norms + SquaredNorms<T>{a * a, b * b};
-    product += a * b;
-  }
-  norms = warp_reduce(norms, Sum{}, team);
-  product = warp_reduce(product, Sum{}, team);
-  if (p < 0 || !(norms.p > negligible<T> && norms.q > negligible<T>)) return false;
-  if (std::fabs(product) <= tolerance * std::sqrt(norms.p) * std::sqrt(norms.q)) return false;
-  const T zeta = (norms.q - norms.p) / (2 * product);
-  const T tangent = std::copysign(T{1}, zeta) / (std::fabs(zeta) + std::hypot(T{1}, zeta));
-  const T cosine = 1 / std::sqrt(1 + tangent * tangent), sine = cosine * tangent;
-  // 1 - cosine = sine half: norms keep what a cosine that was rounded to 1 would cost them
-  const T half = sine / (1 + cosine);
-  const auto rotate = [&](const Matrix<T>& m) {
-    for (int64_t i = lane; i < m.cols; i += team) {
-      const T a = m[p][i], b = m[q][i];
-      m[p][i] = a - sine * (b + half * a);
-      m[q][i] = b + sine * (a - half * b);
-    }
-  };
-  rotate(x);
-  if (y.data) rotate(y);
-  return true;
-}
+constexpr uint32_t teams = linalg_threads / team;
 
 /// Rotates the rows of each x [n, n] until all are orthogonal to each other; y, absent or [n, n],
 /// becomes the product of the rotations.
@@ -171,6 +119,7 @@ template <class T>
 void launch_rotations(Stream& stream, const Matrices<T>& x, const Matrices<T>& y, int32_t* status) {
   const int64_t n = x.first.rows;
   const size_t held = held_bytes<T>((y.first.data ? 2 : 1) * n * held_stride(n));
+  if (held == 0 && !y.first.data && rotate_in_clusters(stream, x, status)) return;
   launch(stream, {"jacobi", {static_cast<uint32_t>(x.count)}, {linalg_threads}, held},
          rotate_rows<T>, x, y, held > 0, status);
 }

@@ -1,7 +1,4 @@
-// Gram matrices, what is reported of matrices that failed, and the table of the family. Floor of a
-// Gram matrix: x once, and 2 m n^2 / 2 operations in f64. A block takes a tile of the lower
-// triangle and a slab of rows; slabs are added up in order. The sum of slabs reads the lower
-// triangle for both, so its upper half comes across rows: 1.8 to 2.3 of the ideal sectors.
+// What is reported of matrices that failed, and the table of the family.
 #include "tessera/kernels/cuda/linalg.cuh"
 
 #include "tessera/kernels/copy.hpp"
@@ -52,105 +49,7 @@ void Statuses::finish(Complaint complaint) {
   faults.launched();
 }
 
-// ---------------------------------------------------------------- Gram matrices
-
 namespace {
-
-constexpr uint32_t gram_tile = 32, gram_rows = 32, gram_each = gram_tile / linalg_warps;
-
-/// Tile (i, j) of the lower triangle by number, rows of tiles one after the other.
-struct TriangleTile {
-  int64_t i = 0, j;
-  TS_DEVICE explicit TriangleTile(int64_t number) : j(number) {
-    while (j > i) j -= ++i;
-  }
-};
-
-/// partial [slabs, n, n], lower triangle: sums over the rows of a slab.
-template <class T>
-__global__ void __launch_bounds__(linalg_threads, 2)
-    gram_slabs(const T* x, const double* shift, int64_t m, int64_t n, int64_t slab,
-               double* partial) {
-  struct Shared {
-    double left[gram_rows][gram_tile + 1], right[gram_rows][gram_tile + 1];
-  };
-  Shared& shared = static_shared<Shared>();
-  const TriangleTile tile(block_index().x);
-  const uint32_t lane = lane_index(), warp = warp_index();
-  const int64_t begin = block_index().y * slab, end = m - begin < slab ? m : begin + slab;
-  const auto load = [&](double(*to)[gram_tile + 1], int64_t first, int64_t column) {
-    for (uint32_t r = warp; r < gram_rows; r += linalg_warps) {
-      const int64_t row = first + r, c = column + lane;
-      to[r][lane] =
-          row < end && c < n ? static_cast<double>(x[row * n + c]) - (shift ? shift[c] : 0.0) : 0.0;
-    }
-  };
-  double sums[gram_each] = {};
-  for (int64_t first = begin; first < end; first += gram_rows) {
-    load(shared.left, first, tile.i * gram_tile);
-    load(shared.right, first, tile.j * gram_tile);
-    sync_block();
-#pragma unroll 8
-    for (uint32_t r = 0; r < gram_rows; ++r) {
-      const double right = shared.right[r][lane];
-#pragma unroll
-      for (uint32_t k = 0; k < gram_each; ++k)
-        sums[k] = std::fma(shared.left[r][warp + k * linalg_warps], right, sums[k]);
-    }
-    sync_block();
-  }
-#pragma unroll
-  for (uint32_t k = 0; k < gram_each; ++k) {
-    const int64_t i = tile.i * gram_tile + warp + k * linalg_warps, j = tile.j * gram_tile + lane;
-    if (i < n && j <= i) partial[(block_index().y * n + i) * n + j] = sums[k];
-  }
-}
-
-/// One triangle for both, so that g is symmetric to the last bit.
-template <class T>
-__global__ void __launch_bounds__(linalg_threads, 2)
-    join_slabs(const double* partial, int64_t n, int64_t slabs, T* g) {
-  for (int64_t at = first_element(); at < n * n; at += element_step()) {
-    const int64_t i = at / n, j = at % n, lower = i >= j ? at : j * n + i;
-    double sum = 0;
-    for (int64_t s = 0; s < slabs; ++s) sum += partial[s * n * n + lower];
-    g[at] = static_cast<T>(sum);
-  }
-}
-
-void gram(Stream& stream, View x, View g, View sums, const SpectralParams& params) {
-  check_gram(x, g, sums, params);
-  if (x.rank != 2 || !x.contiguous() || sums || params.valid || params.accumulate ||
-      g.dtype == DType::i64)
-    throw Error(
-        ErrorKind::unsupported,
-        concat("gram: on CUDA only contiguous [pixels, bands] without column sums, mask or ",
-               "accumulation, got x ", x.dtype, " ", x.dims(), ", g ", g.dtype));
-  const View shift = params.shift;
-  const int64_t m = x.shape[0], n = x.shape[1];
-  if (n == 0) return;
-  const int64_t edge = ceil_divide(n, gram_tile), tiles = edge * (edge + 1) / 2;
-  const int64_t wanted = std::clamp<int64_t>(m / 256, 1, std::max<int64_t>(1, 1024 / tiles));
-  const int64_t slab = ceil_divide(std::max<int64_t>(1, m), wanted), slabs = ceil_divide(m, slab);
-  const Scratch partial = stream.scratch(static_cast<size_t>(slabs * n * n) * sizeof(double));
-  for_real(x.dtype, "gram", [&]<class T>() {
-    if (slabs > 0)
-      launch(stream,
-             {"gram slabs",
-              {static_cast<uint32_t>(tiles), static_cast<uint32_t>(slabs)},
-              {linalg_threads}},
-             gram_slabs<T>, x.as<T>(), shift.as<double>(), m, n, slab, partial.as<double>());
-  });
-  for_real(g.dtype, "gram", [&]<class T>() {
-    launch(stream, {"gram join", {blocks_for(n * n, linalg_threads)}, {linalg_threads}},
-           join_slabs<T>, partial.as<double>(), n, slabs, g.as<T>());
-  });
-}
-
-void project(Stream&, View x, View basis, View y, const SpectralParams& params) {
-  check_project(x, basis, y, params);
-  throw Error(ErrorKind::unsupported, concat("project: not on CUDA, got x ", x.dtype));
-}
 
 // ---------------------------------------------------------------- variants
 
@@ -224,8 +123,8 @@ extern const LinalgKernels linalg_kernels{
     .qr = qr,
     .eigh = eigh,
     .svd = svd,
-    .gram = gram,
-    .project = project,
+    .gram = own_gram,
+    .project = own_project,
 };
 
 }  // namespace tessera::kernels::cuda

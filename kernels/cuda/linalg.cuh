@@ -5,10 +5,10 @@
 #include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/kernels/linalg_operands.hpp"
 
-/// What the files of the linalg family share. linalg.cu holds statuses, Gram matrices and the
-/// table; factor.cu Cholesky, LU and triangular solves; qr.cu Householder's QR; jacobi.cu
-/// eigenvalues and singular values; vendor_linalg.cpp cuSOLVER's ways, with the kernels of
-/// column_major.cu. A block works on one matrix of a batch, in shared memory where
+/// What the files of the linalg family share. linalg.cu holds statuses and the table; factor.cu
+/// Cholesky, LU and triangular solves; qr.cu Householder's QR; jacobi.cu and jacobi_cluster.cu
+/// eigenvalues and singular values; spectral.cu what cubes of pixels and bands need (spectral.cuh);
+/// vendor_linalg.cpp cuSOLVER's ways, with the kernels of column_major.cu. A block works on one matrix of a batch, in shared memory where
 /// what it changes fits there.
 namespace tessera::kernels::cuda {
 
@@ -159,5 +159,9 @@ void own_eigh(Stream&, const MatrixBatch&, const View& a, const View& w, const V
               int32_t* status);
 void own_svd(Stream&, const MatrixBatch&, const View& a, const View& u, const View& s,
              const View& vt, int32_t* status);
+
+/// The table's entries of the spectral kernels.
+void own_gram(Stream&, View x, View g, View sums, const SpectralParams&);
+void own_project(Stream&, View x, View basis, View y, const SpectralParams&);
 
 }  // namespace tessera::kernels::cuda

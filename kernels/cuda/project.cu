@@ -1,0 +1,176 @@
+// Products of the pixels of a cube with a basis on the tensor cores for doubles. Floor: x once, y
+// once, and 2 m n k operations.
+//
+// A block keeps up to 64 columns of the basis in shared memory and goes through slabs of 64 pixels,
+// 32 bands at a time; more columns are the business of other blocks, which find x in the second
+// level cache.
+#include "tessera/kernels/cuda/project.cuh"
+
+#include "tessera/kernels/linalg_operands.hpp"
+
+
+namespace tessera::kernels::cuda {
+namespace {
+
+constexpr uint32_t depth = 64;       // pixels of a slab
+constexpr uint32_t step_bands = 32;  // of a slab, at a time
+constexpr uint32_t most_columns = 64, strips = depth / 16;
+constexpr uint32_t warp_tiles = most_columns / 8 / (spectral_warps / strips);
+constexpr uint32_t stages = 3;
+
+constexpr uint32_t slab_pitch(bool along_bands) { return (along_bands ? step_bands : depth) + 4; }
+constexpr uint32_t slab_doubles(bool along_bands) {
+  return (along_bands ? depth : step_bands) * slab_pitch(along_bands);
+}
+constexpr uint32_t whole_steps(int64_t bands) {
+  return static_cast<uint32_t>(ceil_divide(bands, step_bands) * step_bands);
+}
+
+struct ProjectJob {
+  Cube cube;
+  SlabShape shape;
+  const double* basis;
+  int64_t k, slabs, y_column;  // step of columns, in elements
+  uint32_t columns;            // of a block, a multiple of 8
+  bool wide;                   // m16n8k16 of doubles
+  bool pairs;                  // two columns of y are one access
+};
+
+template <class Y, bool along_bands>
+__global__ void __launch_bounds__(spectral_threads, 1)
+    project_slabs(const __grid_constant__ ProjectJob job, Y* y) {
+  const Cube& cube = job.cube;
+  constexpr uint32_t pitch = slab_pitch(along_bands), size = slab_doubles(along_bands);
+  const uint32_t room = whole_steps(cube.bands), steps = room / step_bands,
+                 basis_pitch = job.columns + 4;
+  const int64_t first_column = int64_t{block_index().x} * job.columns;
+  double* const basis = &dynamic_shared<double>();
+  double* const shift = basis + room * basis_pitch;
+  double* const slabs = shift + room;
+  auto* const raw = reinterpret_cast<unsigned char*>(slabs + 2 * size);
+  for (uint32_t i = thread_index().x; i < room * job.columns; i += block_size().x) {
+    const uint32_t band = i / job.columns, column = i - band * job.columns;
+    const bool there = band < cube.bands && first_column + column < job.k;
+    basis[band * basis_pitch + column] =
+        there ? job.basis[band * job.k + first_column + column] : 0.0;
+  }
+  for (uint32_t b = thread_index().x; b < room; b += block_size().x)
+    shift[b] = cube.shift && b < cube.bands ? cube.shift[b] : 0.0;
+
+  // turn i: step i % steps of slab first + i / steps of this block
+  const int64_t first = job.slabs * block_index().y / grid_size().y,
+                turns = (job.slabs * (block_index().y + 1) / grid_size().y - first) * steps;
+  const auto copy = [&](int64_t turn) {
+    if (turn < turns) {
+      const int64_t band = turn % steps * step_bands;
+      const SlabBands bands{band, 0, step_bands, step_bands};
+      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, first + turn / steps, depth),
+                             0, raw + turn % stages * job.shape.raw_bytes());
+    }
+    commit_copies();
+  };
+  for (uint32_t s = 0; s + 1 < stages; ++s) copy(s);
+
+  const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
+  const uint32_t strip = warp_index() % strips * 16, group = warp_index() / strips;
+  double sums[warp_tiles][4] = {};
+  for (int64_t turn = 0; turn < turns; ++turn) {
+    const PixelSlab place(cube, first + turn / steps, depth);
+    const auto first_band = static_cast<uint32_t>(turn % steps) * step_bands;
+    wait_slab(stages);
+    sync_block();
+    copy(turn + stages - 1);
+    double* const slab = slabs + turn % 2 * size;
+    widen_slab<along_bands>(cube, job.shape, place, 0,
+                            raw + turn % stages * job.shape.raw_bytes(), shift + first_band,
+                            [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
+                              store_vector(
+                                  reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at),
+                                  pair);
+                            });
+    sync_block();
+    const auto element = [&](uint32_t pixel, uint32_t band) {
+      return along_bands ? slab[pixel * pitch + band] : slab[band * pitch + pixel];
+    };
+#pragma unroll
+    for (uint32_t step = 0; step < step_bands; step += 16) {
+      double a[8], b[4];
+      if (group * 8 < job.columns)
+#pragma unroll
+        for (int i = 0; i < 8; ++i) a[i] = element(strip + g + i % 2 * 8, step + t + i / 2 * 4);
+#pragma unroll
+      for (uint32_t c = 0; c < warp_tiles; ++c) {
+        const uint32_t column = (group + c * (spectral_warps / strips)) * 8;
+        if (column >= job.columns) continue;
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          b[i] = basis[(first_band + step + t + i * 4) * basis_pitch + column + g];
+        multiply_add(sums[c], a, b, job.wide);
+      }
+    }
+    if (turn % steps + 1 < steps) continue;
+#pragma unroll
+    for (uint32_t half = 0; half < 2; ++half) {
+      const uint32_t pixel = strip + g + half * 8;
+      Y* const row = y + place.outer * cube.y_outer + (place.first + pixel) * cube.y_inner;
+#pragma unroll
+      for (uint32_t c = 0; c < warp_tiles; ++c) {
+        const uint32_t tile = (group + c * (spectral_warps / strips)) * 8;
+        const int64_t column = first_column + tile + 2 * t;
+        const Pack<Y, 2> pair{static_cast<Y>(sums[c][2 * half]),
+                              static_cast<Y>(sums[c][2 * half + 1])};
+        sums[c][2 * half] = sums[c][2 * half + 1] = 0;
+        if (pixel >= place.count || tile >= job.columns || column >= job.k) continue;
+        Y* const to = row + column * job.y_column;
+        if (job.pairs) {
+          store_vector(reinterpret_cast<Pack<Y, 2>*>(to), pair);
+        } else {
+          to[0] = pair.lane[0];
+          if (column + 1 < job.k) to[job.y_column] = pair.lane[1];
+        }
+      }
+    }
+  }
+  wait_all_copies();
+}
+
+}  // namespace
+
+void launch_project(Stream& stream, const Cube& cube, const View& basis, const View& y,
+                    bool clusters) {
+  const SlabShape shape(cube, depth, step_bands, 1);
+  const uint32_t room = whole_steps(cube.bands);
+  const auto shared_bytes = [&](uint32_t columns) {
+    return size_t{room * (columns + 4) + room + 2 * slab_doubles(cube.along_bands)} *
+               sizeof(double) +
+           size_t{stages} * shape.raw_bytes();
+  };
+  const int64_t k = y.shape[y.rank - 1], slabs = cube.slabs(depth);
+  auto columns = static_cast<uint32_t>(std::min<int64_t>(ceil_divide(k, 8) * 8, most_columns));
+  while (columns > 8 && shared_bytes(columns) > spectral_shared_bytes(clusters)) columns -= 8;
+  const int64_t column_blocks = ceil_divide(k, columns);
+  constexpr int64_t processors = 132;
+  const int64_t ranges =
+      std::clamp<int64_t>(ceil_divide(2 * processors, column_blocks), 1, slabs);
+  const int64_t y_column = y.stride[y.rank - 1];
+  for_real(y.dtype, "project", [&]<class Y>() {
+    const ProjectJob job{.cube = cube,
+                         .shape = shape,
+                         .basis = basis.as<double>(),
+                         .k = k,
+                         .slabs = slabs,
+                         .y_column = y_column,
+                         .columns = columns,
+                         .wide = clusters,
+                         .pairs = y_column == 1 && k % 2 == 0 && cube.y_outer % 2 == 0 &&
+                                  cube.y_inner % 2 == 0 && aligned(y.data, 2 * sizeof(Y))};
+    launch(stream,
+           {"project",
+            {static_cast<uint32_t>(column_blocks), static_cast<uint32_t>(ranges)},
+            {spectral_threads},
+            shared_bytes(columns)},
+           cube.along_bands ? project_slabs<Y, true> : project_slabs<Y, false>, job, y.as<Y>());
+  });
+}
+
+}  // namespace tessera::kernels::cuda
