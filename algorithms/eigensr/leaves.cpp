@@ -29,7 +29,7 @@ struct Leaf {
 };
 
 std::vector<Leaf> leaves_of(const LeavesOptions& o, Rng& rng) {
-  const double least = 1, greatest = 0.4 * static_cast<double>(std::min(o.rows, o.columns));
+  const double least = 1.5, greatest = 0.4 * static_cast<double>(std::min(o.rows, o.columns));
   std::vector<Leaf> leaves;
   for (int64_t i = 0; i < o.leaves; ++i) {
     Leaf leaf{};
@@ -48,9 +48,6 @@ std::vector<Leaf> leaves_of(const LeavesOptions& o, Rng& rng) {
     leaf.phase = 2 * std::numbers::pi * rng.uniform();
     leaves.push_back(leaf);
   }
-  // the largest lie lowest, so that small ones are seen
-  std::stable_sort(leaves.begin(), leaves.end(),
-                   [](const Leaf& a, const Leaf& b) { return a.size < b.size; });
   return leaves;
 }
 

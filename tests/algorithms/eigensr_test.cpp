@@ -369,8 +369,10 @@ TEST(Samples, PlanesOfCubesAndPictures) {
   const SpectralBasis basis = spectral_basis(cube);
   EXPECT_GT(basis.singular_values[2], 1e-3 * basis.singular_values[0]);
   EXPECT_LT(basis.singular_values[3], 1e-5 * basis.singular_values[0]);
-  EXPECT_EQ(training_planes(cube, 0.999999).size(0), 3);
-  EXPECT_EQ(training_planes(cube, 0.01).size(0), 1);
+  EXPECT_EQ(training_planes(cube, 1).size(0), 12);
+  const Tensor one = training_planes(cube, 0.01);
+  EXPECT_EQ(one.shape(), (Shape{1, 16, 16}));
+  EXPECT_EQ(one.values<float>(), eigenimages(cube, basis, 1).values<float>());
   const Tensor picture = Tensor::from<uint8_t>({0, 51, 255, 102, 0, 51}, {1, 2, 3}, Device::cpu());
   const Tensor planes = channel_planes(picture);
   EXPECT_EQ(planes.shape(), (Shape{3, 1, 2}));
