@@ -5,10 +5,10 @@
 #include <filesystem>
 #include <numeric>
 
-#include "tessera/algorithms/eigensr/pictures.hpp"
+#include "tessera/algorithms/eigensr/experiment_learning.hpp"
+#include "tessera/algorithms/eigensr/experiment_pictures.hpp"
+#include "tessera/algorithms/eigensr/experiment_weights.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
-#include "tessera/algorithms/eigensr/trainings.hpp"
-#include "tessera/algorithms/eigensr/weights.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
 namespace tessera::algorithms::eigensr {

@@ -1,6 +1,6 @@
 #pragma once
 
-#include "tessera/algorithms/eigensr/scenes.hpp"
+#include "tessera/algorithms/eigensr/experiment_data.hpp"
 #include "tessera/algorithms/eigensr/super_resolution.hpp"
 #include "tessera/algorithms/eigensr/training.hpp"
 #include "tessera/algorithms/experiment.hpp"

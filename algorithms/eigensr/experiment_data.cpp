@@ -1,4 +1,4 @@
-#include "tessera/algorithms/eigensr/scenes.hpp"
+#include "tessera/algorithms/eigensr/experiment_data.hpp"
 
 #include <algorithm>
 #include <filesystem>

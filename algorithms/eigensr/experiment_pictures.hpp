@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "tessera/algorithms/eigensr/scenes.hpp"
+#include "tessera/algorithms/eigensr/experiment_data.hpp"
 
 /// The files of one scene.
 namespace tessera::algorithms::eigensr {

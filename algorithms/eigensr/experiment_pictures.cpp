@@ -1,4 +1,4 @@
-#include "tessera/algorithms/eigensr/pictures.hpp"
+#include "tessera/algorithms/eigensr/experiment_pictures.hpp"
 
 #include <algorithm>
 

@@ -1,9 +1,9 @@
-#include "tessera/algorithms/eigensr/trainings.hpp"
+#include "tessera/algorithms/eigensr/experiment_learning.hpp"
 
 #include <algorithm>
 
+#include "tessera/algorithms/eigensr/experiment_weights.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
-#include "tessera/algorithms/eigensr/weights.hpp"
 #include "tessera/models/checkpoint.hpp"
 #include "tessera/runtime/interrupt.hpp"
 

@@ -1,4 +1,4 @@
-#include "tessera/algorithms/eigensr/weights.hpp"
+#include "tessera/algorithms/eigensr/experiment_weights.hpp"
 
 #include "tessera/runtime/config.hpp"
 #include "tessera/runtime/io/safetensors.hpp"
