@@ -9,6 +9,7 @@
 #include "tessera/algorithms/eigensr/experiment_pictures.hpp"
 #include "tessera/algorithms/eigensr/experiment_weights.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
+#include "tessera/autograd/launch.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
 namespace tessera::algorithms::eigensr {
@@ -24,6 +25,15 @@ struct Estimate {
   std::string method;
   Tensor cube;
 };
+
+/// Errors name the scene.
+Quality quality_of(const std::string& name, const Tensor& reference, const Tensor& estimate,
+                   const Config& config) {
+  Quality q;
+  autograd::named(name,
+                  [&] { q = quality(reference, estimate, static_cast<double>(config.scale)); });
+  return q;
+}
 
 std::vector<Estimate> estimates_of(const Scene& scene, const Learnt& learnt, const Config& config,
                                    Context& context) {
@@ -99,7 +109,7 @@ Report run_training(const Config& config, Context& context) {
     const std::vector<Estimate> estimates = estimates_of(scene, learnt, config, context);
     if (stop_requested()) return report;
     for (const Estimate& e : estimates) {
-      Quality q = quality(scene.reference, e.cube, static_cast<double>(config.scale));
+      Quality q = quality_of(scene.name, scene.reference, e.cube, config);
       std::vector<double> row;
       Quality::visit(q, [&](const char* name, double value) {
         report.add(concat(name, " ", e.method), value);
@@ -168,7 +178,8 @@ Report run_metrics(const Config& config, Context& context) {
   Report report;
   const Scene estimate = load_scene(context.data, config.data, report.notes),
               right = load_scene(config.reference, config.data, report.notes);
-  Quality q = quality(right.reference, estimate.reference, static_cast<double>(config.scale));
+  Quality q = quality_of(concat(context.data, " and ", config.reference), right.reference,
+                         estimate.reference, config);
   Quality::visit(q, [&](const char* name, double value) { report.add(name, value); });
   return report;
 }

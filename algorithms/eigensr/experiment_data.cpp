@@ -106,16 +106,14 @@ Scenes load_scenes(const std::string& data, const DataOptions& options, int64_t 
   uint64_t number = 1'000'000;
   for (auto* part : {&scenes.train, &scenes.validation, &scenes.test})
     for (Scene& scene : *part) {
-      try {
+      autograd::named(scene.name, [&] {
         scene.reference = cropped_to(scene.reference, scale);
         const auto numbers = scene.reference.host<float>();
         const auto [least, greatest] = std::minmax_element(numbers.begin(), numbers.end());
         TS_CHECK(*least < *greatest, "every number of the image is ", *least);
         if (part != &scenes.train)
           scene.small = degraded(scene.reference, scale, options.degradation, rng.split(number++));
-      } catch (const Error& error) {
-        throw Error(error.kind(), concat(scene.name, ": ", error.what()));
-      }
+      });
     }
   return scenes;
 }

@@ -244,6 +244,11 @@ TEST_F(EigensrExperiment, BadInput) {
   save_npy(folder / "dead.npy", Tensor::zeros({20, 40, 3}, DType::f32, Device::cpu()));
   expect_error([&] { run_in("", config, folder / "dead.npy"); }, {"dead-left", "every number"},
                invalid);
+  Config measure = smoke();
+  measure.task = Task::metrics;
+  measure.reference = folder / "dead.npy";
+  expect_error([&] { run_in("", measure, folder / "tiny.npy"); },
+               {"tiny.npy", "dead.npy", "[20, 40, 3]", "[1, 30, 3]"}, invalid);
   // a pixel that is no number, a band without light: told, and done
   Tensor cube = leaves_scene({.rows = 20, .columns = 40, .bands = 4}, Rng(1));
   for (int64_t p = 0; p < 800; ++p) cube.host_mutable<float>()[static_cast<size_t>(4 * p + 2)] = 0;
