@@ -71,9 +71,10 @@ class Trainings {
   }
 
   Training begin(Stage stage) const {
-    Network from = stage != Stage::rgb_eigen ? initial() : pre_trained();
-    if (stage == Stage::rgb_eigen && config_.freeze_body) freeze_body(from);
-    return start(from, config_.training, steps_of(stage));
+    const bool fine = stage == Stage::rgb_eigen;
+    return start(fine ? pre_trained() : initial(),
+                 fine && config_.freeze_body ? Trained::fine : Trained::all, config_.training,
+                 steps_of(stage));
   }
 
   Network pre_trained() const {
@@ -143,7 +144,7 @@ class Trainings {
     models::Checkpoint checkpoint;
     Histories histories;
     if (began_) {
-      checkpoint = models::make_checkpoint(training_.network, training_.adam, training_.steps_done);
+      checkpoint = models::make_checkpoint(training_.trained, training_.adam, training_.steps_done);
       histories.of(order_[finished_]) = {training_.loss, training_.validation};
       if (!training_.validation.empty())
         checkpoint.tensors.merge(models::state(training_.best, "best."));
@@ -194,7 +195,7 @@ class Trainings {
     const History& history = histories.of(stage);
     if (history.loss.empty()) return;  // written between two trainings
     training_ = begin(stage);
-    models::restore(checkpoint, training_.network, training_.adam);
+    models::restore(checkpoint, training_.trained, training_.adam);
     training_.steps_done = checkpoint.steps_done;
     training_.loss = history.loss;
     training_.validation = history.validation;
@@ -202,7 +203,7 @@ class Trainings {
       throw Error(ErrorKind::io, concat(path, ": ", training_.loss.size(), " losses of ",
                                         training_.steps_done, " steps: damaged"));
     if (!training_.validation.empty()) {
-      training_.best = training_.network;
+      training_.best = training_.network();
       models::load_state(training_.best, checkpoint.tensors, "best.");
     }
     began_ = true;

@@ -1,15 +1,31 @@
 #include "tessera/algorithms/eigensr/super_resolution.hpp"
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"
+#include "tessera/autograd/ops/pool.hpp"
+#include "tessera/autograd/ops/shape.hpp"
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
 namespace tessera::algorithms::eigensr {
 namespace {
 
+using autograd::Var;
+
 constexpr int64_t orientations = 7;  // of the passes, before they repeat
 
 }  // namespace
+
+Tensor resized_planes(const Tensor& planes, int64_t rows, int64_t columns) {
+  const Var resized = autograd::resample2d(planes.unsqueeze(0), rows, columns,
+                                           {.mode = autograd::ResampleMode::imresize});
+  return autograd::squeeze(resized, 0).value();
+}
+
+Tensor resized_cube(const Tensor& cube, int64_t rows, int64_t columns) {
+  const Tensor planes = autograd::contiguous(cube.permute({2, 0, 1}));
+  return autograd::contiguous(resized_planes(planes, rows, columns).permute({1, 2, 0}));
+}
 
 Upscaler bicubic(int64_t scale) {
   return [scale](const Tensor& planes) {
@@ -31,8 +47,7 @@ Tensor super_resolve(const Tensor& cube, int64_t scale, const Regularisation& op
     if (on_pass) on_pass(k + 1);
     if (options.iterations == 1) return estimate;
     if (k == 0) average = resized_cube(cube, scale * cube.size(0), scale * cube.size(1));
-    average = (autograd::Var(estimate) * options.beta + autograd::Var(average) * (1 - options.beta))
-                  .value();
+    average = (Var(estimate) * options.beta + Var(average) * (1 - options.beta)).value();
   }
   return average;
 }

@@ -27,9 +27,12 @@ models::Schedule schedule_of(RateSchedule schedule, int64_t steps) {
 std::string_view to_string(RateSchedule s) { return schedule_names[static_cast<int>(s)]; }
 void parse(std::string_view text, RateSchedule& s) { parse_enum(text, schedule_names, s); }
 
-Training start(const Network& network, const TrainingOptions& options, int64_t steps) {
+Training start(const Network& network, Trained what, const TrainingOptions& options,
+               int64_t steps) {
   Training training;
-  training.network = models::clone(network);
+  training.trained.whole = models::clone(network);
+  training.trained.chosen = what == Trained::fine ? models::PathFilter(models::is_fine_tuned)
+                                                  : [](std::string_view) { return true; };
   training.adam.learning_rate = options.learning_rate;
   training.adam.schedule = schedule_of(options.schedule, steps);
   return training;
@@ -37,7 +40,7 @@ Training start(const Network& network, const TrainingOptions& options, int64_t s
 
 bool train(Training& training, const PatchDataset& data, int64_t steps,
            const TrainingOptions& options, const Rng& rng, const TrainingHooks& hooks) {
-  const Device device = device_of(training.network);
+  const Device device = device_of(training.network());
   models::PrefetchLoader batches(
       models::Batches(data, options.batch, rng, {.shuffle = true, .drop_last = true}),
       training.steps_done);
@@ -63,10 +66,10 @@ bool train(Training& training, const PatchDataset& data, int64_t steps,
   if (hooks.validate && options.validate_every > 0) {
     around.evaluate_every = options.validate_every;
     around.evaluate = [&](int64_t) {
-      const double value = hooks.validate(training.network);
+      const double value = hooks.validate(training.network());
       if (training.validation.empty() ||
           value > *std::max_element(training.validation.begin(), training.validation.end()))
-        training.best = models::clone(training.network);
+        training.best = models::clone(training.network());
       training.validation.push_back(value);
     };
   }
@@ -75,9 +78,12 @@ bool train(Training& training, const PatchDataset& data, int64_t steps,
     around.checkpoint = [&](int64_t) { hooks.checkpoint(training); };
   }
   const auto body = [&](int64_t) {
-    return train_step(training.network, training.adam, [&](const Network& network) {
-      return autograd::l1_loss(network(models::Var(small)), models::Var(large));
-    });
+    const auto [loss, gradients] =
+        models::value_and_grad(training.trained, [&](const models::Part<Network>& part) {
+          return autograd::l1_loss(part.whole(models::Var(small)), models::Var(large));
+        });
+    training.adam.step(training.trained, gradients);
+    return loss.value();
   };
   return !models::train(training.steps_done, steps, body, around).interrupted;
 }

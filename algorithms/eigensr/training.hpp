@@ -36,19 +36,22 @@ struct TrainingOptions {
 
 /// Where a training stands.
 struct Training {
-  Network network;
+  models::Part<Network> trained;  // of which the rest is frozen
   models::Adam adam;
   int64_t steps_done = 0;
   std::vector<double> loss;        // of every step
   std::vector<double> validation;  // after every validate_every-th step
   Network best;                    // with the greatest of them
 
+  const Network& network() const { return trained.whole; }
   /// The one to use: the best where there was validation.
-  const Network& result() const { return validation.empty() ? network : best; }
+  const Network& result() const { return validation.empty() ? network() : best; }
 };
 
-/// From `network`, on its device, over `steps`.
-Training start(const Network& network, const TrainingOptions& options, int64_t steps);
+/// From `network`, on its device, over `steps`. What is trained: all, or, with a frozen body, head,
+/// tail and low-rank updates.
+enum class Trained : uint8_t { all, fine };
+Training start(const Network& network, Trained what, const TrainingOptions& options, int64_t steps);
 
 struct TrainingHooks {
   std::function<double(const Network&)> validate;  // greater is better

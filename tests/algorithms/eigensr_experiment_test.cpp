@@ -78,6 +78,49 @@ class EigensrExperiment : public testing::Test {
   const test::TemporaryFolder folder;
 };
 
+PatchDataset pictures() {
+  return {{channel_planes(test::integers({20, 20, 3}, DType::u8, 1, 255))}, 2, 8, 4};
+}
+
+TEST_F(EigensrExperiment, AFrozenBodyStaysAsItWas) {
+  Rng rng(1);
+  const Network before = make_network({.plain = false, .channels = 4, .blocks = 1}, 2, rng);
+  Training training = start(before, Trained::fine, {.batch = 4, .patch = 8}, 3);
+  ASSERT_TRUE(train(training, pictures(), 3, {.batch = 4, .patch = 8}, Rng(2)));
+  const auto old = models::state(before), now = models::state(training.network());
+  ASSERT_EQ(old.size(), now.size());
+  int changed = 0, kept = 0;
+  for (const auto& [path, tensor] : now) {
+    const bool same = test::to_doubles(tensor) == test::to_doubles(old.at(path));
+    if (path.starts_with("body."))
+      EXPECT_TRUE(same) << path;
+    else
+      changed += !same;
+    kept += same;
+  }
+  EXPECT_GT(changed, 10);  // of head and tail
+  EXPECT_GT(kept, 5);      // what the body has
+}
+
+TEST_F(EigensrExperiment, TheBestNetworkIsKept) {
+  Rng rng(1);
+  const TrainingOptions options{.batch = 4, .patch = 8, .validate_every = 2};
+  Training training =
+      start(make_network({.channels = 4, .blocks = 1}, 2, rng), Trained::all, options, 8);
+  std::vector<models::NamedTensors> states;
+  TrainingHooks hooks;
+  hooks.validate = [&](const Network& network) {
+    states.push_back(models::state(models::clone(network)));
+    return states.size() == 3 ? 2.0 : 1.0;  // after six of eight steps
+  };
+  ASSERT_TRUE(train(training, pictures(), 8, options, Rng(2), hooks));
+  ASSERT_EQ(states.size(), 4u);
+  for (const auto& [path, tensor] : models::state(training.result())) {
+    EXPECT_EQ(test::to_doubles(tensor), test::to_doubles(states[2].at(path))) << path;
+    EXPECT_NE(test::to_doubles(tensor), test::to_doubles(states[3].at(path))) << path;
+  }
+}
+
 TEST_F(EigensrExperiment, ConfigIsTheDefault) {
   Config config;
   load_config(config, own_folder + "config.json");
