@@ -1,6 +1,7 @@
 #include "tessera/autograd/launch.hpp"
 
 #include "tessera/kernels/copy.hpp"
+#include "tessera/kernels/spmm.hpp"
 #include "tessera/runtime/stream.hpp"
 
 namespace tessera::autograd {
@@ -18,6 +19,15 @@ bool gives_bool(UnaryOp op) {
 bool gives_bool(BinaryOp op) { return op >= BinaryOp::equal && op <= BinaryOp::logical_xor; }
 
 }  // namespace
+
+kernels::CsrView view_of(const CsrMatrix& m, const Tensor& values) {
+  return {m.rows,
+          m.cols,
+          m.nnz(),
+          static_cast<const int32_t*>(m.row_ptr.data()),
+          static_cast<const int32_t*>(m.col.data()),
+          values.defined() ? values.view() : View()};
+}
 
 void check_same_device(std::string_view operation, const Tensor& a, const Tensor& b) {
   TS_CHECK(a.device() == b.device(), operation, ": operands on different devices: ", a, " and ", b);

@@ -2,10 +2,15 @@
 
 #include "tessera/kernels/elementwise.hpp"
 #include "tessera/kernels/reduce.hpp"
+#include "tessera/runtime/csr.hpp"
 #include "tessera/runtime/tensor.hpp"
 
 /// What op evaluations share: check shapes, allocate the output, launch one kernel on the current
 /// stream of the operands' device. Plain tensors in and out, nothing differentiable.
+namespace tessera::kernels {
+struct CsrView;
+}
+
 namespace tessera::autograd {
 
 /// Throws naming `operation` unless both are on one device (and of one dtype).
@@ -27,8 +32,14 @@ void named(std::string_view operation, Work&& work) {
   }
 }
 
+/// In which halves are computed: f32; any other dtype is itself.
+inline DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
+
 /// How optional operands of kernels are given: the default View for an undefined tensor.
 inline View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
+
+/// The pattern of m, with `values` for its entries where they are defined.
+kernels::CsrView view_of(const CsrMatrix& m, const Tensor& values = {});
 
 Tensor empty_like(const Tensor& x);  // contiguous, uninitialised
 Tensor unary(kernels::UnaryOp op, const Tensor& x, const kernels::UnaryParams& params = {});

@@ -8,8 +8,6 @@
 namespace tessera::autograd {
 namespace {
 
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
 // One answer for all tensors, fetched once.
 bool all_finite(Inputs tensors) {
   if (tensors.empty()) return true;

@@ -18,7 +18,8 @@ inline void check_operand_shape(const char* operation, const View& x, const View
 
 template <class Op>
 void check_taken(const char* kind, Op op, DType dtype) {
-  const bool taken = for_any(dtype, [&]<class S>() { return functors::accepts<compute_t<S>>(op); });
+  const bool taken =
+      for_computed(dtype, kind, [&]<class S>() { return functors::accepts<compute_t<S>>(op); });
   if (!taken) unsupported_dtype(concat(kind, " op ", static_cast<int>(op)), dtype);
 }
 

@@ -108,16 +108,8 @@ decltype(auto) for_index(DType dtype, std::string_view operation, Body&& body) {
 
 /// As `for_float`, for every dtype that is computed with: all but i16 and u16.
 template <class Body>
-decltype(auto) for_any(DType dtype, Body&& body) {
+decltype(auto) for_computed(DType dtype, std::string_view operation, Body&& body) {
   switch (dtype) {
-    case DType::f32:
-      return body.template operator()<float>();
-    case DType::f64:
-      return body.template operator()<double>();
-    case DType::f16:
-      return body.template operator()<f16>();
-    case DType::bf16:
-      return body.template operator()<bf16>();
     case DType::i64:
       return body.template operator()<int64_t>();
     case DType::i32:
@@ -129,20 +121,20 @@ decltype(auto) for_any(DType dtype, Body&& body) {
     case DType::bool_:
       return body.template operator()<bool>();
     default:
-      unsupported_dtype("arithmetic", dtype);
+      return for_float(dtype, operation, body);
   }
 }
 
-/// As `for_any`, for every dtype.
+/// As `for_float`, for every dtype.
 template <class Body>
-decltype(auto) for_stored(DType dtype, Body&& body) {
+decltype(auto) for_any(DType dtype, Body&& body) {
   switch (dtype) {
     case DType::i16:
       return body.template operator()<int16_t>();
     case DType::u16:
       return body.template operator()<uint16_t>();
     default:
-      return for_any(dtype, body);
+      return for_computed(dtype, "for_any", body);
   }
 }
 

@@ -340,7 +340,7 @@ void Tensor::copy_from(const Tensor& source) {
 double Tensor::item() const {
   TS_CHECK(numel() == 1, "item: ", *this, " has not exactly one element");
   const Tensor t = to(Device::cpu());
-  return for_stored(dtype_, [&]<class T>() -> double {
+  return for_any(dtype_, [&]<class T>() -> double {
     const T value = *static_cast<const T*>(t.data());
     if constexpr (std::is_same_v<T, f16> || std::is_same_v<T, bf16>)
       return static_cast<float>(value);

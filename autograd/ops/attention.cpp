@@ -19,8 +19,6 @@ namespace {
 
 using kernels::BinaryOp;
 
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
 // The kernel reads any strides whose last dimension is contiguous.
 Tensor rows_contiguous(const Tensor& x) {
   return x.strides().back() == 1 || x.shape().back() <= 1 ? x : contiguous(x);

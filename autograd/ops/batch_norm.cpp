@@ -24,8 +24,6 @@ namespace {
 using kernels::BatchNormMap;
 
 Tensor contiguous_or_none(const Tensor& t) { return t.defined() ? contiguous(t) : t; }
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
 // The operands of a map, which inputs number `first` and following of an op are: mean, rstd, gamma,
 // beta.
 struct MapOperands {

@@ -12,13 +12,6 @@
 namespace tessera::autograd {
 namespace {
 
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
-kernels::CsrView view_of(const CsrMatrix& m) {
-  return {m.rows, m.cols, m.nnz(), static_cast<const int32_t*>(m.row_ptr.data()),
-          static_cast<const int32_t*>(m.col.data())};
-}
-
 /// A pattern and what is done on it.
 struct Attending {
   SparseMatrix a;

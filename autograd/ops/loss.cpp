@@ -20,8 +20,6 @@ using kernels::BinaryOp;
 using kernels::ReduceOp;
 
 View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
 // ---- plain arithmetic on constants
 // ---------------------------------------------------------------
 

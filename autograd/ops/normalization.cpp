@@ -23,8 +23,6 @@ namespace {
 
 View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
 Tensor contiguous_or_none(const Tensor& t) { return t.defined() ? contiguous(t) : t; }
-DType compute_dtype(DType dtype) { return is_half(dtype) ? DType::f32 : dtype; }
-
 // Which elements form a set, and the kernels that know it.
 struct Sets {
   enum class Kind : uint8_t { layer, rms, group } kind;

@@ -79,16 +79,6 @@ const Tensor& SparseMatrix::permutation() const {
 
 namespace {
 
-kernels::CsrView view_of(const SparseMatrix& a, const Tensor& values = {}) {
-  const CsrMatrix& m = a.matrix();
-  return {m.rows,
-          m.cols,
-          m.nnz(),
-          static_cast<const int32_t*>(m.row_ptr.data()),
-          static_cast<const int32_t*>(m.col.data()),
-          values.defined() ? values.view() : View()};
-}
-
 // Kernels take dense operands whose dimensions behind the first are contiguous.
 Tensor dense(const Tensor& x) {
   int64_t expected = 1;
@@ -131,8 +121,8 @@ struct ConstantSpmm final : LinearOp {
     const Tensor values = stored.defined() ? contiguous(convert(stored, x.dtype())) : stored;
     const Tensor y = with_rows(x, a.rows());
     const Tensor rows = a.row_scale(x.dtype()), columns = a.column_scale(x.dtype());
-    kernels::spmm(current_stream(x.device()), view_of(a, values), dense(x).view(), y.view(),
-                  {.row_scale = view_or_none(rows), .col_scale = view_or_none(columns)});
+    kernels::spmm(current_stream(x.device()), view_of(a.matrix(), values), dense(x).view(),
+                  y.view(), {.row_scale = view_or_none(rows), .col_scale = view_or_none(columns)});
     return y;
   }
   Var transpose(const Var& gy, const Var&) const override {
@@ -160,7 +150,8 @@ struct ValueSpmm final : BilinearOp {
     TS_CHECK(values.rank() == 1 || (x.rank() == 3 && x.size(1) == values.size(1)),
              "spmm: entry values ", values, " with ", x, " differ in heads");
     const Tensor y = with_rows(x, a.rows()), ordered = contiguous(values);
-    kernels::spmm(current_stream(x.device()), view_of(a, ordered), dense(x).view(), y.view());
+    kernels::spmm(current_stream(x.device()), view_of(a.matrix(), ordered), dense(x).view(),
+                  y.view());
     return y;
   }
   Var transpose_left(const Var& gy, const Var& values, const Var& x) const override {
@@ -185,8 +176,8 @@ struct Sddmm final : BilinearOp {
     Shape shape{a.entries()};
     if (x.rank() == 3) shape.push_back(x.size(1));
     const Tensor scores = Tensor::empty(shape, x.dtype(), x.device());
-    kernels::sddmm(current_stream(x.device()), view_of(a), dense(x).view(), dense(z).view(),
-                   scores.view());
+    kernels::sddmm(current_stream(x.device()), view_of(a.matrix()), dense(x).view(),
+                   dense(z).view(), scores.view());
     return scores;
   }
   Var transpose_left(const Var& g, const Var&, const Var& z) const override {
@@ -286,7 +277,7 @@ struct EdgeAdd final : Op {
                       (x[0].rank() == 1 || x[0].size(1) == x[1].size(1));
     TS_CHECK(fits, "edge_add: ", x[0], " and ", x[1], " on ", a.matrix());
     const Tensor scores = with_rows(x[0], a.entries());
-    kernels::edge_add(current_stream(scores.device()), view_of(a), contiguous(x[0]).view(),
+    kernels::edge_add(current_stream(scores.device()), view_of(a.matrix()), contiguous(x[0]).view(),
                       contiguous(x[1]).view(), scores.view());
     y[0] = scores;
   }
@@ -316,7 +307,7 @@ struct EdgeSoftmaxGradient final : Op {
   std::string_view name() const override { return "edge_softmax_gradient"; }
   void eval(Values x, Outputs result) const override {
     const Tensor y = contiguous(x[0]), gx = empty_like(y);
-    kernels::edge_softmax_gradient(current_stream(y.device()), view_of(a), y.view(),
+    kernels::edge_softmax_gradient(current_stream(y.device()), view_of(a.matrix()), y.view(),
                                    contiguous(x[1]).view(), gx.view());
     result[0] = gx;
   }
@@ -333,8 +324,8 @@ struct EdgeSoftmax final : Op {
   void eval(Values x, Outputs y) const override {
     check_entries(name(), a, x[0]);
     const Tensor result = empty_like(x[0]);
-    kernels::edge_softmax(current_stream(result.device()), view_of(a), contiguous(x[0]).view(),
-                          result.view());
+    kernels::edge_softmax(current_stream(result.device()), view_of(a.matrix()),
+                          contiguous(x[0]).view(), result.view());
     y[0] = result;
   }
   void jvp(Inputs, Inputs y, Inputs dx, Outputs dy) const override {
@@ -357,8 +348,8 @@ struct AggregateGather final : LinearOp {
   std::string_view name() const override { return "aggregate_gather"; }
   Tensor eval(const Tensor& x) const override {
     const Tensor y = Tensor::empty(index.shape(), x.dtype(), x.device());
-    kernels::aggregate_gather(current_stream(x.device()), view_of(a), dense(x).view(), index.view(),
-                              y.view());
+    kernels::aggregate_gather(current_stream(x.device()), view_of(a.matrix()), dense(x).view(),
+                              index.view(), y.view());
     return y;
   }
   Var transpose(const Var& gy, const Var&) const override;
@@ -371,7 +362,7 @@ struct AggregateScatter final : LinearOp {
   std::string_view name() const override { return "aggregate_scatter"; }
   Tensor eval(const Tensor& y) const override {
     const Tensor x = with_rows(y, a.columns());
-    kernels::aggregate_scatter(current_stream(y.device()), view_of(a.transposed()),
+    kernels::aggregate_scatter(current_stream(y.device()), view_of(a.transposed().matrix()),
                                a.permutation().view(), dense(y).view(), index.view(), x.view());
     return x;
   }
@@ -395,8 +386,8 @@ struct AggregateMax final : Op {
     check_dense(name(), a, x[0], a.columns());
     const Tensor y = with_rows(x[0], a.rows());
     const Tensor index = Tensor::empty(y.shape(), DType::i32, y.device());
-    kernels::aggregate_extreme(current_stream(y.device()), kernels::ExtremeOp::maximum, view_of(a),
-                               dense(x[0]).view(), y.view(), index.view());
+    kernels::aggregate_extreme(current_stream(y.device()), kernels::ExtremeOp::maximum,
+                               view_of(a.matrix()), dense(x[0]).view(), y.view(), index.view());
     out[0] = y;
     out[1] = index;
   }

@@ -36,8 +36,8 @@ constexpr TileKernel conversion() {
 void copy(Stream&, View x, View y) {
   check_copy(x, y);
   if (x.dtype == y.dtype) return map_tiles({&x, 1}, y, nullptr, nullptr, Halves::as_bits);
-  const TileKernel kernel = for_stored(x.dtype, [&]<class S>() {
-    return for_stored(y.dtype, [&]<class D>() { return conversion<S, D>(); });
+  const TileKernel kernel = for_any(x.dtype, [&]<class S>() {
+    return for_any(y.dtype, [&]<class D>() { return conversion<S, D>(); });
   });
   map_tiles({&x, 1}, y, kernel);
 }

@@ -107,15 +107,17 @@ constexpr Bound bound_of(BinaryOp op) {
 
 void unary(Stream&, UnaryOp op, View x, View y, const UnaryParams& parameters) {
   check_unary(op, x, y);
-  const TileKernel kernel = for_any(
-      x.dtype, [&]<class S>() { return unary_table<compute_t<S>>[static_cast<size_t>(op)]; });
+  const TileKernel kernel = for_computed(x.dtype, "unary", [&]<class S>() {
+    return unary_table<compute_t<S>>[static_cast<size_t>(op)];
+  });
   map_tiles({&x, 1}, y, kernel, &parameters, Halves::widened, bound_of(op));
 }
 
 void binary(Stream&, BinaryOp op, View x0, View x1, View y) {
   check_binary(op, x0, x1, y);
-  const TileKernel kernel = for_any(
-      x0.dtype, [&]<class S>() { return binary_table<compute_t<S>>[static_cast<size_t>(op)]; });
+  const TileKernel kernel = for_computed(x0.dtype, "binary", [&]<class S>() {
+    return binary_table<compute_t<S>>[static_cast<size_t>(op)];
+  });
   const View inputs[] = {x0, x1};
   map_tiles(inputs, y, kernel, nullptr, Halves::widened, bound_of(op));
 }

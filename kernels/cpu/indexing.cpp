@@ -152,7 +152,7 @@ void one_hot(Stream&, View index, View y) {
   for_index(index.dtype, "one_hot", [&]<class I>() {
     const I* at = index.as<I>();
     check_indices("one_hot", at, count, 0, classes);
-    for_any(y.dtype, [&]<class T>() {
+    for_computed(y.dtype, "one_hot", [&]<class T>() {
       parallel_for(count, 1 + (1 << 14) / std::max<int64_t>(classes, 1),
                    [&](int64_t first, int64_t last) {
                      std::memset(y.as<T>() + first * classes, 0,
@@ -172,7 +172,7 @@ void top_k(Stream& stream, View x, bool largest, View values, View index) {
   const int64_t pieces = std::min<int64_t>(max_threads(), 1 + rows * n / (1 << 14));
   const Scratch scratch =
       stream.scratch(k <= 64 ? 0 : static_cast<size_t>(pieces * n) * sizeof(int64_t));
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "top_k", [&]<class T>() {
     parallel_blocks(pieces, [&](int64_t piece) {
       for (int64_t r = rows * piece / pieces; r < rows * (piece + 1) / pieces; ++r) {
         const T* from = x.as<T>() + r * n;

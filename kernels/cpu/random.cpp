@@ -233,7 +233,7 @@ Mask<float> taken(const Chance& chance, Vec<uint32_t> words) {
 void bernoulli(Stream&, RngState rng, double probability, View y) {
   check_random_output("bernoulli", y);
   const Chance chance("bernoulli", probability);
-  for_any(y.dtype, [&]<class S>() {
+  for_computed(y.dtype, "bernoulli", [&]<class S>() {
     if constexpr (is_float(dtype_of<S>)) {
       using T = compute_t<S>;
       map_words<S>(rng, y, [=](uint32_t word) { return chance(word) ? T{1} : T{0}; });

@@ -285,7 +285,7 @@ void reduce(Stream& stream, ReduceOp op, View x, View y) {
         x, y);
   }
   const double mean_of = static_cast<double>(x.numel()) / static_cast<double>(y.numel());
-  for_any(x.dtype, [&]<class S>() {
+  for_computed(x.dtype, "reduce", [&]<class S>() {
     if constexpr (!std::is_same_v<S, bool>) {
       switch (op) {
         case ReduceOp::sum:

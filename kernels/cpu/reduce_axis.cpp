@@ -34,7 +34,7 @@ void arg_extreme(const char* operation, const View& x, int axis, const View& y, 
   check_arg_extreme(operation, x, axis, y);
   if (y.numel() == 0) return;
   const int64_t n = x.shape[axis], stride = x.stride[axis];
-  for_any(x.dtype, [&]<class S>() {
+  for_computed(x.dtype, operation, [&]<class S>() {
     using T = compute_t<S>;
     for_lines(x, axis, 1, [&](const int64_t* offsets, int64_t at, int64_t count) {
       T best[line_group];
@@ -66,7 +66,7 @@ void cumulative_sum(Stream&, View x, int axis, View y) {
   int64_t inner = 1;
   for (int d = axis + 1; d < x.rank; ++d) inner *= x.shape[d];
   const int64_t n = x.shape[axis], stride = x.stride[axis];
-  for_any(x.dtype, [&]<class S>() {
+  for_computed(x.dtype, "cumulative_sum", [&]<class S>() {
     using W = Wide<S>;
     for_lines(x, axis, n, [&](const int64_t* offsets, int64_t at, int64_t count) {
       W sum[line_group] = {};

@@ -87,7 +87,7 @@ template <class Cut, class Base>
 void sort_ranges(Stream& stream, View x, View y, View index, bool descending, int64_t ranges,
                  Cut&& cut, Base&& base) {
   if (ranges == 0 || x.numel() == 0) return;
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "sort", [&]<class T>() {
     using Entry = Item<order_key_t<T>>;
     const Scratch scratch = stream.scratch(static_cast<size_t>(2 * x.numel()) * sizeof(Entry));
     Entry* items = scratch.as<Entry>();
@@ -178,7 +178,7 @@ void scan(Stream& stream, View x, View y, const ScanParams& p) {
   const int64_t n = x.shape[x.rank - 1], rows = n == 0 ? 0 : x.numel() / n;
   const int64_t blocks = (n + scan_block - 1) / scan_block;
   const Scratch scratch = stream.scratch(static_cast<size_t>(rows * blocks) * sizeof(double));
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "scan", [&]<class T>() {
     if constexpr (is_float(dtype_of<T>) || std::is_same_v<T, int32_t> ||
                   std::is_same_v<T, int64_t>) {
       using Sum = std::conditional_t<is_float(dtype_of<T>), double, int64_t>;
@@ -202,7 +202,7 @@ void unique(Stream& stream, View x, View values, View inverse, View counts, View
   refuse_vendor("unique", variant, stream.device());
   check_unique(x, values, inverse, counts, count);
   const int64_t n = x.numel();
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "unique", [&]<class T>() {
     using Entry = Item<order_key_t<T>>;
     const Scratch scratch = stream.scratch(static_cast<size_t>(2 * n) * sizeof(Entry));
     Entry* items = scratch.as<Entry>();
@@ -281,7 +281,7 @@ void histogram(Stream& stream, View x, double lower, double upper, View counts) 
 void searchsorted(Stream&, View sorted, View x, bool right, View y) {
   check_searchsorted(sorted, x, y);
   const int64_t m = sorted.numel();
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "searchsorted", [&]<class T>() {
     parallel_for(x.numel(), 1 << 10, [&](int64_t first, int64_t last) {
       for (int64_t i = first; i < last; ++i) {
         const auto key = order_key(x.as<T>()[i]);

@@ -131,8 +131,8 @@ void copy(Stream& stream, View x, View y) {
   check_copy(x, y);
   if (y.numel() == 0) return;
   if (x.dtype != y.dtype)
-    return for_stored(x.dtype, [&]<class S>() {
-      for_stored(y.dtype, [&]<class D>() {
+    return for_any(x.dtype, [&]<class S>() {
+      for_any(y.dtype, [&]<class D>() {
         if constexpr (!std::is_same_v<S, D>)
           launch_elements(stream, "convert", {&x, 1}, y, pack_length<S, D>, convert_elements<S, D>);
       });
@@ -145,7 +145,7 @@ void copy(Stream& stream, View x, View y) {
 
 void fill(Stream& stream, double value, View y) {
   uint64_t bits = 0;
-  for_stored(y.dtype, [&]<class D>() {
+  for_any(y.dtype, [&]<class D>() {
     compute_t<D> element;
     if constexpr (is_half(dtype_of<D>))
       element = rounded_to_odd(value);

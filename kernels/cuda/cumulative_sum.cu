@@ -177,7 +177,7 @@ void running_sums(Stream& stream, const View& x, int axis, const View& y, bool e
     s.chunks = ceil_divide(s.n, s.chunk);
     const int64_t jobs = lines.size * s.chunks;
     const uint32_t blocks = blocks_for(jobs, neighbors ? element_threads : 1);
-    for_any(x.dtype, [&]<class S>() {
+    for_computed(x.dtype, "cumulative_sum", [&]<class S>() {
       if constexpr (!std::is_same_v<S, bool>) {
         const Scratch carries =
             stream.scratch(s.chunks > 1 ? static_cast<size_t>(jobs) * sizeof(Wide<S>) : 0);

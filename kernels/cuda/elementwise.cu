@@ -72,7 +72,7 @@ BinaryKernel binary_kernel(BinaryOp wanted, std::integer_sequence<int, op...>) {
 
 void unary(Stream& stream, UnaryOp op, View x, View y, const UnaryParams& parameters) {
   check_unary(op, x, y);
-  for_any(x.dtype, [&]<class S>() {
+  for_computed(x.dtype, "unary", [&]<class S>() {
     launch_elements(stream, "unary", {&x, 1}, y, pack_length<S>,
                     unary_kernel<S>(op, std::make_integer_sequence<int, functors::unary_ops>{}),
                     parameters);
@@ -82,7 +82,7 @@ void unary(Stream& stream, UnaryOp op, View x, View y, const UnaryParams& parame
 void binary(Stream& stream, BinaryOp op, View x0, View x1, View y) {
   check_binary(op, x0, x1, y);
   const View inputs[] = {x0, x1};
-  for_any(x0.dtype, [&]<class S>() {
+  for_computed(x0.dtype, "binary", [&]<class S>() {
     launch_elements(stream, "binary", inputs, y, pack_length<S>,
                     binary_kernel<S>(op, std::make_integer_sequence<int, functors::binary_ops>{}));
   });

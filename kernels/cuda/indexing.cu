@@ -236,7 +236,7 @@ void one_hot(Stream& stream, View index, View y) {
     return;
   }
   Faults& faults = stream.resource<Faults>();
-  for_any(y.dtype, [&]<class T>() {
+  for_computed(y.dtype, "one_hot", [&]<class T>() {
     for_index(index.dtype, "one_hot", [&]<class I>() {
       launch(stream, over("one_hot", y.numel()), write_one_hot<T, I>, index.as<I>(), count, classes,
              y.as<T>(), faults.finding(), faults.expect("one_hot: index"));
@@ -403,7 +403,7 @@ void top_k(Stream& stream, View x, bool largest, View values, View index) {
   const bool needs_work = n > sorted_in_shared;
   const Scratch work =
       stream.scratch(needs_work ? static_cast<size_t>(rows * work_size) * sizeof(Ranked) : 0);
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "top_k", [&]<class T>() {
     launch(stream, {"top_k", {static_cast<uint32_t>(rows)}, {block_threads}, sizeof(SelectShared)},
            select_k<T>, x.as<T>(), n, k, largest, values.as<T>(), index.as<int64_t>(),
            work.as<Ranked>(), work_size);

@@ -227,7 +227,7 @@ void rademacher(Stream& stream, RngState rng, double scale, View y) {
 void bernoulli(Stream& stream, RngState rng, double probability, View y) {
   check_random_output("bernoulli", y);
   const Chance chance("bernoulli", probability);
-  for_any(y.dtype, [&]<class S>() {
+  for_computed(y.dtype, "bernoulli", [&]<class S>() {
     if (y.numel() > 0)
       launch(stream, shape_for<S>("bernoulli", y.numel()), make_bernoulli<S>, rng, chance,
              y.as<S>(), y.numel(), dense<S>(y));

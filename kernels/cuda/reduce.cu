@@ -321,7 +321,7 @@ void reduce(Stream& stream, ReduceOp op, View x, View y) {
   check_reduce(op, x, y);
   if (y.numel() == 0) return;
   const double mean_of = static_cast<double>(x.numel()) / static_cast<double>(y.numel());
-  for_any(x.dtype, [&]<class S>() {
+  for_computed(x.dtype, "reduce", [&]<class S>() {
     if constexpr (std::is_same_v<S, bool>) {
       if (op == ReduceOp::any)
         reduce_as<ToNumber<ReduceOp::any, uint8_t>, uint8_t>(stream, "any", x, y, 1);
@@ -358,7 +358,7 @@ void arg_extreme(Stream& stream, const char* name, View x, int axis, View y) {
   TS_CHECK(x.shape[axis] < INT32_MAX, name, ": ", x.shape[axis], " elements along axis ", axis,
            " are more than 32-bit numbers count");
   if (x.dtype == DType::bool_) x.dtype = DType::u8;
-  for_any(x.dtype, [&]<class S>() {
+  for_computed(x.dtype, name, [&]<class S>() {
     if constexpr (!std::is_same_v<S, bool>)
       reduce_as<ToIndex<largest, S>, S>(stream, name, x, y, 1);
   });

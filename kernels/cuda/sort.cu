@@ -139,7 +139,7 @@ void sort_parts(Stream& stream, const View& x, const View& y, const IndexOutput&
   const int64_t n = x.numel();
   int bits = 0;
   while ((int64_t{1} << bits) < parts) ++bits;
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "sort", [&]<class T>() {
     using Key = sort_key_t<T>;
     const ItemMemory<Key> memory(stream, n);
     const Items<Key> sorted = sort_elements<T>(stream, x, descending, memory);
@@ -167,7 +167,7 @@ void sort(Stream& stream, View x, View y, View index, const SortParams& p) {
   const bool vendor = p.variant == SortVariant::vendor;
   if (n <= longest_short_row && !vendor) {
     const int64_t block_rows = std::max<int64_t>(1, sort_threads / n);
-    for_any(x.dtype, [&]<class T>() {
+    for_computed(x.dtype, "sort", [&]<class T>() {
       launch(stream,
              {"sort short rows",
               {static_cast<uint32_t>(ceil_divide(rows, block_rows))},
@@ -263,7 +263,7 @@ void unique(Stream& stream, View x, View values, View inverse, View counts, View
   const int64_t n = x.numel();
   const Scratch number = stream.scratch(static_cast<size_t>(n) * sizeof(int32_t)),
                 starts = stream.scratch(static_cast<size_t>(n) * sizeof(int32_t));
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "unique", [&]<class T>() {
     using Key = sort_key_t<T>;
     const ItemMemory<Key> memory(stream, n);
     const Items<Key> sorted = sort_elements<T>(stream, x, false, memory);
@@ -304,7 +304,7 @@ void searchsorted(Stream& stream, View sorted, View x, bool right, View y) {
   check_searchsorted(sorted, x, y);
   const int64_t n = x.numel();
   if (n == 0) return;
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "searchsorted", [&]<class T>() {
     launch(stream, shape_over("searchsorted", n), search<T>, sorted.as<T>(), sorted.numel(),
            x.as<T>(), n, right, y.as<int64_t>());
   });

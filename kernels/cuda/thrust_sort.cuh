@@ -38,7 +38,7 @@ void sort_positions(const Policy& policy, const View& x, bool descending, uint32
                     void* keys) {
   const int64_t n = x.numel();
   thrust::sequence(policy, positions, positions + n);
-  for_any(x.dtype, [&]<class T>() {
+  for_computed(x.dtype, "sort", [&]<class T>() {
     auto* const key = static_cast<order_key_t<T>*>(keys);
     thrust::transform(policy, x.as<const T>(), x.as<const T>() + n, key, MakeKey<T>{descending});
   });

@@ -38,7 +38,7 @@ class Members {
     const Tensor& t = get(name, rank);
     if (!is_integer(t.dtype())) fail(name, "expected integers, found ", t.dtype());
     std::vector<int64_t> out(static_cast<size_t>(t.numel()));
-    for_stored(t.dtype(), [&]<class T>() {
+    for_any(t.dtype(), [&]<class T>() {
       const auto values = t.clone();
       std::transform(values.host<T>().begin(), values.host<T>().end(), out.begin(),
                      [](T value) { return static_cast<int64_t>(value); });
@@ -107,7 +107,7 @@ void read_dense_features(const Members& members, GraphData& graph) {
     members.fail("x", "expected ", graph.nodes, " rows, one for each label, found shape ",
                  x.shape());
   Tensor out = Tensor::empty(x.shape(), DType::f32, Device::cpu());
-  for_stored(x.dtype(), [&]<class T>() {
+  for_any(x.dtype(), [&]<class T>() {
     const Tensor dense = x.clone();
     const auto from = dense.host<T>();
     const auto to = out.host_mutable<float>();
