@@ -1,6 +1,7 @@
 #include "tessera/algorithms/registry.hpp"
 
 #include "tessera/algorithms/bigset/experiment.hpp"
+#include "tessera/algorithms/eigensr/experiment.hpp"
 #include "tessera/algorithms/gfs/experiment.hpp"
 #include "tessera/algorithms/gsl/experiment.hpp"
 #include "tessera/algorithms/hignn/experiment.hpp"
@@ -26,6 +27,8 @@ std::span<const Algorithm> registry() {
       algorithm("gsl", "whether learning a graph's structure helps a graph network", gsl::run),
       algorithm("bigset", "anomalies in hyperspectral images, by separation training and classics",
                 bigset::run),
+      algorithm("eigensr", "super-resolution of hyperspectral images by networks of one channel",
+                eigensr::run),
   };
   return list;
 }

@@ -17,12 +17,16 @@ struct PoolParams {
   bool count_padding = true;  // an average divides by the window, not by its part inside the image
 };
 
-enum class ResampleMode : uint8_t { nearest, bilinear, bicubic };
+/// nearest; bilinear; bicubic: Keys' kernel with a = -0.75, borders repeat. imresize: bicubic as
+/// MATLAB's function of this name, a = -0.5; along an axis that shrinks the kernel is stretched as
+/// much (antialiasing); weights sum to 1; beyond the border the image is mirrored, the rim
+/// repeated.
+enum class ResampleMode : uint8_t { nearest, bilinear, bicubic, imresize };
 
 struct ResampleParams {
   ResampleMode mode = ResampleMode::bilinear;
-  bool align_corners =
-      false;  // corner pixels map to corner pixels; otherwise pixel areas do. Not for nearest
+  bool align_corners = false;  // corner pixels map to corner pixels; otherwise pixel areas do. Of
+                               // the linear and cubic mode only
 };
 
 struct PoolKernels {
@@ -42,8 +46,7 @@ struct PoolKernels {
   /// ceil((i + 1) h / p). p = q = 1 is the global average. And the transpose.
   void (*adaptive_average_pool)(Stream&, View x, View y);
   void (*adaptive_average_pool_transpose)(Stream&, View y, View x);
-  /// Interpolation from h x w to p x q points; bicubic with a = -0.75; borders repeat. And the
-  /// transpose.
+  /// Interpolation from h x w to p x q points, and the transpose.
   void (*resample)(Stream&, View x, View y, const ResampleParams&);
   void (*resample_transpose)(Stream&, View y, View x, const ResampleParams&);
 };

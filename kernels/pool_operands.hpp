@@ -73,7 +73,7 @@ inline PoolExtents check_max_pool(const View& x, const View& y, const View& inde
 
 /// A linear map along one axis: output i = (sum of weight * input over its taps) / divisor(i).
 struct PoolAxis {
-  enum class Kind : uint8_t { windows, parts, nearest, bilinear, bicubic };
+  enum class Kind : uint8_t { windows, parts, nearest, bilinear, bicubic, imresize };
 
   Kind kind;
   int64_t in, out;
@@ -86,10 +86,15 @@ struct PoolAxis {
   }
   static PoolAxis parts(int64_t in, int64_t out) { return {Kind::parts, in, out}; }
   static PoolAxis resample(int64_t in, int64_t out, const ResampleParams& p) {
-    const Kind kind = p.mode == ResampleMode::nearest    ? Kind::nearest
-                      : p.mode == ResampleMode::bilinear ? Kind::bilinear
-                                                         : Kind::bicubic;
-    return {kind, in, out, 1, 1, 0, true, p.align_corners};
+    constexpr Kind kinds[] = {Kind::nearest, Kind::bilinear, Kind::bicubic, Kind::imresize};
+    return {kinds[static_cast<int>(p.mode)],
+            in,
+            out,
+            1,
+            1,
+            0,
+            true,
+            p.align_corners && p.mode != ResampleMode::imresize};
   }
 
   /// Calls body(input, weight) for the taps of output i; an input may come more than once.
@@ -107,24 +112,32 @@ struct PoolAxis {
                   0.5;
     if (kind == Kind::bilinear && at < 0) at = 0;
     const auto j = static_cast<int64_t>(std::floor(at));
+    if (kind == Kind::imresize) {
+      const auto last = static_cast<int64_t>(std::floor(at + reach()));
+      for (int64_t k = static_cast<int64_t>(std::ceil(at - reach())); k <= last; ++k)
+        body(mirrored(k), keys_kernel(2 * std::abs(at - static_cast<double>(k)) / reach(), -0.5));
+      return;
+    }
     const double t = at - static_cast<double>(j);
     if (kind == Kind::bilinear) {
       body(clamped(j), 1 - t);
       body(clamped(j + 1), t);
       return;
     }
-    // Keys' kernel: a cubic in the distance d, one for d <= 1 and one for 1 < d < 2.
     constexpr double a = -0.75;
-    const auto near = [=](double d) { return ((a + 2) * d - (a + 3)) * d * d + 1; };
-    const auto far = [=](double d) { return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a; };
-    body(clamped(j - 1), far(t + 1));
-    body(clamped(j), near(t));
-    body(clamped(j + 1), near(1 - t));
-    body(clamped(j + 2), far(2 - t));
+    body(clamped(j - 1), keys_kernel(t + 1, a));
+    body(clamped(j), keys_kernel(t, a));
+    body(clamped(j + 1), keys_kernel(1 - t, a));
+    body(clamped(j + 2), keys_kernel(2 - t, a));
   }
 
   TS_HD double divisor(int64_t i) const {
     if (kind == Kind::parts) return static_cast<double>(last_input(i) - first_input(i));
+    if (kind == Kind::imresize) {
+      double sum = 0;
+      taps(i, [&](int64_t, double weight) { sum += weight; });
+      return sum;
+    }
     if (kind != Kind::windows) return 1;
     // A last window that only starts inside counts its part within the padded image.
     const int64_t start = i * stride - padding, end = start + window;
@@ -141,7 +154,7 @@ struct PoolAxis {
     else if (kind == Kind::parts)
       first = j * out / in - 1;
     else if (!align_corners)
-      first = static_cast<int64_t>(std::floor(output_at(static_cast<double>(j) - 3)));
+      first = static_cast<int64_t>(std::floor(output_at(static_cast<double>(j) - reach() - 1)));
     else if (in > 1)
       first = (j - 3) * (out - 1) / (in - 1) - 1;
     return first < 0 ? 0 : first;
@@ -153,13 +166,28 @@ struct PoolAxis {
     else if (kind == Kind::parts)
       last = (j + 1) * out / in + 2;
     else if (!align_corners)
-      last = static_cast<int64_t>(std::ceil(output_at(static_cast<double>(j) + 3))) + 1;
+      last = static_cast<int64_t>(std::ceil(output_at(static_cast<double>(j) + reach() + 1))) + 1;
     else if (in > 1)
       last = (j + 3) * (out - 1) / (in - 1) + 2;
     return last > out ? out : last;
   }
 
  private:
+  /// Keys (1981), a cubic in the distance d: one for d <= 1, one for 1 < d <= 2.
+  TS_HD static double keys_kernel(double d, double a) {
+    return d <= 1 ? ((a + 2) * d - (a + 3)) * d * d + 1 : ((a * d - 5 * a) * d + 8 * a) * d - 4 * a;
+  }
+  /// How far from its own place an output reads, in inputs.
+  TS_HD double reach() const {
+    return kind == Kind::imresize && out < in
+               ? 2 * static_cast<double>(in) / static_cast<double>(out)
+               : 2;
+  }
+  /// ... 1 0 | 0 1 .. in - 1 | in - 1 ..., as often as needed
+  TS_HD int64_t mirrored(int64_t j) const {
+    j = (j % (2 * in) + 2 * in) % (2 * in);
+    return j < in ? j : 2 * in - 1 - j;
+  }
   TS_HD int64_t clamped(int64_t j) const { return j < 0 ? 0 : j < in ? j : in - 1; }
   TS_HD double output_at(double input) const {
     return (input + 0.5) * static_cast<double>(out) / static_cast<double>(in) - 0.5;

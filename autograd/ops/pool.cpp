@@ -153,4 +153,22 @@ Var resample2d(const Var& x, int64_t height, int64_t width, const ResampleParams
                   x);
 }
 
+Var pixel_shuffle(const Var& x, int64_t factor) {
+  check_image("pixel_shuffle", x);
+  const int64_t f = factor;
+  TS_CHECK(f >= 1 && x.size(1) % (f * f) == 0, "pixel_shuffle: the channels of ", x,
+           " do not make ", f, " x ", f, " pixels each");
+  const int64_t n = x.size(0), c = x.size(1) / (f * f), h = x.size(2), w = x.size(3);
+  return reshape(permute(reshape(x, {n, c, f, f, h, w}), {0, 1, 4, 2, 5, 3}), {n, c, h * f, w * f});
+}
+
+Var pixel_unshuffle(const Var& x, int64_t factor) {
+  check_image("pixel_unshuffle", x);
+  const int64_t f = factor;
+  TS_CHECK(f >= 1 && x.size(2) % f == 0 && x.size(3) % f == 0, "pixel_unshuffle: patches of ", f,
+           " x ", f, " do not tile ", x);
+  const int64_t n = x.size(0), c = x.size(1), h = x.size(2) / f, w = x.size(3) / f;
+  return reshape(permute(reshape(x, {n, c, h, f, w, f}), {0, 1, 3, 5, 2, 4}), {n, c * f * f, h, w});
+}
+
 }  // namespace tessera::autograd

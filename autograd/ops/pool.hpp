@@ -3,7 +3,7 @@
 #include "tessera/autograd/op.hpp"
 #include "tessera/kernels/pool.hpp"
 
-/// Pooling and resampling of images [n, c, h, w].
+/// Pooling, resampling and rearranging of images [n, c, h, w].
 namespace tessera::autograd {
 
 /// {.window = {2, 2}, .stride = {2, 2}, .padding = {0, 0}, .dilation = {1, 1}, .count_padding =
@@ -19,7 +19,14 @@ Var average_pool2d(const Var& x, const Pool2dParams& params = {});
 Var adaptive_average_pool2d(const Var& x, int64_t height, int64_t width);
 /// [n, c, h, w] -> [n, c]
 Var global_average_pool(const Var& x);
-/// Interpolates to height x width points: nearest, bilinear or bicubic.
+/// Interpolates to height x width points; see kernels/pool.hpp for the modes. Shrinking without
+/// aliasing: ResampleMode::imresize.
 Var resample2d(const Var& x, int64_t height, int64_t width, const ResampleParams& params = {});
+
+/// Shi et al. (2016): channels become pixels. x [n, c f^2, h, w] -> y [n, c, f h, f w],
+/// y[n, c, f i + a, f j + b] = x[n, (c f + a) f + b, i, j]; and its inverse, which cuts an image
+/// into f x f patches, each a column of channels.
+Var pixel_shuffle(const Var& x, int64_t factor);
+Var pixel_unshuffle(const Var& x, int64_t factor);
 
 }  // namespace tessera::autograd

@@ -14,6 +14,9 @@ struct Conv2d {
   /// He et al. (2015), fan out, no bias: how residual networks start.
   static Conv2d make(int64_t in, int64_t out, int64_t filter, const autograd::Conv2dParams& params,
                      Rng& rng, bool with_bias = false);
+  /// With bias, stride 1 and zeros around that keep the extents (of an odd filter); uniform in
+  /// +-1/sqrt(fan in) for both, as PyTorch starts.
+  static Conv2d same(int64_t in, int64_t out, int64_t filter, Rng& rng);
   Var operator()(const Var& x) const;
 
   static void visit(auto& self, auto&& f) {

@@ -31,6 +31,10 @@ Var BatchNorm::operator()(const Var& x, const ForwardContext& context,
                               {.epsilon = epsilon, .momentum = momentum}, tail);
 }
 
+InstanceNorm InstanceNorm::make(int64_t channels) {
+  return {constant({channels}, 1.0), constant({channels}, 0.0)};
+}
+
 LayerNorm LayerNorm::make(int64_t width, double epsilon) {
   return {constant({width}, 1.0), constant({width}, 0.0), epsilon};
 }

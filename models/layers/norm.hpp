@@ -26,6 +26,21 @@ struct BatchNorm {
   }
 };
 
+/// Normalisation of each channel of each sample of x [n, c, ...] by its own mean and biased
+/// variance (Ulyanov et al. 2016), in training as in evaluation.
+struct InstanceNorm {
+  Var weight, bias;  // [c]
+  double epsilon = 1e-5;
+
+  static InstanceNorm make(int64_t channels);
+  Var operator()(const Var& x) const { return autograd::instance_norm(x, weight, bias, epsilon); }
+
+  static void visit(auto& self, auto&& f) {
+    f("weight", self.weight);
+    f("bias", self.bias);
+  }
+};
+
 /// Normalisation over the last axis (Ba et al. 2016). weight, bias [width], or [runs, width] of
 /// several runs for x [n, runs, width].
 struct LayerNorm {

@@ -1,24 +1,11 @@
 #include "tessera/models/nets/msnet.hpp"
 
-#include <cmath>
-
 #include "tessera/autograd/ops/activation.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/pool.hpp"
-#include "tessera/models/init.hpp"
 
 namespace tessera::models {
 namespace {
-
-/// As PyTorch's convolutions start: uniform in +-1/sqrt(fan in), bias too.
-Conv2d conv(int64_t in, int64_t out, int64_t filter, Rng& rng) {
-  Conv2d layer;
-  const double bound = 1 / std::sqrt(static_cast<double>(in * filter * filter));
-  layer.weight = uniform({out, in, filter, filter}, bound, rng);
-  layer.bias = uniform({out}, bound, rng);
-  layer.params.padding[0] = layer.params.padding[1] = filter / 2;
-  return layer;
-}
 
 Var resized(const Var& x, const Var& like) {
   return autograd::resample2d(x, like.size(2), like.size(3),
@@ -33,11 +20,11 @@ MsNet MsNet::make(int64_t channels, int64_t hidden, int64_t scales, Rng& rng) {
   MsNet net;
   for (int64_t l = 0; l < scales; ++l) {
     Scale scale;
-    scale.narrow = conv(channels, hidden, 3, rng);
-    scale.widen = conv(hidden, channels, 3, rng);
-    scale.up = conv(channels, channels, 1, rng);
-    scale.inner = conv(channels, channels, 1, rng);
-    scale.output = conv(channels, channels, 1, rng);
+    scale.narrow = Conv2d::same(channels, hidden, 3, rng);
+    scale.widen = Conv2d::same(hidden, channels, 3, rng);
+    scale.up = Conv2d::same(channels, channels, 1, rng);
+    scale.inner = Conv2d::same(channels, channels, 1, rng);
+    scale.output = Conv2d::same(channels, channels, 1, rng);
     net.scales.push_back(std::move(scale));
   }
   return net;

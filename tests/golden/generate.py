@@ -20,6 +20,7 @@ import optimizers
 import ops
 import philox
 import samples
+import super_resolution
 import training
 import trunk_modules
 
@@ -34,6 +35,7 @@ FILES = {
     "mutual_information": mutual_information.tensors,
     "graph_networks": graph_networks.tensors,
     "trunk_modules": trunk_modules.tensors,
+    "super_resolution": super_resolution.tensors,
     "tiny_resnet": training.tiny_resnet,
     "resnet20": training.resnet20,
     "vit": training.vit,

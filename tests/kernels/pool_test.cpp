@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <numeric>
 
 #include "tessera/kernels/conv.hpp"
 #include "tessera/tests/support/close.hpp"
@@ -183,6 +184,34 @@ TEST_P(PoolTest, ResamplesKnownValues) {
       Values{-1});
 }
 
+// imresize(reshape(0:15, 4, 4)', [3 3], 'bicubic') to four decimals, and the weights worked out by
+// hand for a factor of two either way.
+TEST_P(PoolTest, ImresizeAgreesWithMatlab) {
+  const ResampleParams params{.mode = ResampleMode::imresize};
+  const auto resized = [&](const Values& x, const Shape& from, const Shape& to) {
+    const Tensor y = empty(to);
+    resample(stream(), on_device(test::from_doubles(x, from, dtype())).view(), y.view(), params);
+    return y;
+  };
+  Values ramp(16);
+  std::iota(ramp.begin(), ramp.end(), 0.0);
+  const Values small = test::to_doubles(resized(ramp, {1, 1, 4, 4}, {1, 1, 3, 3}));
+  const Values matlab{0.7506, 2.1004, 3.4503, 6.1501, 7.5, 8.8499, 11.5497, 12.8996, 14.2494};
+  for (size_t i = 0; i < matlab.size(); ++i)
+    EXPECT_NEAR(small[i], matlab[i], 5.1e-5 + 16 * test::roundoff(dtype())) << i;
+  // twice as many: (-3, 29, 111, -9) / 128 and its mirror image; the rim counts again outside
+  const auto line = [&](const Values& x, int64_t n) {
+    return resized(x, {1, 1, 1, static_cast<int64_t>(x.size())}, {1, 1, 1, n});
+  };
+  test::expect_close(line({0, 0, 0, 128, 0, 0, 0}, 14),
+                     Values{0, 0, 0, -3, -9, 29, 111, 111, 29, -9, -3, 0, 0, 0});
+  test::expect_close(line({128, 0, 0, 0}, 8), Values{140, 102, 26, -9, -3, 0, 0, 0});
+  // half as many: the kernel twice as wide
+  test::expect_close(line({0, 0, 1024, 0, 0, 0, 0, 0}, 4), Values{104, 444, -36, 0});
+  test::expect_close(line({1024, 0, 0, 0, 0, 0, 0, 0}, 4), Values{560, -48, 0, 0});
+  test::expect_close(line({1, 2, 3, 4, 5, 6, 7, 8}, 1), Values{4.5});
+}
+
 // <map(x), y> = <x, transpose(y)>, with the transpose of every map.
 TEST_P(PoolTest, TransposesAreAdjoint) {
   struct Pair {
@@ -201,10 +230,10 @@ TEST_P(PoolTest, TransposesAreAdjoint) {
                      y,
                      [&](View x, View out) { adaptive_average_pool(stream(), x, out); },
                      [&](View out, View x) { adaptive_average_pool_transpose(stream(), out, x); }});
-  for (const ResampleMode mode :
-       {ResampleMode::nearest, ResampleMode::bilinear, ResampleMode::bicubic})
+  for (const ResampleMode mode : {ResampleMode::nearest, ResampleMode::bilinear,
+                                  ResampleMode::bicubic, ResampleMode::imresize})
     for (const bool align : {false, true})
-      for (const Shape& y : {Shape{2, 2, 10, 13}, Shape{2, 2, 3, 2}}) {
+      for (const Shape& y : {Shape{2, 2, 10, 13}, Shape{2, 2, 3, 2}, Shape{2, 2, 1, 6}}) {
         const ResampleParams p{.mode = mode, .align_corners = align};
         pairs.push_back({"resample",
                          {2, 2, 5, 6},

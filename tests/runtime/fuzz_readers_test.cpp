@@ -14,6 +14,7 @@
 #include "tessera/runtime/io/idx.hpp"
 #include "tessera/runtime/io/mat.hpp"
 #include "tessera/runtime/io/npy.hpp"
+#include "tessera/runtime/io/png.hpp"
 #include "tessera/runtime/io/safetensors.hpp"
 #include "tessera/tests/support/files.hpp"
 
@@ -349,6 +350,17 @@ TEST(FuzzReaders, Bmp) {
   colours[28] = 24;
   fuzz({one_bit, colours + string(24, 'c')}, 5,
        [](Bytes bytes) { touch(parse_bmp(bytes, "fuzz")); });
+}
+
+TEST(FuzzReaders, Png) {
+  if (!png_available()) GTEST_SKIP() << "this build has no libpng";
+  const TemporaryFolder folder;
+  std::vector<std::string> seeds;
+  for (const Shape& shape : {Shape{5, 7}, Shape{4, 3, 3}}) {
+    save_png(folder / "seed.png", test::integers(shape, DType::u8, 1));
+    seeds.push_back(read_text(folder / "seed.png"));
+  }
+  fuzz(seeds, 5, [](Bytes bytes) { touch(parse_png(bytes, "fuzz")); });
 }
 
 TEST(FuzzReaders, Idx) {

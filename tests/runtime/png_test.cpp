@@ -71,6 +71,72 @@ Tensor picture(const Shape& shape) {
   return t;
 }
 
+// A file of one deflate block that is not compressed, with rows that are not filtered.
+std::string encode(uint32_t height, uint32_t width, int depth, int colour,
+                   const std::string& rows) {
+  const auto big = [](uint32_t v) {
+    return std::string{char(v >> 24), char(v >> 16), char(v >> 8), char(v)};
+  };
+  const auto chunk = [&](const std::string& type, const std::string& data) {
+    uint32_t crc = 0xFFFFFFFF;
+    for (const char c : type + data) {
+      crc ^= static_cast<unsigned char>(c);
+      for (int bit = 0; bit < 8; ++bit) crc = crc >> 1 ^ (crc & 1 ? 0xEDB88320u : 0);
+    }
+    return big(static_cast<uint32_t>(data.size())) + type + data + big(~crc);
+  };
+  const size_t stride = rows.size() / height;
+  std::string raw;
+  for (size_t r = 0; r < height; ++r) raw += '\0' + rows.substr(r * stride, stride);
+  uint32_t a = 1, b = 0;
+  for (const char c : raw) {
+    a = (a + static_cast<unsigned char>(c)) % 65521;
+    b = (b + a) % 65521;
+  }
+  const auto n = static_cast<uint16_t>(raw.size()), inverse = static_cast<uint16_t>(~n);
+  const std::string block{1, char(n), char(n >> 8), char(inverse), char(inverse >> 8)};
+  return "\x89PNG\r\n\x1a\n" +
+         chunk("IHDR", big(width) + big(height) + std::string{char(depth), char(colour), 0, 0, 0}) +
+         chunk("IDAT", "\x78\x01" + block + raw + big(b << 16 | a)) + chunk("IEND", "");
+}
+
+std::vector<uint8_t> decoded(const std::string& file, const Shape& shape) {
+  const Tensor t = parse_png(std::as_bytes(std::span(file)), "p.png");
+  EXPECT_EQ(t.shape(), shape);
+  return t.values<uint8_t>();
+}
+
+TEST(Png, ReadsEveryKind) {
+  if (!png_available()) GTEST_SKIP() << "this build has no libpng";
+  using Bytes = std::vector<uint8_t>;
+  EXPECT_EQ(decoded(encode(2, 2, 8, 0, "\1\2\3\4"), {2, 2}), (Bytes{1, 2, 3, 4}));
+  EXPECT_EQ(decoded(encode(1, 2, 8, 2, "abcdef"), {1, 2, 3}),
+            (Bytes{'a', 'b', 'c', 'd', 'e', 'f'}));
+  // one bit: 101 in the upper bits
+  EXPECT_EQ(decoded(encode(1, 3, 1, 0, "\xa0"), {1, 3}), (Bytes{255, 0, 255}));
+  // a clear pixel is white, an opaque one keeps its colour
+  EXPECT_EQ(decoded(encode(1, 2, 8, 6, std::string("abc\0def\xff", 8)), {1, 2, 3}),
+            (Bytes{255, 255, 255, 'd', 'e', 'f'}));
+}
+
+TEST(Png, RefusesWhatIsNoPicture) {
+  if (!png_available()) GTEST_SKIP() << "this build has no libpng";
+  const TemporaryFolder folder;
+  const auto read = [&](const std::string& bytes) {
+    test::write_bytes(folder / "p.png", bytes);
+    load_png(folder / "p.png");
+  };
+  const std::string good = encode(2, 2, 8, 0, "abcd");
+  expect_error([&] { load_png(folder / "none.png"); }, {"none.png"});
+  expect_error([&] { read("GIF89a"); }, {"p.png", "libpng"});
+  expect_error([&] { read(good.substr(0, good.size() - 30)); }, {"p.png", "libpng"});
+  std::string damaged = good;
+  damaged[20] = 7;  // a height that its checksum does not know
+  expect_error([&] { read(damaged); }, {"p.png", "libpng"});
+  expect_error([&] { read(encode(1 << 19, 1 << 19, 8, 0, std::string(1 << 19, 'a'))); },
+               {"p.png", "524288 x 524288 pixels cannot be in a file"});
+}
+
 TEST(Png, PixelsComeBack) {
   if (!png_available()) GTEST_SKIP() << "this build has no libpng";
   const TemporaryFolder folder;
@@ -83,6 +149,9 @@ TEST(Png, PixelsComeBack) {
     EXPECT_EQ(decoded.width, shape[1]);
     EXPECT_EQ(decoded.channels, shape.rank() == 2 ? 1 : 3);
     EXPECT_EQ(decoded.pixels, image.values<uint8_t>()) << shape.rank();
+    const Tensor loaded = load_png(folder / "p.png");
+    EXPECT_EQ(loaded.shape(), image.shape());
+    EXPECT_EQ(loaded.values<uint8_t>(), image.values<uint8_t>());
   }
   const Tensor planes = picture({3, 4, 5});  // channels first, seen as channels last
   save_png(folder / "p.png", planes.permute({1, 2, 0}));

@@ -118,7 +118,7 @@ def algorithms_stand_alone(source):
 
 def library_parts_do_no_input_output(source):
     if (source.layer != "algorithms" or len(source.parts) < 3
-            or source.parts[-1].startswith("experiment.")):
+            or source.parts[-1].startswith(("experiment.", "experiment_"))):
         return
     for number, spelling, _ in source.includes:
         if spelling in INPUT_OUTPUT:

@@ -78,6 +78,18 @@ void add_product_cases(OpCases& cases) {
              [](const Var& x) { return resample2d(x, 14, 4, {.mode = ResampleMode::nearest}); });
   image_case("resample2d/bicubic",
              [](const Var& x) { return resample2d(x, 9, 8, {.mode = ResampleMode::bicubic}); });
+  image_case("resample2d/imresize",
+             [](const Var& x) { return resample2d(x, 3, 11, {.mode = ResampleMode::imresize}); });
+  cases.add_case({.name = "pixel_shuffle",
+                  .inputs = {{{2, 8, 3, 2}}},
+                  .fn = one([](Inputs x) { return pixel_shuffle(x[0], 2); }),
+                  .half_error = 1,
+                  .label = "reshape"});
+  cases.add_case({.name = "pixel_unshuffle",
+                  .inputs = {{{2, 2, 6, 3}}},
+                  .fn = one([](Inputs x) { return pixel_unshuffle(x[0], 3); }),
+                  .half_error = 1,
+                  .label = "reshape"});
 
   // ---- attention
 
