@@ -131,6 +131,10 @@ TEST(Mat, NamesWhatIsWrong) {
   refuses(std::string(128, ' '), {"not a MATLAB 5 file"});
   refuses(good.substr(0, 140), {"element"});
   refuses(good.substr(0, good.size() - 4), {"element"});
+  refuses(b.file(b.array(5, {2, 2}, "a", b.element(5, ""), 0x200)), {"class sparse"});
+  refuses(
+      b.file(b.array(6, std::vector<int32_t>(1025, 1), "a", b.element(9, std::string(8, '\0')))),
+      {"dimensions of 4100 bytes"});
   refuses(b.file(b.array(9, {2, 4}, "a", b.element(2, "\1\2\3\4\5\6"))),
           {"'a'", "6 bytes", "[2, 4]"});
   refuses(b.file(b.array(9, {2, -3}, "a", "")), {"dimension 1 is -3"});
@@ -180,10 +184,10 @@ TEST(Mat, RealScenes) {
     int64_t anomalies;
   };
   const Scene scenes[] = {
-      {"ad/abu-airport-1.mat", "data", {100, 100, 205}, DType::i32, 0, 6604, "map", 144},
+      {"ad/abu-airport-1.mat", "data", {100, 100, 205}, DType::u16, 0, 6604, "map", 144},
       {"ad/abu-airport-2.mat", "data", {100, 100, 205}, DType::f64, 0, 6644, "map", 87},
       {"ad/abu-beach-1.mat", "data", {150, 150, 188}, DType::f64, -32, 6593, "map", 19},
-      {"ad/hydice_80x100x162.mat", "data", {80, 100, 162}, DType::i32, 0, 592, "map", 17},
+      {"ad/hydice_80x100x162.mat", "data", {80, 100, 162}, DType::u16, 0, 592, "map", 17},
       {"ad/pavia_71.mat", "data", {100, 100, 102}, DType::f64, 0, 1, "groundtruth", 71},
       {"ad/muufl_gulfport_sub.mat",
        "hsi_img_sub",
@@ -193,8 +197,8 @@ TEST(Mat, RealScenes) {
        0.85,
        "mask_sub",
        3884},
-      {"sr/jasperRidge2_R198.mat", "Y", {198, 10000}, DType::i32, 0, 5437, nullptr, 0},
-      {"sr/aviris_90x90x224.mat", "hsi_img", {90, 90, 224}, DType::i32, -12, 8143, nullptr, 0},
+      {"sr/jasperRidge2_R198.mat", "Y", {198, 10000}, DType::u16, 0, 5437, nullptr, 0},
+      {"sr/aviris_90x90x224.mat", "hsi_img", {90, 90, 224}, DType::i16, -12, 8143, nullptr, 0},
   };
   if (test::shared_data("hsi").empty()) GTEST_SKIP() << "the hyperspectral scenes are not here";
   for (const Scene& s : scenes) {
