@@ -27,16 +27,17 @@ constexpr double least_spread = 1e-8;
 
 /// The spectra of valid pixels, less their mean: [n, bands].
 Tensor centred(const Scene& scene) {
-  const auto bands = static_cast<size_t>(scene.spectra.size(1));
-  const auto from = scene.spectra.host<double>();
-  std::vector<double> rows;
-  for (size_t p = 0; p < scene.valid.size(); ++p)
-    if (scene.valid[p]) {
-      const auto spectrum = from.subspan(p * bands, bands);
-      rows.insert(rows.end(), spectrum.begin(), spectrum.end());
-    }
-  const auto n = static_cast<int64_t>(rows.size() / bands);
-  const Var x(Tensor::from(rows, {n, static_cast<int64_t>(bands)}, Device::cpu()));
+  Tensor spectra = scene.spectra;
+  if (const int64_t n = scene.valid_pixels(); n < scene.pixels()) {
+    const auto bands = scene.spectra.size(1);
+    spectra = Tensor::empty({n, bands}, DType::f64, Device::cpu());
+    const auto from = scene.spectra.host<double>();
+    auto to = spectra.host_mutable<double>().begin();
+    for (size_t p = 0; p < scene.valid.size(); ++p)
+      if (scene.valid[p])
+        to = std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(p) * bands, bands, to);
+  }
+  const Var x(spectra);
   return (x - autograd::mean(x, {0}, true)).value();
 }
 
