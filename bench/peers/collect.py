@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs every peer once and writes one file, an array with one document per peer.
+"""Runs every peer once and writes one file, an array with one document per peer, anew after each script.
 
     venv/bin/python bench/peers/collect.py --data graphs/ --threads 2 --out bench/results/peers.json
 
@@ -18,6 +18,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 # Every script, and the graphs it measures on; torch_gpu is bench/gpu.sh's.
 SCRIPTS = {"scipy_spmm": (), "torch_spmm": (), "torch_elementwise": (), "torch_rowwise": (),
            "torch_gemm": (), "torch_conv": (), "torch_eager": (), "torch_resnet": (),
+           "torch_separation": (), "spectral_rx": (),
            "torch_gcn": ("cora",), "pyg_gcn": ("cora",), "pyg_gat": ("tolokers",),
            "pyg_networks": ("cora", "squirrel"), "sklearn_tfi": ("coauthor_physics",)}
 
@@ -75,10 +76,11 @@ def main():
     measure = {path.stem for path in HERE.glob("*_*.py") if "= arguments(" in path.read_text()}
     if unlisted := measure - SCRIPTS.keys() - {"torch_gpu"}:
         parser.error(f"SCRIPTS does not name {', '.join(sorted(unlisted))}")
+    documents = []
     with tempfile.TemporaryDirectory() as folder:
-        documents = merged(run(script, graph, args, folder)
-                           for script, graph in jobs(args.data, args.only))
-    pathlib.Path(args.out).write_text(json.dumps(documents, indent=1) + "\n")
+        for script, graph in jobs(args.data, args.only):
+            documents = merged([*documents, run(script, graph, args, folder)])
+            pathlib.Path(args.out).write_text(json.dumps(documents, indent=1) + "\n")  # kept if the next fails
     return 0
 
 
