@@ -36,13 +36,22 @@ std::string bytes_text(int64_t bytes) {
   return fixed(value / (1024.0 * 1024 * 1024), "%.2f GiB");
 }
 
-/// Long form: plot, curve, x, y. Names are ours and hold no commas or quotes.
+/// In quotes where a reader of CSV files would cut it.
+std::string cell(const std::string& text) {
+  if (text.find_first_of(",\"\n") == std::string::npos) return text;
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? "\"\"" : std::string(1, c);
+  return out + "\"";
+}
+
+/// Long form: plot, curve, x, y.
 std::string curves_csv(const std::vector<Plot>& plots) {
   std::string out = "plot,curve,x,y\n";
   for (const Plot& plot : plots)
     for (const Curve& curve : plot.curves)
       for (size_t i = 0; i < std::min(curve.x.size(), curve.y.size()); ++i)
-        out += concat(plot.title, ",", curve.name, ",", curve.x[i], ",", curve.y[i], "\n");
+        out +=
+            concat(cell(plot.title), ",", cell(curve.name), ",", curve.x[i], ",", curve.y[i], "\n");
   return out;
 }
 
@@ -81,8 +90,9 @@ Report run_experiment(const Experiment& experiment, Context& context) {
   }
   context.progress->end();
   if (stop_requested())
-    throw Error(ErrorKind::cancelled,
-                context.out.empty() ? "interrupted" : "interrupted; --resume goes on from here");
+    throw Error(ErrorKind::cancelled, experiment.resumes && !context.out.empty()
+                                          ? "interrupted; --resume goes on from here"
+                                          : "interrupted");
   report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.peak_bytes = tracking->peak_bytes();
   report.algorithm = experiment.algorithm;

@@ -58,6 +58,7 @@ struct Experiment {
   std::string algorithm;
   Json config;
   std::function<Report(Context&)> run;
+  bool resumes = false;  // leaves checkpoints and goes on from them
 };
 
 /// Runs and measures: seconds on the wall, peak bytes of tensors on the device. Creates

@@ -11,6 +11,7 @@
 
 #include "tessera/models/metrics.hpp"
 #include "tessera/runtime/error.hpp"
+#include "tessera/runtime/io/atomic_file.hpp"
 
 namespace tessera::algorithms {
 namespace {
@@ -27,6 +28,13 @@ std::string joined(const std::vector<std::string>& texts) {
 
 double mean_of(const Metric& metric) { return models::mean_std(metric.runs).mean; }
 
+/// NaN for a metric that this report has not.
+double mean_of(const Report& report, const std::string& name) {
+  for (const Metric& metric : report.metrics)
+    if (metric.name == name) return mean_of(metric);
+  return std::numeric_limits<double>::quiet_NaN();
+}
+
 const Metric& find_metric(const Report& report, const std::string& name) {
   std::string names;
   for (const Metric& metric : report.metrics) {
@@ -37,14 +45,35 @@ const Metric& find_metric(const Report& report, const std::string& name) {
               concat("--select ", name, ": ", report.algorithm, " reports ", names));
 }
 
+std::string text_of(const std::string& path) {
+  std::ifstream in(path);
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
+/// Settings do not tell what data they are for: a file beside the results does. Throws where those
+/// to go on with are of another algorithm or of other data.
+void keep_to_one_data(const std::string& algorithm, const Context& context) {
+  if (context.out.empty()) return;
+  const std::string path = context.file("grid/grid.json"),
+                    data = context.data.empty() ? "" : fs::weakly_canonical(context.data).string();
+  const Json now(Json::Object{{"algorithm", Json(algorithm)}, {"data", Json(data)}});
+  if (context.resume && fs::exists(path)) {
+    const Json before = parse_json(text_of(path), path);
+    TS_CHECK(to_string(before) == to_string(now), path, " is ", to_string(before), ", now it is ",
+             to_string(now), ": take another --out");
+    return;
+  }
+  std::error_code ignored;  // write_file tells
+  fs::create_directories(context.file("grid"), ignored);
+  write_file(path, to_string(now, 2) + "\n");
+}
+
 /// The metrics of a report.json that belongs to `experiment` and `context`; none where there is no
 /// such file.
 std::optional<Report> finished(const Experiment& experiment, const Context& context) {
   const std::string path = context.file("report.json");
-  std::ifstream in(path);
-  if (!in) return std::nullopt;
-  const std::string text{std::istreambuf_iterator<char>(in), {}};
-  const Json json = parse_json(text, path);
+  if (!fs::exists(path)) return std::nullopt;
+  const Json json = parse_json(text_of(path), path);
   const auto bad = [&](std::string_view what) {
     return Error(ErrorKind::io, concat(path, ": no ", what, ": not a report of this program"));
   };
@@ -87,7 +116,7 @@ bool has_checkpoint(const std::string& folder) {
 Report run_one(const Experiment& experiment, Context& context, bool resume) {
   if (resume && !context.out.empty()) {
     if (std::optional<Report> report = finished(experiment, context)) return *std::move(report);
-    context.resume = has_checkpoint(context.out);
+    context.resume = experiment.resumes && has_checkpoint(context.out);
   }
   Report report = run_experiment(experiment, context);
   if (!context.out.empty()) write_report(report, context.out);
@@ -157,6 +186,7 @@ Report run_grid(const std::vector<Experiment>& experiments, const Grid& grid,
                 const std::string& metric, Context& context) {
   TS_CHECK(std::ssize(experiments) == grid.size() && !experiments.empty(),
            "run_grid: ", experiments.size(), " experiments for a grid of ", grid.size());
+  keep_to_one_data(experiments.front().algorithm, context);
   const auto begin = std::chrono::steady_clock::now();
   Table table{.name = "grid", .corner = "settings", .rows = {}, .columns = {}, .values = {}};
   Report best;
@@ -172,8 +202,7 @@ Report run_grid(const std::vector<Experiment>& experiments, const Grid& grid,
     if (k == 0)
       for (const Metric& m : report.metrics) table.columns.push_back(m.name);
     std::vector<double> means;
-    for (const std::string& name : table.columns)
-      means.push_back(mean_of(find_metric(report, name)));
+    for (const std::string& name : table.columns) means.push_back(mean_of(report, name));
     table.add(joined(grid.assignments(k)), std::move(means));
     peak = std::max(peak, report.peak_bytes);
     if (k == 0 || mean > best_mean || (std::isnan(best_mean) && !std::isnan(mean))) {

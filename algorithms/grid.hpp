@@ -34,12 +34,13 @@ std::vector<Experiment> configure(const Algorithm& algorithm, const Settings& se
 
 /// Runs the experiments one after another and reports the one whose mean `metric` is greatest, the
 /// first of equal ones; NaN is worse than any number. The report has a table "grid" with the means
-/// of all metrics for every experiment.
+/// of the first one's metrics for every experiment, NaN where one has no such metric.
 ///
 /// With `context.out`, number k works in the folder out/grid/k, and with `context.resume` those
-/// that have their report are not run again, and one that was stopped goes on from its checkpoint.
-/// Throws invalid_argument naming the metrics there are when `metric` is none of them, `cancelled`
-/// when interrupted.
+/// that have their report are not run again (theirs are the metrics only, no curves), and one that
+/// was stopped goes on from its checkpoint where its algorithm has any. Throws invalid_argument
+/// naming the metrics there are when `metric` is none of them, and where results to go on with are
+/// of other settings, seed or data; `cancelled` when interrupted.
 Report run_grid(const std::vector<Experiment>& experiments, const Grid& grid,
                 const std::string& metric, Context& context);
 

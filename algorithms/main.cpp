@@ -42,8 +42,9 @@ constexpr const char* run_examples = R"(examples:
   tessera run node_classification --data texas.npz --set split=fixed --grid lr=0.01,0.05 --grid dropout=0.2,0.5
 
 `tessera run NAME --help` lists the settings of NAME. With --out, results/ holds report.json (metrics, config,
-versions), config.json (to repeat the run with --config), curves.svg and curves.csv, and checkpoints. Ctrl-C
-stops at the next step and keeps the checkpoint, a lost terminal does the same; --resume continues from it.)";
+versions), config.json (to repeat the run with --config), curves.svg and curves.csv. Ctrl-C stops at the next
+step, a lost terminal does the same. node_classification then keeps a checkpoint, from which --resume continues;
+with --grid, --resume runs what has no report yet, of any algorithm.)";
 
 struct RunOptions {
   std::string name, device = "auto";
@@ -104,6 +105,8 @@ Status run(RunOptions& options) {
     options.context.device = parse_device(options.device);
     TS_CHECK(!options.context.resume || !options.context.out.empty(),
              "--resume needs --out: the folder with the checkpoint");
+    TS_CHECK(!options.context.resume || !options.grid.empty() || experiments.front().resumes,
+             "--resume: a run of ", options.name, " cannot be resumed, only a --grid of them");
   } catch (const Error& error) {
     std::cerr << "tessera: " << error.what() << "\n";
     return error.kind() == ErrorKind::invalid_argument ? wrong_usage : failed;
@@ -194,7 +197,8 @@ void define_run(CLI::App& command, RunOptions& options) {
       ->check(whole_number(0, UINT64_MAX));
   command.add_option("--out", options.context.out, "folder for report, curves and checkpoints")
       ->check(named);
-  command.add_flag("--resume", options.context.resume, "go on from the checkpoint in --out");
+  command.add_flag("--resume", options.context.resume,
+                   "go on from the checkpoint, or with the unfinished part of --grid, in --out");
   command.add_option("--threads", options.threads, "CPU threads (default: all)")
       ->check(whole_number(1, kernels::most_cpu_threads));
   command.footer([&options] {

@@ -14,7 +14,7 @@ std::span<const Algorithm> registry() {
   static const std::vector<Algorithm> list{
       algorithm("node_classification",
                 "labels of the nodes of a graph from a few known ones, by graph networks",
-                node_classification::run),
+                node_classification::run, true),
       algorithm("trihom",
                 "homophily of graphs: 21 metrics with Tri-Hom, and how they go with accuracies",
                 trihom::run),

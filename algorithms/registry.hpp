@@ -28,18 +28,20 @@ struct Algorithm {
       configure;  // throws on a setting that does not exist or fit
 };
 
-/// The entry of an algorithm whose settings are a Config with its defaults.
+/// The entry of an algorithm whose settings are a Config with its defaults. `resumes`: whether it
+/// heeds Context::resume.
 template <ConfigStruct Config>
 Algorithm algorithm(std::string_view name, std::string_view summary,
-                    Report (*run)(const Config&, Context&)) {
+                    Report (*run)(const Config&, Context&), bool resumes = false) {
   return {name, summary, [] { return describe_config(Config{}); },
-          [name, run](const Settings& settings) {
+          [name, run, resumes](const Settings& settings) {
             Config config;
             if (!settings.config_file.empty()) load_config(config, settings.config_file);
             for (const std::string& assignment : settings.assignments)
               set_config(config, assignment);
             return Experiment{std::string(name), config_json(config),
-                              [config, run](Context& context) { return run(config, context); }};
+                              [config, run](Context& context) { return run(config, context); },
+                              resumes};
           }};
 }
 

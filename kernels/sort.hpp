@@ -41,7 +41,7 @@ struct ClassNeighborParams {
 
 struct SortKernels {
   /// y = x sorted along the last axis; index (optional, i32 or i64) = where each element was along
-  /// that axis. y is optional too. Every dtype.
+  /// that axis. y is optional too. Every dtype that is computed with: not i16 and u16.
   void (*sort)(Stream&, View x, View y, View index, const SortParams&);
   /// As `sort`, within each x[offsets[s] .. offsets[s + 1]) of a vector x; offsets i32 or i64,
   /// rising from 0 to n. index counts from the beginning of x.
@@ -53,7 +53,7 @@ struct SortKernels {
   /// The distinct elements of x [n], rising, in the first `count` elements of values [n];
   /// inverse [n] (optional): x[i] = values[inverse[i]]; counts [n] (optional): how often each
   /// occurs; count: i64, one element. What lies behind the first `count` elements is unspecified.
-  /// Every dtype.
+  /// Dtypes as `sort`.
   void (*unique)(Stream&, View x, View values, View inverse, View counts, View count, SortVariant);
 
   /// y[b] = number of elements of x [n] (i32 or i64) equal to b or, with weights [n] (floating),

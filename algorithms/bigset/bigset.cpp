@@ -28,13 +28,14 @@ std::vector<double> last_residuals(const Scene& scene, const SeparationHistory& 
 
 /// MSNet on the image as a whole, with the loss of its coarser reconstructions:
 /// mean over l of |down_l(X) - down_l(d_l)|^2 / (pixels of level l) / bands, down_l to 1 / 2^l of
-/// both extents.
+/// both extents. Pixels that are not valid are 0 in X and in d_l.
 class MultiScale {
  public:
   MultiScale(const Scene& scene, const Tensor& x, models::MsNet& net, models::Adam& adam)
       : rows_(scene.rows),
         columns_(scene.columns),
         image_(to_image(Var(x))),
+        valid_(valid_image(scene, x)),
         net_(net),
         adam_(adam) {}
 
@@ -52,6 +53,12 @@ class MultiScale {
   }
 
  private:
+  /// [1, 1, rows, columns], 1 where a pixel is valid; undefined where all are.
+  static Var valid_image(const Scene& scene, const Tensor& x) {
+    if (scene.valid_pixels() == scene.pixels()) return {};
+    const std::vector<float> ones(scene.valid.begin(), scene.valid.end());
+    return Var(Tensor::from(ones, {1, 1, scene.rows, scene.columns}, Device::cpu()).to(x.device()));
+  }
   Var to_image(const Var& table) const {  // [pixels, bands] -> [1, bands, rows, columns]
     return autograd::reshape(autograd::transpose(table, 0, 1), {1, table.size(1), rows_, columns_});
   }
@@ -68,7 +75,7 @@ class MultiScale {
                          : autograd::resample2d(image, height, width,
                                                 {.mode = autograd::ResampleMode::bilinear});
       };
-      const Var apart = down(image_) - down(d);
+      const Var apart = down(image_) - down(valid_.defined() ? d * valid_ : d);
       const Var part = autograd::inner_product(apart, apart) *
                        (1 / static_cast<double>(height * width * image_.size(1)));
       sum = sum.defined() ? sum + part : part;
@@ -78,7 +85,7 @@ class MultiScale {
   }
 
   int64_t rows_, columns_;
-  Var image_;
+  Var image_, valid_;
   models::MsNet& net_;
   models::Adam& adam_;
 };

@@ -21,19 +21,23 @@ using autograd::Var;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t batch_pixels = 64;
+/// A ring of one spectrum is given this share of the scene's spread: what is left of the rounding
+/// of its inner products is less, and a pixel unlike the ring is far from it, not infinitely far.
+constexpr double least_spread = 1e-8;
 
 /// The spectra of valid pixels, less their mean: [n, bands].
 Tensor centred(const Scene& scene) {
-  const auto bands = static_cast<size_t>(scene.spectra.size(1));
-  const auto from = scene.spectra.host<double>();
-  std::vector<double> rows;
-  for (size_t p = 0; p < scene.valid.size(); ++p)
-    if (scene.valid[p]) {
-      const auto spectrum = from.subspan(p * bands, bands);
-      rows.insert(rows.end(), spectrum.begin(), spectrum.end());
-    }
-  const auto n = static_cast<int64_t>(rows.size() / bands);
-  const Var x(Tensor::from(rows, {n, static_cast<int64_t>(bands)}, Device::cpu()));
+  Tensor spectra = scene.spectra;
+  if (const int64_t n = scene.valid_pixels(); n < scene.pixels()) {
+    const auto bands = scene.spectra.size(1);
+    spectra = Tensor::empty({n, bands}, DType::f64, Device::cpu());
+    const auto from = scene.spectra.host<double>();
+    auto to = spectra.host_mutable<double>().begin();
+    for (size_t p = 0; p < scene.valid.size(); ++p)
+      if (scene.valid[p])
+        to = std::copy_n(from.begin() + static_cast<std::ptrdiff_t>(p) * bands, bands, to);
+  }
+  const Var x(spectra);
   return (x - autograd::mean(x, {0}, true)).value();
 }
 
@@ -89,6 +93,13 @@ class NearProducts {
   std::vector<double> table_;
 };
 
+void check_windows(std::string_view name, const Scene& scene, const Windows& w) {
+  TS_CHECK(w.inner >= 1 && w.outer > w.inner && w.inner % 2 == 1 && w.outer % 2 == 1, name,
+           ": windows of ", w.inner, " and ", w.outer, " pixels; expected two odd numbers, rising");
+  TS_CHECK(scene.rows > w.outer / 2 && scene.columns > w.outer / 2, name, ": an image of ",
+           scene.rows, " x ", scene.columns, " pixels is too small for a window of ", w.outer);
+}
+
 /// The valid pixels of the ring about pixel p.
 std::vector<int64_t> ring(const Scene& scene, const Windows& w, int64_t p) {
   const int64_t row = p / scene.columns, column = p % scene.columns, outer = w.outer / 2,
@@ -119,10 +130,6 @@ using Score = std::function<double(int64_t pixel, const std::vector<int64_t>& ri
 /// L^-1 b or, with `solves`, (L L')^-1 b.
 std::vector<double> local_scores(std::string_view name, const Scene& scene, const Windows& w,
                                  bool solves, const Setup& setup, const Score& score) {
-  TS_CHECK(w.inner >= 1 && w.outer > w.inner && w.inner % 2 == 1 && w.outer % 2 == 1, name,
-           ": windows of ", w.inner, " and ", w.outer, " pixels; expected two odd numbers, rising");
-  TS_CHECK(scene.rows > w.outer / 2 && scene.columns > w.outer / 2, name, ": an image of ",
-           scene.rows, " x ", scene.columns, " pixels is too small for a window of ", w.outer);
   std::map<size_t, std::vector<int64_t>> by_size;  // pixels by the size of their rings
   for (int64_t p = 0; p < scene.pixels(); ++p)
     if (scene.valid[static_cast<size_t>(p)]) by_size[ring(scene, w, p).size()].push_back(p);
@@ -180,12 +187,15 @@ std::vector<double> global_rx(const Scene& scene) {
 // (|d|^2 - (R d)' (R R' + rho (s - 1) I)^-1 R d) / rho.
 std::vector<double> local_rx(const Scene& scene, const Windows& windows, double shrinkage) {
   TS_CHECK(shrinkage > 0, "local_rx: shrinkage ", shrinkage, " is not positive");
+  check_windows("local_rx", scene, windows);
   Scene about_mean = scene;
+  double scene_spread = 0;  // the mean squared distance of a spectrum to the mean
   {
     const auto bands = static_cast<size_t>(scene.spectra.size(1));
     about_mean.spectra = Tensor::zeros(scene.spectra.shape(), DType::f64, Device::cpu());
     const Tensor rows = centred(scene);
     const auto from = rows.host<double>();
+    for (const double x : from) scene_spread += x * x / static_cast<double>(rows.size(0));
     const auto to = about_mean.spectra.host_mutable<double>();
     for (size_t p = 0, at = 0; p < scene.valid.size(); ++p)
       if (scene.valid[p]) {
@@ -217,18 +227,17 @@ std::vector<double> local_rx(const Scene& scene, const Windows& windows, double 
       for (size_t j = 0; j < s; ++j) system.matrix[i * s + j] += mean - row_mean[i] - row_mean[j];
       trace += system.matrix[i * s + i];
     }
-    // a ring of one spectrum has no spread: any pixel unlike it is infinitely far
-    const double spread = std::max(trace / (count - 1), std::numeric_limits<double>::min());
+    const double spread = std::max(trace / (count - 1), least_spread * scene_spread);
     rho[static_cast<size_t>(p)] = shrinkage * spread / bands;
     for (size_t i = 0; i < s; ++i)
       system.matrix[i * s + i] += rho[static_cast<size_t>(p)] * (count - 1);
-    system.constant = products(p, p) - 2 * centre_mean + mean;
+    system.constant = std::max(0.0, products(p, p) - 2 * centre_mean + mean);
   };
   const auto score = [&](int64_t p, const std::vector<int64_t>&, const LocalSystem& system,
                          std::span<const double> white) {
     double explained = 0;
     for (const double v : white) explained += v * v;
-    return (system.constant - explained) / rho[static_cast<size_t>(p)];
+    return std::max(0.0, system.constant - explained) / rho[static_cast<size_t>(p)];
   };
   return local_scores("local_rx", scene, windows, false, setup, score);
 }
@@ -236,6 +245,7 @@ std::vector<double> local_rx(const Scene& scene, const Windows& windows, double 
 std::vector<double> collaborative(const Scene& scene, const Windows& windows, double lambda,
                                   double jitter) {
   TS_CHECK(lambda >= 0 && jitter >= 0, "collaborative: lambda ", lambda, ", jitter ", jitter);
+  check_windows("collaborative", scene, windows);
   const NearProducts products(scene.spectra, scene.rows, scene.columns, windows.outer - 1);
   const auto setup = [&](int64_t p, const std::vector<int64_t>& near, LocalSystem& system) {
     const size_t s = near.size();
@@ -250,7 +260,8 @@ std::vector<double> collaborative(const Scene& scene, const Windows& windows, do
       system.right_side[i] = products(p, near[i]);
       const double apart =
           std::max(0.0, own - 2 * system.right_side[i] + products(near[i], near[i]));
-      system.matrix[i * s + i] += lambda * apart + jitter * trace / static_cast<double>(s);
+      system.matrix[i * s + i] += lambda * apart + jitter * trace / static_cast<double>(s) +
+                                  std::numeric_limits<double>::min();  // a ring of zeros
     }
   };
   // |y - A w| from the spectra: of inner products little would be left, where the ring has more

@@ -21,7 +21,8 @@ struct Windows {
 };
 
 /// Local RX: the same with the statistics of each pixel's ring and S + shrinkage * trace(S) / bands
-/// * I, by the ring's inner products (Woodbury).
+/// * I, by the ring's inner products (Woodbury). The trace counts as 1e-8 of the scene's where it
+/// is less, so that a ring of one spectrum gives finite scores: 0 to that spectrum.
 std::vector<double> local_rx(const Scene& scene, const Windows& windows, double shrinkage = 1e-3);
 
 /// Collaborative representation (Li and Du 2015): |y - A w|, w = (A'A + lambda G^2 + jitter *

@@ -18,6 +18,16 @@ bool trains(const Config& config) {
   return config.detector == Detector::ae || config.detector == Detector::msnet;
 }
 
+/// Throws where a known truth has no anomalies, or nothing else, among valid pixels: before the
+/// work that could not be judged.
+void check_truth(const Scene& scene, const std::string& name) {
+  if (scene.truth.empty()) return;
+  int64_t anomalies = 0;
+  for (size_t p = 0; p < scene.truth.size(); ++p) anomalies += scene.valid[p] && scene.truth[p];
+  TS_CHECK(anomalies > 0 && anomalies < scene.valid_pixels(), name, ": its map has ", anomalies,
+           " anomalies among ", scene.valid_pixels(), " valid pixels: metrics need both kinds");
+}
+
 /// What became of one scene.
 struct Outcome {
   std::vector<Evaluation> evaluations;   // of each run; empty without truth
@@ -131,6 +141,7 @@ void note_bands(const models::Cube& cube, const Scene& scene, Report& report) {
 
 Report run_scene(const Config& config, const models::Cube& cube, Context& context) {
   const Scene scene = make_scene(cube, config.drop_bad);
+  check_truth(scene, cube.name);
   Report report;
   const Outcome outcome = score(config, scene, cube.name, context);
   if (stop_requested()) return report;
@@ -153,16 +164,21 @@ Report run_folder(const Config& config, Context& context) {
   for (const std::string& path : models::cube_files(context.data)) {
     if (stop_requested()) break;
     models::Cube cube;
+    Scene scene;
+    Outcome outcome;
     try {
       cube = models::load_cube(path, {config.variable, config.truth, config.rows, config.columns});
-    } catch (const Error& error) {
-      report.notes.push_back(concat("left out: ", error.what()));
+      scene = make_scene(cube, config.drop_bad);
+      note_bands(cube, scene, report);
+      if (scene.truth.empty()) continue;
+      check_truth(scene, cube.name);
+      outcome = score(config, scene, cube.name, context);
+    } catch (const Error& error) {  // of this file; the others go on
+      if (error.kind() != ErrorKind::io && error.kind() != ErrorKind::invalid_argument) throw;
+      report.notes.push_back(
+          concat("left out: ", fs::path(path).filename().string(), ": ", error.what()));
       continue;
     }
-    const Scene scene = make_scene(cube, config.drop_bad);
-    note_bands(cube, scene, report);
-    if (scene.truth.empty() || std::count(scene.truth.begin(), scene.truth.end(), 1) == 0) continue;
-    const Outcome outcome = score(config, scene, cube.name, context);
     if (stop_requested()) break;
     std::vector<double> means(table.columns.size());
     for (Evaluation e : outcome.evaluations) {
@@ -179,8 +195,12 @@ Report run_folder(const Config& config, Context& context) {
       write_pictures(cube, scene, outcome, folder);
     }
   }
-  if (table.rows.empty() && !stop_requested())
-    throw Error(ErrorKind::io, concat(context.data, ": no image with a map of anomalies here"));
+  if (table.rows.empty() && !stop_requested()) {
+    std::string why;
+    for (const std::string& note : report.notes) why += "\n" + note;
+    throw Error(ErrorKind::io,
+                concat(context.data, ": no image with a map of anomalies here", why));
+  }
   report.tables.push_back(std::move(table));
   return report;
 }

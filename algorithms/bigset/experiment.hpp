@@ -17,15 +17,16 @@ struct Config : Options {
     f("runs", self.runs, "trainings with different seeds", Bounds::at_least(1));
     f("variable", self.variable, "of a .mat or .npz file that holds the image");
     f("truth", self.truth, "variable or file with the map of anomalies");
-    f("rows", self.rows, "of an image stored as bands x pixels", Bounds::at_least(0));
-    f("columns", self.columns, "of an image stored as bands x pixels", Bounds::at_least(0));
+    f("rows", self.rows, "of an image stored as bands x pixels", Bounds::between(0, 1 << 20));
+    f("columns", self.columns, "of an image stored as bands x pixels", Bounds::between(0, 1 << 20));
     f("scene", self.scene);
   }
 };
 
 /// Scores the image file `context.data`, all those of a folder, or a built-in scene. Where the
 /// truth is known the report has the metrics of `Evaluation`, the ROC curves against global RX and,
-/// of networks, the AUC after each period; a folder has a table with a row for each scene. The
+/// of networks, the AUC after each period; a folder has a table with a row for each scene, and a
+/// note for each file that cannot be read or judged. The
 /// output folder gets scores.img with its .hdr (ENVI, f32) and pictures of each scene.
 Report run(const Config& config, Context& context);
 

@@ -110,7 +110,6 @@ Tensor with_rows(const Tensor& x, int64_t rows) {
 }
 
 // ---- products
-// ------------------------------------------------------------------------------------
 
 struct ConstantSpmm final : LinearOp {
   SparseMatrix a;
@@ -190,7 +189,6 @@ struct Sddmm final : BilinearOp {
 };
 
 // ---- segments
-// ------------------------------------------------------------------------------------
 
 void check_offsets(std::string_view name, const Tensor& offsets) {
   TS_CHECK(offsets.rank() == 1 && offsets.size(0) >= 1 &&
@@ -264,7 +262,6 @@ Var to_entries(const SparseMatrix& a, const Var& rows) {
 }
 
 // ---- entries
-// -------------------------------------------------------------------------------------
 
 // Linear in both operands together.
 struct EdgeAdd final : Op {
@@ -339,7 +336,6 @@ struct EdgeSoftmax final : Op {
 };
 
 // ---- largest neighbour
-// ---------------------------------------------------------------------------
 
 // y[i, j] = x[col[index[i, j]], j], and its transpose.
 struct AggregateGather final : LinearOp {

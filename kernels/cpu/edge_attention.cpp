@@ -272,13 +272,14 @@ void edge_attention_gradient(Stream& stream, const CsrView& a, const CsrView& tr
                         gy.as<T>(),
                         gy.stride[0],
                         deltas.as<C>()};
-    parallel_blocks(a.rows, [&](int64_t row) {
-      for (int64_t h = 0; h < o.heads; ++h)
-        deltas.as<C>()[row * o.heads + h] =
-            dot(gy.as<T>() + row * gy.stride[0] + h * o.width,
-                y.as<T>() + row * o.y.stride + h * o.width, o.width);
-    });
     const int64_t cost = o.heads * (o.width + 16);
+    parallel_for(a.rows, 1 + (1 << 14) / (cost + 1), [&](int64_t first, int64_t last) {
+      for (int64_t row = first; row < last; ++row)
+        for (int64_t h = 0; h < o.heads; ++h)
+          deltas.as<C>()[row * o.heads + h] =
+              dot(gy.as<T>() + row * gy.stride[0] + h * o.width,
+                  y.as<T>() + row * o.y.stride + h * o.width, o.width);
+    });
     for_balanced_rows(a, cost, [&](int64_t first, int64_t last) {
       target_gradient(p, first, last, gtarget.as<T>());
     });

@@ -12,6 +12,7 @@ namespace tessera::kernels::cuda {
 namespace {
 
 constexpr uint32_t pairs = 64, coordinates = 16, side = 16, per_thread = pairs / side;
+constexpr int64_t most_query_blocks = 65535;  // of the second axis of a grid
 
 /// A warp per row of x [n, d]: its norm.
 template <class T>
@@ -115,8 +116,9 @@ void search_neighbors(Stream& stream, const View& queries, const View& points, c
                       const View& index, const NeighborExtents& e, const NeighborParams& params) {
   const auto [m, n, d, k] = e;
   const bool l2 = params.metric == Metric::squared_l2;
-  const int64_t rows =
-      std::min<int64_t>(m, ceil_divide(std::max<int64_t>(1, (16 << 20) / n), pairs) * pairs);
+  const int64_t fits =
+      ceil_divide(std::max<int64_t>(1, (64 << 20) / (n * static_cast<int64_t>(sizeof(T)))), pairs);
+  const int64_t rows = std::min<int64_t>(m, std::min<int64_t>(fits, most_query_blocks) * pairs);
   const Scratch distances = stream.scratch(static_cast<size_t>(rows * n) * sizeof(T)),
                 norms = stream.scratch(static_cast<size_t>(l2 ? 0 : m + n) * sizeof(T));
   Pairs<T> p{.queries = queries.as<T>(),

@@ -78,50 +78,62 @@ Arrays arrays_of(const std::string& path) {
   return arrays;
 }
 
-/// As the types that a cube has.
-Tensor as_values(const Tensor& t, const std::string& path) {
+/// Calls body with the elements of t, whatever numbers they are.
+template <class Body>
+void for_numbers(const Tensor& t, const std::string& path, Body&& body) {
   switch (t.dtype()) {
     case DType::f64:
+      return body(t.host<double>());
     case DType::f32:
-    case DType::i32:
-      return t;
-    case DType::i16:
-    case DType::u16:
+      return body(t.host<float>());
     case DType::f16:
-    case DType::u8:
+      return body(t.host<f16>());
+    case DType::i64:
+      return body(t.host<int64_t>());
+    case DType::i32:
+      return body(t.host<int32_t>());
+    case DType::i16:
+      return body(t.host<int16_t>());
     case DType::i8:
-    case DType::i64: {
-      Tensor out = Tensor::empty(t.shape(), DType::f64, Device::cpu());
-      const auto to = out.host_mutable<double>();
-      const auto copy = [&](const auto& from) {
-        for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<double>(from[i]);
-      };
-      if (t.dtype() == DType::i16) copy(t.host<int16_t>());
-      if (t.dtype() == DType::u16) copy(t.host<uint16_t>());
-      if (t.dtype() == DType::u8) copy(t.host<uint8_t>());
-      if (t.dtype() == DType::i8) copy(t.host<int8_t>());
-      if (t.dtype() == DType::i64) copy(t.host<int64_t>());
-      if (t.dtype() == DType::f16) copy(t.host<f16>());
-      return out;
-    }
+      return body(t.host<int8_t>());
+    case DType::u16:
+      return body(t.host<uint16_t>());
+    case DType::u8:
+      return body(t.host<uint8_t>());
     default:
-      fail(path, "an image of ", t.dtype(), "; expected numbers");
+      fail(path, "an array of ", t.dtype(), "; expected numbers");
   }
 }
 
+/// As the types that a cube has.
+Tensor as_values(const Tensor& t, const std::string& path) {
+  if (t.dtype() == DType::f64 || t.dtype() == DType::f32 || t.dtype() == DType::i32) return t;
+  Tensor out = Tensor::empty(t.shape(), DType::f64, Device::cpu());
+  const auto to = out.host_mutable<double>();
+  for_numbers(t, path, [&](const auto& from) {
+    for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<double>(from[i]);
+  });
+  return out;
+}
+
 std::vector<double> doubles(const Tensor& t, const std::string& path) {
-  if (t.dtype() == DType::bool_) {
-    const auto* bytes = static_cast<const uint8_t*>(t.data());
-    return {bytes, bytes + t.numel()};
-  }
-  const Tensor values = as_values(t, path);
-  if (values.dtype() == DType::f64) return values.values<double>();
-  if (values.dtype() == DType::i32) {
-    const auto whole = values.values<int32_t>();
-    return {whole.begin(), whole.end()};
-  }
-  const auto narrow = values.values<float>();
-  return {narrow.begin(), narrow.end()};
+  std::vector<double> values(static_cast<size_t>(t.numel()));
+  for_numbers(t, path, [&](const auto& from) {
+    for (size_t i = 0; i < values.size(); ++i) values[i] = static_cast<double>(from[i]);
+  });
+  return values;
+}
+
+/// In nanometres. Where no unit is told, wavelengths below 100 are micrometres.
+std::vector<double> nanometres(std::vector<double> wavelengths, std::string unit) {
+  for (char& c : unit)
+    if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+  const bool told = !unit.empty() && unit != "unknown";
+  const bool micrometres =
+      told ? unit.starts_with("micro") || unit == "um"
+           : std::all_of(wavelengths.begin(), wavelengths.end(), [](double w) { return w < 100; });
+  for (double& w : wavelengths) w *= micrometres ? 1000 : 1;
+  return wavelengths;
 }
 
 /// Where `map` is not 0, [rows, columns].
@@ -130,10 +142,12 @@ Tensor not_zero(const Tensor& map, const Cube& cube, const std::string& path,
   if (map.shape() != (Shape{cube.rows(), cube.columns()}))
     fail(path, what, " has shape ", map.shape(), ", the image has ", cube.rows(), " rows and ",
          cube.columns(), " columns");
+  if (map.dtype() == DType::bool_) return map;
   Tensor mask = Tensor::empty(map.shape(), DType::bool_, Device::cpu());
   auto* const out = static_cast<uint8_t*>(mask.data());
-  const std::vector<double> values = doubles(map, path);
-  for (size_t i = 0; i < values.size(); ++i) out[i] = values[i] != 0;
+  for_numbers(map, path, [&](const auto& values) {
+    for (size_t i = 0; i < values.size(); ++i) out[i] = static_cast<double>(values[i]) != 0;
+  });
   return mask;
 }
 
@@ -141,7 +155,12 @@ Tensor load_map(const std::string& path) {
   const std::string ending = lower_ending(path);
   if (ending == ".bmp") {
     const Tensor picture = load_bmp(path);
-    return picture.rank() == 2 ? picture : picture.select(2, 0).clone();
+    if (picture.rank() == 2) return picture;
+    Tensor brightest = picture.select(2, 0).clone();  // of red, green and blue
+    const auto to = brightest.host_mutable<uint8_t>();
+    const auto colours = picture.host<uint8_t>();
+    for (size_t i = 0; i < colours.size(); ++i) to[i / 3] = std::max(to[i / 3], colours[i]);
+    return brightest;
   }
   if (ending == ".mat" || ending == ".npy" || ending == ".npz") {
     const Arrays arrays = arrays_of(path);
@@ -202,22 +221,25 @@ void take_arrays(const Arrays& arrays, const CubeFile& file, Cube& cube) {
     cube.valid = not_zero(e->load(), cube, arrays.path, concat("'", e->name, "'"));
   const auto per_band = [&](const Shape& s) { return s.numel() == cube.bands(); };
   if (const Arrays::Entry* e = first(wavelength_names, per_band))
-    cube.wavelengths = doubles(e->load(), arrays.path);
+    cube.wavelengths = nanometres(doubles(e->load(), arrays.path), "");
 }
 
 /// Leaves out pixels that hold no data.
 void find_invalid(Cube& cube, std::optional<double> ignored, const std::string& path) {
-  const std::vector<double> values = doubles(cube.values, path);
   const auto bands = static_cast<size_t>(cube.bands());
   std::vector<int64_t> missing;
-  for (size_t p = 0; p < static_cast<size_t>(cube.pixels()); ++p) {
-    const auto* spectrum = values.data() + p * bands;
-    const bool finite =
-        std::all_of(spectrum, spectrum + bands, [](double v) { return std::isfinite(v); });
-    const bool no_data =
-        ignored && std::all_of(spectrum, spectrum + bands, [&](double v) { return v == *ignored; });
-    if (!finite || no_data) missing.push_back(static_cast<int64_t>(p));
-  }
+  for_numbers(cube.values, path, [&](const auto& values) {
+    for (size_t p = 0; p < static_cast<size_t>(cube.pixels()); ++p) {
+      const auto all = [&](auto&& holds) {
+        const auto spectrum = values.subspan(p * bands, bands);
+        return std::all_of(spectrum.begin(), spectrum.end(),
+                           [&](auto v) { return holds(static_cast<double>(v)); });
+      };
+      if (!all([](double v) { return std::isfinite(v); }) ||
+          (ignored && all([&](double v) { return v == *ignored; })))
+        missing.push_back(static_cast<int64_t>(p));
+    }
+  });
   if (missing.empty()) return;
   if (!cube.valid.defined()) {
     cube.valid = Tensor::empty({cube.rows(), cube.columns()}, DType::bool_, Device::cpu());
@@ -251,7 +273,8 @@ Cube load_cube(const std::string& path, const CubeFile& file) {
   } else {
     EnviImage image = load_envi(path);
     cube.values = as_values(image.values, path);
-    cube.wavelengths = std::move(image.header.wavelengths);
+    cube.wavelengths =
+        nanometres(std::move(image.header.wavelengths), image.header.wavelength_units);
     cube.good_bands = std::move(image.header.good_bands);
     ignored = image.header.ignore_value;
     map_file = file.truth;
@@ -352,18 +375,22 @@ Cube synthetic_cube(const SyntheticCubeOptions& o, const Rng& rng) {
 }
 
 std::vector<int64_t> constant_bands(const Cube& cube) {
-  const std::vector<double> values = doubles(cube.values, cube.name);
-  std::vector<int64_t> constant;
-  for (int64_t b = 0; b < cube.bands(); ++b) {
-    double least = std::numeric_limits<double>::infinity(), greatest = -least;
+  const auto bands = static_cast<size_t>(cube.bands());
+  std::vector<double> least(bands, std::numeric_limits<double>::infinity()),
+      greatest(bands, -std::numeric_limits<double>::infinity());
+  for_numbers(cube.values, cube.name, [&](const auto& values) {
     for (int64_t p = 0; p < cube.pixels(); ++p) {
       if (!cube.is_valid(p)) continue;
-      const double v = values[static_cast<size_t>(p * cube.bands() + b)];
-      least = std::min(least, v);
-      greatest = std::max(greatest, v);
+      for (size_t b = 0; b < bands; ++b) {
+        const auto v = static_cast<double>(values[static_cast<size_t>(p) * bands + b]);
+        least[b] = std::min(least[b], v);
+        greatest[b] = std::max(greatest[b], v);
+      }
     }
-    if (!(greatest > least)) constant.push_back(b);
-  }
+  });
+  std::vector<int64_t> constant;
+  for (size_t b = 0; b < bands; ++b)
+    if (!(greatest[b] > least[b])) constant.push_back(static_cast<int64_t>(b));
   return constant;
 }
 

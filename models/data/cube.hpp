@@ -15,7 +15,7 @@ namespace tessera::models {
 struct Cube {
   std::string name;
   Tensor values;                    // [rows, columns, bands]: f64, f32 or i32
-  std::vector<double> wavelengths;  // [bands], in the file's unit, or empty
+  std::vector<double> wavelengths;  // [bands], in nanometres (or what else the file has), or empty
   std::vector<bool> good_bands;     // [bands], or empty: the file says nothing about bad ones
   Tensor valid;                     // bool [rows, columns]; undefined: every pixel
   Tensor truth;                     // bool [rows, columns], true = anomaly; undefined: not known
@@ -42,7 +42,8 @@ struct CubeFile {
 /// groundtruth or mask, else, beside an ENVI raster NAME, the picture NAMEGt.bmp; where it is not 0
 /// there is an anomaly. A variable mask_sub or valid of that size says which pixels count; a pixel
 /// with a number that is not finite, or with the header's `data ignore value` in every band, does
-/// not count either. A vector called wavelengths or wavelength of one number per band is taken.
+/// not count either. A vector called wavelengths or wavelength of one number per band is taken;
+/// micrometres, by a header's unit or, without one, because all are below 100, become nanometres.
 /// Throws an `io` Error that names the file and the variable.
 Cube load_cube(const std::string& path, const CubeFile& file = {});
 

@@ -167,7 +167,7 @@ struct ArrayHeader {
   }
   DType dtype() const { return logical ? DType::bool_ : *classes[array_class].dtype; }
   std::string type() const {
-    if (logical) return "logical";
+    if (logical && numeric()) return "logical";
     const std::string known = array_class < classes.size() ? std::string(classes[array_class].name)
                                                            : concat("class ", array_class);
     return complex ? "complex " + known : known;
@@ -186,8 +186,8 @@ ArrayHeader read_header(ByteSource& source, std::endian order) {
   header.complex = word & 0x0800;
   if (header.array_class == 17) return header;  // opaque: laid out in its own way
   const Tag dimensions = expect_tag(source, order, type_int32, "the dimensions");
-  if (dimensions.bytes % 4 != 0 || dimensions.bytes < 8)
-    source.fail("dimensions of ", dimensions.bytes, " bytes; expected two or more of 4");
+  if (dimensions.bytes % 4 != 0 || dimensions.bytes < 8 || dimensions.bytes > 4096)
+    source.fail("dimensions of ", dimensions.bytes, " bytes; expected from 2 to 1024 of 4");
   source.expect(dimensions.bytes, "the dimensions");
   for (uint32_t i = 0; i < dimensions.bytes / 4; ++i) {
     const auto extent =

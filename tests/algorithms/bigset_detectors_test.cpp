@@ -232,9 +232,27 @@ TEST(Detectors, CollaborativeIsTheRingsBestFit) {
   }
 }
 
+// A lake of one spectrum, or of none, wider than the window: its inside is like its ring.
+TEST(Detectors, AreasOfOneSpectrum) {
+  for (const double level : {0.0, 0.1, 0.7, 3.3}) {
+    Scene scene = random_scene(14, 15, 6, 21);
+    const auto values = scene.spectra.host_mutable<double>();
+    for (size_t p = 0; p < 150; ++p)  // ten rows
+      for (size_t b = 0; b < 6; ++b) values[p * 6 + b] = level * (1 + 0.1 * static_cast<double>(b));
+    const Windows windows{3, 7};
+    for (const Doubles& scores : {local_rx(scene, windows), collaborative(scene, windows)}) {
+      double usual = 0;
+      for (size_t p = 195; p < 210; ++p) usual += scores[p] / 15;  // far from the lake
+      for (size_t p = 0; p < 210; ++p) ASSERT_TRUE(std::isfinite(scores[p])) << level << " " << p;
+      for (size_t p = 0; p < 105; ++p) EXPECT_LT(scores[p], 0.05 * usual) << level << " " << p;
+    }
+  }
+}
+
 TEST(Detectors, RefuseWhatDoesNotFit) {
   const Scene scene = random_scene(6, 6, 3, 14);
   EXPECT_THROW(local_rx(scene, {3, 13}), Error);
+  EXPECT_THROW(collaborative(scene, {3, 1'000'001}), Error);  // before it makes a table for that
   EXPECT_THROW(local_rx(scene, {4, 7}), Error);
   EXPECT_THROW(local_rx(scene, {5, 5}), Error);
   EXPECT_THROW(local_rx(scene, {3, 5}, 0), Error);

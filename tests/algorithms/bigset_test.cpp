@@ -8,6 +8,7 @@
 #include "tessera/algorithms/bigset/experiment.hpp"
 #include "tessera/autograd/transforms.hpp"
 #include "tessera/models/nets/msnet.hpp"
+#include "tessera/runtime/io/npy.hpp"
 #include "tessera/tests/algorithms/bigset_scene.hpp"
 #include "tessera/tests/support/files.hpp"
 
@@ -178,6 +179,45 @@ TEST(BigsetExperiment, ConfigsAndReports) {
     EXPECT_NE(std::find(names.begin(), names.end(), name), names.end()) << name;
   context.data = out / "absent.mat";
   EXPECT_THROW(run(config, context), Error);
+}
+
+// A folder's table has the scenes that can be judged; the others do not end the run.
+TEST(BigsetExperiment, FoldersWithScenesThatDoNotFit) {
+  const test::TemporaryFolder folder;
+  const auto save = [&](const std::string& name, int64_t rows, const Tensor& truth) {
+    save_npz(folder / name,
+             {{"image", test::uniform({rows, 9, 4}, DType::f64, 3)}, {"map", truth}});
+  };
+  Doubles some(81);
+  some[40] = 1;
+  const auto map = [](const Doubles& values) {
+    return test::from_doubles(values, {std::ssize(values) / 9, 9}, DType::u8);
+  };
+  save("a_small.npz", 3, map(Doubles(some.begin() + 27, some.begin() + 54)));
+  save("b_all.npz", 9, map(Doubles(81, 1)));
+  save("c_none.npz", 9, map(Doubles(81)));
+  save("d_good.npz", 9, map(some));
+  Config config;
+  config.detector = Detector::lrx;
+  config.windows = {3, 7};
+  std::ostringstream text;
+  Progress progress(text, 0);
+  Context context;
+  context.device = Device::cpu();
+  context.progress = &progress;
+  context.data = folder / "";
+  const Report report = run(config, context);
+  EXPECT_EQ(report.tables.at(0).rows, std::vector<std::string>{"d_good"});
+  ASSERT_EQ(report.notes.size(), 3u);
+  EXPECT_NE(report.notes[0].find("a_small.npz: local_rx"), std::string::npos) << report.notes[0];
+  EXPECT_NE(report.notes[1].find("81 anomalies"), std::string::npos) << report.notes[1];
+  EXPECT_NE(report.notes[2].find("0 anomalies"), std::string::npos) << report.notes[2];
+
+  context.data = folder / "b_all.npz";  // alone, it says so before any training
+  config.detector = Detector::ae;
+  test::expect_error([&] { run(config, context); }, {"b_all", "81 anomalies"},
+                     ErrorKind::invalid_argument);
+  EXPECT_EQ(text.str().find("ae on b_all"), std::string::npos);
 }
 
 }  // namespace

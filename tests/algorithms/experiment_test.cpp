@@ -81,6 +81,14 @@ TEST_F(RunExperiment, LeavesItsFiles) {
   EXPECT_EQ(content(context.file("curves.svg")).substr(0, 4), "<svg");
 }
 
+TEST_F(RunExperiment, CurvesWithCommasInTheirNames) {
+  Report report = run_experiment(experiment, context);
+  report.plots = {{"roc, logarithmic", "", "", {{"a \"b\"", {1}, {0.5}}}}};
+  write_report(report, context.out);
+  EXPECT_EQ(content(context.file("curves.csv")),
+            "plot,curve,x,y\n\"roc, logarithmic\",\"a \"\"b\"\"\",1,0.5\n");
+}
+
 TEST_F(RunExperiment, WritesNothingWithoutAFolder) {
   context.out.clear();
   run_experiment(experiment, context);
@@ -112,6 +120,7 @@ TEST_F(RunExperiment, ReportsAnInterruption) {
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::cancelled);
+    EXPECT_EQ(std::string(error.what()).find("--resume"), std::string::npos) << error.what();
   }
   clear_stop_request();
 }

@@ -34,6 +34,7 @@ Report parabola(const Config& config, Context&) {
   ++calls;
   if (config.mode == "stop") throw Error(ErrorKind::cancelled, "stopped");
   Report report;
+  if (config.mode == "more") report.add("extra", 7);
   for (const double noise : {-0.25, 0.25}) {
     report.add("validation_accuracy",
                config.mode == "nan" ? NAN : -(config.x - 3) * (config.x - 3) + noise);
@@ -96,6 +97,31 @@ TEST_F(GridTest, ReportsTheBestAndAllMeans) {
 TEST_F(GridTest, NotANumberLosesAgainstAnyNumber) {
   EXPECT_EQ(run({"mode=nan,plain,nan"}, "validation_accuracy").notes.back(),
             "best of 3 by validation_accuracy: mode=plain");
+}
+
+TEST_F(GridTest, MetricsThatSomeExperimentsLack) {
+  const Report report = run({"mode=more,plain"}, "validation_accuracy");
+  const Table& table = report.tables.at(0);
+  EXPECT_EQ(table.columns,
+            (std::vector<std::string>{"extra", "validation_accuracy", "test_accuracy"}));
+  EXPECT_EQ(table.values.at(0), (std::vector<double>{7, -9, 1}));
+  EXPECT_TRUE(std::isnan(table.values.at(1).at(0)));
+  EXPECT_EQ(table.values.at(1).at(1), -9);
+}
+
+TEST_F(GridTest, RefusesResultsOfOtherData) {
+  context.out = folder.string();
+  context.data = (folder / "a").string();
+  run({"x=1,3"}, "validation_accuracy");
+  context.resume = true;
+  context.data = (folder / "." / "a").string();  // the same
+  run({"x=1,3"}, "validation_accuracy");
+  EXPECT_EQ(calls, 2);
+  context.data = (folder / "b").string();
+  EXPECT_THROW(run({"x=1,3"}, "validation_accuracy"), Error);
+  context.resume = false;  // begins anew
+  run({"x=1,3"}, "validation_accuracy");
+  EXPECT_EQ(calls, 4);
 }
 
 TEST_F(GridTest, GoesOnWhereItWasStopped) {

@@ -190,6 +190,7 @@ TEST_F(Program, ExplainsWrongUsage) {
   for (const char* option : {"--data", "--config", "--out"})  // an unset variable of a script
     expect_usage_error(quick({option, ""}), option);
   expect_usage_error(quick({"--resume"}), "--out");
+  expect_usage_error({"run", "bigset", "--resume", "--out", "nowhere"}, "cannot be resumed");
 }
 
 TEST_F(Program, ExplainsFailures) {

@@ -23,16 +23,17 @@ Tensor counting(const Shape& shape) {
 
 TEST(Cube, FindsImageTruthAndWavelengths) {
   const TemporaryFolder folder;
-  std::map<std::string, Tensor> arrays{{"image", counting({2, 3, 4})},
-                                       {"gt", from_doubles({0, 2, 0, 0, 0, 1}, {2, 3}, DType::i32)},
-                                       {"wavelengths", counting({4, 1})},
-                                       {"other", counting({5, 5})}};
+  std::map<std::string, Tensor> arrays{
+      {"image", counting({2, 3, 4})},
+      {"gt", from_doubles({0, 2, 0, 0, 0, 1}, {2, 3}, DType::i32)},
+      {"wavelengths", from_doubles({400, 500, 600, 700}, {4, 1}, DType::f32)},
+      {"other", counting({5, 5})}};
   save_npz(folder / "scene.npz", arrays);
   const Cube cube = load_cube(folder / "scene.npz");
   EXPECT_EQ(cube.name, "scene");
   EXPECT_EQ(cube.values.shape(), (Shape{2, 3, 4}));
   EXPECT_EQ(test::to_doubles(cube.truth), (std::vector<double>{0, 1, 0, 0, 0, 1}));
-  EXPECT_EQ(cube.wavelengths, (std::vector<double>{0, 1, 2, 3}));
+  EXPECT_EQ(cube.wavelengths, (std::vector<double>{400, 500, 600, 700}));
   EXPECT_FALSE(cube.valid.defined());
 
   arrays["image2"] = counting({2, 3, 2});
@@ -44,6 +45,42 @@ TEST(Cube, FindsImageTruthAndWavelengths) {
   expect_error([&] { load_cube(folder / "two.npz", {.variable = "x"}); }, {"no array 'x'"});
   expect_error([&] { load_cube(folder / "two.npz", {.variable = "image", .truth = "nowhere"}); },
                {"'nowhere'", "neither"});
+}
+
+TEST(Cube, WavelengthsAreInNanometres) {
+  const TemporaryFolder folder;
+  const auto of_envi = [&](const std::vector<double>& wavelengths, const std::string& unit) {
+    EnviHeader header;
+    header.wavelengths = wavelengths;
+    header.wavelength_units = unit;
+    save_envi(folder / "x.img", counting({1, 1, 2}), header);
+    return load_cube(folder / "x.img").wavelengths;
+  };
+  const std::vector<double> wanted{500, 1250};
+  EXPECT_EQ(of_envi({0.5, 1.25}, "Micrometers"), wanted);
+  EXPECT_EQ(of_envi({0.5, 1.25}, "um"), wanted);
+  EXPECT_EQ(of_envi({0.5, 1.25}, ""), wanted);
+  EXPECT_EQ(of_envi({0.5, 1.25}, "Unknown"), wanted);
+  EXPECT_EQ(of_envi({500, 1250}, "Nanometers"), wanted);
+  EXPECT_EQ(of_envi({500, 1250}, ""), wanted);
+  EXPECT_EQ(of_envi({1, 2}, "Index"), (std::vector<double>{1, 2}));
+  save_npz(folder / "x.npz", {{"image", counting({1, 1, 2})},
+                              {"wavelength", from_doubles({0.5, 1.25}, {2}, DType::f64)}});
+  EXPECT_EQ(load_cube(folder / "x.npz").wavelengths, wanted);
+}
+
+// A map painted in any colour.
+TEST(Cube, ColouredTruth) {
+  const TemporaryFolder folder;
+  const auto number = [](uint32_t value) {
+    return std::string{static_cast<char>(value), static_cast<char>(value >> 8), 0, 0};
+  };
+  const std::string header = "BM" + number(62) + number(0) + number(54) + number(40) + number(2) +
+                             number(1) + std::string("\1\0\x18\0", 4) + std::string(24, '\0');
+  test::write_bytes(folder / "blue.bmp", header + std::string("\xff\0\0\0\0\0\0\0", 8));
+  save_npy(folder / "x.npy", counting({1, 2, 3}));
+  const Cube cube = load_cube(folder / "x.npy", {.truth = folder / "blue.bmp"});
+  EXPECT_EQ(test::to_doubles(cube.truth), (std::vector<double>{1, 0}));
 }
 
 // Pixels go down the columns.

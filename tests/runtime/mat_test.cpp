@@ -131,6 +131,10 @@ TEST(Mat, NamesWhatIsWrong) {
   refuses(std::string(128, ' '), {"not a MATLAB 5 file"});
   refuses(good.substr(0, 140), {"element"});
   refuses(good.substr(0, good.size() - 4), {"element"});
+  refuses(b.file(b.array(5, {2, 2}, "a", b.element(5, ""), 0x200)), {"class sparse"});
+  refuses(
+      b.file(b.array(6, std::vector<int32_t>(1025, 1), "a", b.element(9, std::string(8, '\0')))),
+      {"dimensions of 4100 bytes"});
   refuses(b.file(b.array(9, {2, 4}, "a", b.element(2, "\1\2\3\4\5\6"))),
           {"'a'", "6 bytes", "[2, 4]"});
   refuses(b.file(b.array(9, {2, -3}, "a", "")), {"dimension 1 is -3"});
