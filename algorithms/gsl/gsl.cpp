@@ -266,6 +266,7 @@ CsrMatrix predicted_graph(const Problem& problem, const models::Split& split,
   const Trained trained =
       train_network(problem, problem.features, views_of(problem), Backbone::gcn, Fusion::none, 0,
                     std::span(&split, 1), two_layers, std::span(&rng, 1), true);
+  if (!trained.logits.front().defined()) return {};
   const Tensor classes = autograd::argmax(trained.logits.front(), 1);
   return models::similarity_graph(
       autograd::one_hot(classes, problem.classes, DType::f32),

@@ -13,6 +13,7 @@
 #include "tessera/models/init.hpp"
 #include "tessera/models/mutual_information.hpp"
 #include "tessera/models/runs.hpp"
+#include "tessera/runtime/interrupt.hpp"
 #include "tessera/tests/support/close.hpp"
 #include "tessera/tests/support/files.hpp"
 
@@ -180,6 +181,18 @@ TEST_P(GslViews, EveryFusionLearns) {
 
 INSTANTIATE_TEST_SUITE_P(Each, GslViews, testing::ValuesIn(backbones),
                          [](const auto& each) { return std::string(to_string(each.param)); });
+
+TEST(Gsl, PredictionsCutShortAreNoGraph) {
+  const models::GraphData graph = easy_graph();
+  const Problem problem = prepare(graph, false, Device::cpu());
+  LearningOptions options = quick();
+  options.evaluate_every = 2;
+  request_stop();
+  const CsrMatrix none = predicted_graph(problem, graph.fixed_splits.at(0), options, Rng(1));
+  clear_stop_request();
+  EXPECT_EQ(none.rows, 0);
+  EXPECT_EQ(predicted_graph(problem, graph.fixed_splits.at(0), options, Rng(1)).rows, graph.nodes);
+}
 
 TEST(Gsl, BadInputIsNamed) {
   const auto kind = ErrorKind::invalid_argument;
