@@ -179,6 +179,14 @@ class GraphStudy {
 
   /// What was finished before an interruption.
   std::vector<Pair> train(Report& report) {
+    using Module = models::TrunkModule;
+    const TrainingOptions& t = plan_.training;
+    for (const Module module : config_.models)  // before hours of training, not after
+      TS_CHECK((module != Module::gat && module != Module::gat_sep && module != Module::gt &&
+                module != Module::gt_sep) ||
+                   t.hidden % t.heads == 0,
+               "gfs: hidden width ", t.hidden, " does not split into ", t.heads, " heads of ",
+               to_string(module));
     std::vector<Pair> pairs;
     const Problem problem = prepare(graph_, features_, context_.device);
     context_.progress->begin(graph_.name, trainings() * config_.runs * plan_.training.epochs);

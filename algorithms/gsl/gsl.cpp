@@ -117,6 +117,10 @@ Comparison compare(const Problem& problem, std::span<const models::Split> splits
   TS_CHECK(!o.bases.empty() && !o.backbones.empty() && !o.fusions.empty() &&
                (!o.constructions.empty() || !has(o.fusions, true)),
            "gsl: bases, backbones, fusions and constructions must each have a value");
+  for (const Backbone backbone : o.backbones)  // before hours of training, not after
+    TS_CHECK(backbone != Backbone::gat || learning.hidden % learning.heads == 0,
+             "gsl: hidden width ", learning.hidden, " does not split into ", learning.heads,
+             " heads of gat");
   Comparison result{.name = problem.name,
                     .homophily = models::edge_homophily(problem.adjacency, problem.labels),
                     .structures = {},

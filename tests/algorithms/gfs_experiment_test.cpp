@@ -217,6 +217,11 @@ TEST_F(GfsExperiment, BadInputIsNamed) {
   config.ratios.clear();
   expect_error([&] { run(config, context); }, {"ratios"}, ErrorKind::invalid_argument);
   config = quick();
+  config.models = {models::TrunkModule::gcn, models::TrunkModule::gt};
+  config.training.hidden = 12;
+  config.training.heads = 8;
+  expect_error([&] { run(config, context); }, {"12", "8 heads of gt"}, ErrorKind::invalid_argument);
+  config = quick();
   config.tuned = folder / "tuned.csv";
   test::write_bytes(config.tuned, "graph,hiden\ng,4\n");
   expect_error([&] { run(config, context); }, {"tuned.csv", "hiden", "hidden"},
