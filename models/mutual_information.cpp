@@ -3,21 +3,15 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <numeric>
 #include <vector>
 
 #include "tessera/autograd/launch.hpp"
+#include "tessera/autograd/ops/information.hpp"
 #include "tessera/models/init.hpp"
 
 namespace tessera::models {
 namespace {
-
-/// psi(1), psi(2), .. psi(n) at [1], [2], .. [n]: psi(m + 1) = psi(m) + 1 / m.
-std::vector<double> digammas(size_t n) {
-  std::vector<double> psi(n + 1);
-  if (n >= 1) psi[1] = -0.57721566490153286061;
-  for (size_t m = 1; m < n; ++m) psi[m + 1] = psi[m] + 1 / static_cast<double>(m);
-  return psi;
-}
 
 struct Samples {
   size_t width = 0;
@@ -42,13 +36,27 @@ void prepare_column(Samples& samples, size_t column, double noise, Rng rng) {
     value(i) += noise * std::max(1.0, size) * normal(rng);
 }
 
-/// All rows of classes with at least two members.
-Samples samples_of(const Tensor& x, const Tensor& labels) {
+void check(const Tensor& x, const Tensor& labels, const MutualInformationOptions& options) {
   TS_CHECK(x.rank() == 2 && is_float(x.dtype()) && labels.dtype() == DType::i32 &&
                labels.shape() == Shape{x.size(0)},
            "mutual_information: ", x, " with labels ", labels,
            "; expected floating [n, d] and i32 [n]");
-  const auto values = autograd::convert(x.to(Device::cpu()), DType::f64).values<double>();
+  TS_CHECK(options.k >= 1 && options.noise >= 0, "mutual_information: ", options.k,
+           " neighbours, noise ", options.noise, "; expected at least 1 and at least 0");
+}
+
+std::vector<double> finite_values(const Tensor& x) {
+  auto values = autograd::convert(x.to(Device::cpu()), DType::f64).values<double>();
+  const auto width = static_cast<size_t>(x.size(1));
+  for (size_t k = 0; k < values.size(); ++k)
+    TS_CHECK(std::isfinite(values[k]), "mutual_information: element ", k % width, " of row ",
+             k / width, " is ", values[k]);
+  return values;
+}
+
+/// All rows of classes with at least two members.
+Samples samples_of(const Tensor& x, const Tensor& labels) {
+  const std::vector<double> values = finite_values(x);
   const auto label = labels.values<int32_t>();
   std::map<int32_t, int64_t> members;
   for (const int32_t y : label) ++members[y];
@@ -56,12 +64,8 @@ Samples samples_of(const Tensor& x, const Tensor& labels) {
   for (size_t i = 0; i < label.size(); ++i) {
     if (members[label[i]] < 2) continue;
     samples.label.push_back(label[i]);
-    for (size_t f = 0; f < samples.width; ++f) {
-      const double value = values[i * samples.width + f];
-      TS_CHECK(std::isfinite(value), "mutual_information: element ", f, " of row ", i, " is ",
-               value);
-      samples.x.push_back(value);
-    }
+    const auto row = values.begin() + static_cast<std::ptrdiff_t>(i * samples.width);
+    samples.x.insert(samples.x.end(), row, row + x.size(1));
   }
   return samples;
 }
@@ -69,7 +73,7 @@ Samples samples_of(const Tensor& x, const Tensor& labels) {
 double ross(const Samples& samples, int64_t k) {
   const size_t n = samples.label.size(), width = samples.width;
   if (n < 2 || width == 0) return 0;
-  const std::vector<double> psi = digammas(n);
+  const std::vector<double> psi = autograd::digamma_of_integers(static_cast<int64_t>(n));
   std::map<int32_t, size_t> members;
   for (const int32_t y : samples.label) ++members[y];
   std::vector<double> distance(n), same;
@@ -94,11 +98,6 @@ double ross(const Samples& samples, int64_t k) {
   return std::max(0.0, psi[n] + sum / static_cast<double>(n));
 }
 
-void check(const MutualInformationOptions& options) {
-  TS_CHECK(options.k >= 1 && options.noise >= 0, "mutual_information: ", options.k,
-           " neighbours, noise ", options.noise, "; expected at least 1 and at least 0");
-}
-
 double entropy(const auto& counts, double total) {
   double sum = 0;
   for (const auto& [key, count] : counts) {
@@ -112,7 +111,7 @@ double entropy(const auto& counts, double total) {
 
 double mutual_information(const Tensor& x, const Tensor& labels,
                           const MutualInformationOptions& options, const Rng& rng) {
-  check(options);
+  check(x, labels, options);
   Samples samples = samples_of(x, labels);
   for (size_t f = 0; f < samples.width; ++f)
     prepare_column(samples, f, options.noise, rng.split(f));
@@ -121,16 +120,15 @@ double mutual_information(const Tensor& x, const Tensor& labels,
 
 double mean_mutual_information(const Tensor& x, const Tensor& labels,
                                const MutualInformationOptions& options, const Rng& rng) {
-  check(options);
-  Samples samples = samples_of(x, labels);
-  double sum = 0;
-  for (size_t f = 0; f < samples.width; ++f) {
-    prepare_column(samples, f, options.noise, rng.split(f));
-    Samples column{.width = 1, .x = {}, .label = samples.label};
-    for (size_t i = f; i < samples.x.size(); i += samples.width) column.x.push_back(samples.x[i]);
-    sum += ross(column, options.k);
-  }
-  return samples.width > 0 ? sum / static_cast<double>(samples.width) : 0;
+  check(x, labels, options);
+  if (x.numel() == 0) return 0;
+  const Tensor columns = Tensor::from(finite_values(x), x.shape(), Device::cpu());
+  const auto found =
+      autograd::class_information(
+          columns, labels.to(Device::cpu()),
+          {.neighbors = options.k, .noise = options.noise, .seed = rng.split(0).state().seed})
+          .values<double>();
+  return std::accumulate(found.begin(), found.end(), 0.0) / static_cast<double>(found.size());
 }
 
 double label_entropy(std::span<const int32_t> labels) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tessera/autograd/launch.hpp"
+#include "tessera/autograd/ops/indexing.hpp"
 #include "tessera/autograd/ops/matmul.hpp"
 #include "tessera/autograd/ops/neighbors.hpp"
 
@@ -39,17 +40,19 @@ class Rows {
       : x_(autograd::contiguous(base.dtype() == DType::f64 ? base
                                                            : autograd::convert(base, DType::f32))),
         length_(at(x_.size(0))) {
-    for (int64_t i = 0; i < count(); ++i) {
-      const auto row =
-          autograd::convert(x_.select(0, i).to(Device::cpu()), DType::f64).values<double>();
-      double sum = 0;
-      for (size_t f = 0; f < row.size(); ++f) {
-        TS_CHECK(std::isfinite(row[f]), "similarity_graph: element ", f, " of row ", i, " is ",
-                 row[f]);
-        sum += row[f] * row[f];
+    const size_t width = at(x_.size(1));
+    for (int64_t first = 0; first < count(); first += tile_rows) {
+      const int64_t rows = std::min(tile_rows, count() - first);
+      const auto tile = autograd::convert(x_.narrow(0, first, rows).to(Device::cpu()), DType::f64)
+                            .values<double>();
+      for (size_t k = 0; k < tile.size(); ++k) {
+        const size_t i = at(first) + k / width;
+        TS_CHECK(std::isfinite(tile[k]), "similarity_graph: element ", k % width, " of row ", i,
+                 " is ", tile[k]);
+        length_[i] += tile[k] * tile[k];
       }
-      length_[at(i)] = std::sqrt(sum);
     }
+    for (double& length : length_) length = std::sqrt(length);
   }
 
   const Tensor& tensor() const { return x_; }
@@ -87,26 +90,35 @@ class Rows {
 };
 
 void check_count(size_t choices, const SimilarityGraphOptions& options) {
+  const bool by_threshold = options.threshold > 0;
   TS_CHECK(static_cast<int64_t>(choices) <= most_pairs,
-           "similarity_graph: ", to_string(options.construction), " with threshold ",
-           options.threshold, " leaves more than ", most_pairs,
-           " pairs; expected a higher threshold");
+           "similarity_graph: ", to_string(options.construction), " with ",
+           by_threshold ? concat("threshold ", options.threshold) : concat("budget k ", options.k),
+           " leaves more than ", most_pairs, " pairs; expected a ",
+           by_threshold ? "higher threshold" : "smaller budget");
 }
 
 std::vector<Choice> nearest(const Rows& rows, int64_t k) {
+  std::vector<int64_t> nodes;  // that have a direction
+  for (int64_t i = 0; i < rows.count(); ++i)
+    if (!rows.zero(i)) nodes.push_back(i);
+  const auto count = static_cast<int64_t>(nodes.size());
+  if (count < 2) return {};
+  Tensor points = rows.tensor();
+  if (count < rows.count())
+    points = autograd::gather_rows(points, Tensor::from(nodes, {count}, points.device())).value();
   const autograd::Neighbors found =
-      autograd::nearest_neighbors(rows.tensor(), rows.tensor(), std::min(k, rows.count() - 1),
+      autograd::nearest_neighbors(points, points, std::min(k, count - 1),
                                   {.metric = autograd::Metric::cosine, .exclude_same_index = true});
   const auto index = found.index.values<int64_t>();
   const auto distance =
       autograd::convert(found.distance.to(Device::cpu()), DType::f64).values<double>();
   const auto chosen = at(found.index.size(1));
   std::vector<Choice> choices;
-  for (int64_t i = 0; i < rows.count(); ++i)
-    for (size_t e = at(i) * chosen; e < (at(i) + 1) * chosen; ++e)
-      if (!rows.zero(i) && !rows.zero(index[e]))
-        choices.push_back({static_cast<int32_t>(i), static_cast<int32_t>(index[e]),
-                           static_cast<float>(1 - distance[e])});
+  for (size_t e = 0; e < index.size(); ++e)
+    choices.push_back({static_cast<int32_t>(nodes[e / chosen]),
+                       static_cast<int32_t>(nodes[at(index[e])]),
+                       static_cast<float>(1 - distance[e])});
   return choices;
 }
 
@@ -192,7 +204,10 @@ CsrMatrix symmetrized(int64_t n, std::vector<Choice> choices, Symmetrization how
     if (how == Symmetrization::either) continue;
     values.push_back(how == Symmetrization::sum && both_ways ? 2 * c.cosine : c.cosine);
   }
-  return CsrMatrix::from_edges(n, n, from, to, values, {.symmetrize = true});
+  CsrMatrix graph = CsrMatrix::from_edges(n, n, from, to, values, {.symmetrize = true});
+  if (how != Symmetrization::either && choices.empty())
+    graph.values = Tensor::from(values, {0}, Device::cpu());
+  return graph;
 }
 
 void append_entries(const CsrMatrix& graph, std::vector<int64_t>& row, std::vector<int64_t>& col) {
@@ -255,11 +270,11 @@ double edge_homophily(const CsrMatrix& graph, const Tensor& labels) {
                graph.rows == graph.cols,
            "edge_homophily: labels ", labels, " for ", graph);
   const auto label = labels.values<int32_t>();
-  std::vector<int64_t> row, col;
-  append_entries(graph, row, col);
+  const auto first = graph.row_ptr.host<int32_t>(), to = graph.col.host<int32_t>();
   double same = 0;
-  for (size_t e = 0; e < row.size(); ++e) same += label[at(row[e])] == label[at(col[e])];
-  return same / static_cast<double>(row.size());
+  for (size_t i = 0; i < label.size(); ++i)
+    for (int32_t e = first[i]; e < first[i + 1]; ++e) same += label[i] == label[at(to[at(e)])];
+  return same / static_cast<double>(to.size());
 }
 
 std::vector<int64_t> degrees(const CsrMatrix& graph) {

@@ -48,11 +48,11 @@ struct SimilarityGraphOptions {
 /// The graph of the rows of base [n, width] (floating, any device, finite), on the host: symmetric,
 /// without self-loops, columns ascending; values f32 unless `either`.
 ///
-/// k is cut to n - 1. With threshold 0, cos_node takes the budget[i] rows most alike (k where no
-/// budget is given), cos_graph the floor(n k / 2) pairs most alike. A threshold takes positive
-/// cosines only, and those that miss it by 1e-6 or less, so that rounding decides nothing; one that
-/// leaves more than 2^26 pairs throws. Products are made tile by tile: memory is that of the
-/// result, of base, and of 128 rows of cosines.
+/// k is cut to the number of others that have a direction. With threshold 0, cos_node takes the
+/// budget[i] rows most alike (k where no budget is given), cos_graph the floor(n k / 2) pairs most
+/// alike. A threshold takes positive cosines only, and those that miss it by 1e-6 or less, so that
+/// rounding decides nothing; one that leaves more than 2^26 pairs throws. Products are made tile by
+/// tile: memory is that of the result, of base, and of 128 rows of cosines.
 CsrMatrix similarity_graph(const Tensor& base, const SimilarityGraphOptions& options,
                            std::span<const int64_t> budget = {});
 

@@ -33,6 +33,15 @@ double beta_fraction(double a, double b, double x) {
   return h;
 }
 
+bool varies(std::span<const double> values) {
+  return std::any_of(values.begin(), values.end(), [&](double v) { return v != values.front(); });
+}
+
+/// Exact for values that do not vary, whose sums may round.
+MeanStd moments(std::span<const double> values) {
+  return varies(values) ? mean_std(values) : MeanStd{values.front(), 0};
+}
+
 }  // namespace
 
 double incomplete_beta(double a, double b, double x) {
@@ -57,7 +66,7 @@ double student_t_cdf(double t, double dof) {
 
 Correlation pearson(std::span<const double> x, std::span<const double> y) {
   TS_CHECK(x.size() == y.size(), "pearson: ", x.size(), " values with ", y.size());
-  if (x.size() < 2) return {nan, nan};
+  if (x.size() < 2 || !varies(x) || !varies(y)) return {nan, nan};
   const auto n = static_cast<double>(x.size());
   const double mean_x = std::accumulate(x.begin(), x.end(), 0.0) / n,
                mean_y = std::accumulate(y.begin(), y.end(), 0.0) / n;
@@ -68,7 +77,7 @@ Correlation pearson(std::span<const double> x, std::span<const double> y) {
     xy += (x[i] - mean_x) * (y[i] - mean_y);
   }
   const double r = std::clamp(xy / (std::sqrt(xx) * std::sqrt(yy)), -1.0, 1.0);
-  if (!(xx > 0 && yy > 0) || std::isnan(r)) return {nan, nan};
+  if (std::isnan(r)) return {nan, nan};
   // t^2 = (n - 2) r^2 / (1 - r^2), so dof / (dof + t^2) is 1 - r^2.
   return {r, x.size() > 2 ? incomplete_beta((n - 2) / 2, 0.5, (1 - r) * (1 + r)) : nan};
 }
@@ -76,7 +85,7 @@ Correlation pearson(std::span<const double> x, std::span<const double> y) {
 WelchTest welch_t_test(std::span<const double> x, std::span<const double> y) {
   TS_CHECK(x.size() >= 2 && y.size() >= 2, "welch_t_test: ", x.size(), " and ", y.size(),
            " values; expected at least two of each");
-  const MeanStd a = mean_std(x), b = mean_std(y);
+  const MeanStd a = moments(x), b = moments(y);
   const auto n = static_cast<double>(x.size()), m = static_cast<double>(y.size());
   const double va = a.std * a.std / n, vb = b.std * b.std / m, difference = a.mean - b.mean;
   if (va + vb == 0) {
@@ -93,7 +102,7 @@ PairedTest paired_t_test(std::span<const double> x, std::span<const double> y) {
            y.size(), "; expected at least two pairs");
   std::vector<double> differences;
   for (size_t i = 0; i < x.size(); ++i) differences.push_back(x[i] - y[i]);
-  const MeanStd d = mean_std(differences);
+  const MeanStd d = moments(differences);
   if (d.std == 0) {
     if (d.mean == 0) return {0, 1};
     return {std::copysign(std::numeric_limits<double>::infinity(), d.mean), 0};
@@ -112,15 +121,15 @@ double sign_test(int64_t wins, int64_t losses) {
 }
 
 std::vector<double> ranks(std::span<const double> values) {
-  std::vector<size_t> order(values.size());
-  std::iota(order.begin(), order.end(), size_t{0});
+  std::vector<size_t> order;
+  for (size_t i = 0; i < values.size(); ++i)
+    if (!std::isnan(values[i])) order.push_back(i);
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return values[a] < values[b]; });
-  std::vector<double> out(values.size());
+  std::vector<double> out(values.size(), nan);
   for (size_t i = 0; i < order.size();) {
     size_t end = i;
     while (end < order.size() && values[order[end]] == values[order[i]]) ++end;
-    if (end == i) end = i + 1;  // NaN equals nothing
     const double middle = 0.5 * static_cast<double>(i + 1 + end);
     for (; i < end; ++i) out[order[i]] = middle;
   }

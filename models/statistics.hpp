@@ -46,7 +46,8 @@ PairedTest paired_t_test(std::span<const double> x, std::span<const double> y);
 /// games.
 double sign_test(int64_t wins, int64_t losses);
 
-/// Rank of every value from 1 for the least; equal values share the middle of their ranks.
+/// Rank of every value from 1 for the least; equal values share the middle of their ranks. NaN has
+/// none: NaN.
 std::vector<double> ranks(std::span<const double> values);
 
 }  // namespace tessera::models

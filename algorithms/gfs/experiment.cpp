@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 
+#include "tessera/algorithms/graph_files.hpp"
 #include "tessera/models/metrics.hpp"
 #include "tessera/models/statistics.hpp"
 #include "tessera/runtime/interrupt.hpp"
@@ -32,26 +33,6 @@ Table read_table(const std::string& path) {
   std::string text{std::istreambuf_iterator<char>(in), {}};
   if (!in && !in.eof()) throw Error(ErrorKind::io, concat(path, ": cannot be read"));
   return parse_csv(text, path);
-}
-
-/// The archives of a folder that hold graphs with features, by name.
-std::vector<std::string> graph_files(const std::string& folder, Report& report) {
-  std::vector<std::string> archives, graphs;
-  for (const auto& entry : fs::directory_iterator(folder))
-    if (entry.path().extension() == ".npz") archives.push_back(entry.path().string());
-  std::sort(archives.begin(), archives.end());
-  for (const std::string& path : archives) {
-    const Npz archive(path);
-    if (!archive.contains("edges") && !archive.contains("labels"))
-      report.notes.push_back(concat(path, ": no graph, it has neither 'edges' nor 'labels'"));
-    else if (!archive.contains("x") && !archive.contains("x_shape"))
-      report.notes.push_back(concat(path, ": no features, it has neither 'x' nor 'x_shape'"));
-    else
-      graphs.push_back(path);
-  }
-  if (graphs.empty())
-    throw Error(ErrorKind::io, concat(folder, ": no .npz file here is a graph with features"));
-  return graphs;
 }
 
 /// Settings of one graph.
@@ -84,15 +65,20 @@ Plan tuned(Plan plan, const Table& table, const std::string& graph, const std::s
     }
   }
   TrainingOptions& t = plan.training;
-  t.layers = static_cast<int64_t>(value("layers").value_or(static_cast<double>(t.layers)));
-  t.hidden = static_cast<int64_t>(value("hidden").value_or(static_cast<double>(t.hidden)));
+  const auto whole = [&](const char* column, int64_t otherwise) {
+    const double number = value(column).value_or(static_cast<double>(otherwise));
+    TS_CHECK(number == std::floor(number) && number >= 1 && number <= 1e9, file, ": ", column,
+             " of ", graph, " is ", number, "; expected a whole number from 1");
+    return static_cast<int64_t>(number);
+  };
+  t.layers = whole("layers", t.layers);
+  t.hidden = whole("hidden", t.hidden);
   t.learning_rate = value("lr").value_or(t.learning_rate);
   t.weight_decay = value("weight_decay").value_or(t.weight_decay);
   t.dropout = value("dropout").value_or(t.dropout);
   if (const auto r = value("r")) plan.ratios = sorted({0, *r, 1});
-  TS_CHECK(t.layers >= 1 && t.hidden >= 1 && t.learning_rate >= 0 && t.weight_decay >= 0 &&
-               t.dropout >= 0 && t.dropout < 1 && plan.ratios.front() >= 0 &&
-               plan.ratios.back() <= 1,
+  TS_CHECK(t.learning_rate >= 0 && t.weight_decay >= 0 && t.dropout >= 0 && t.dropout < 1 &&
+               plan.ratios.front() >= 0 && plan.ratios.back() <= 1,
            file, ": the settings of ", graph, " are out of range");
   return plan;
 }
@@ -133,7 +119,8 @@ class GraphStudy {
                                        context_.seed, context_.device));
       context_.progress->update(static_cast<int64_t>(run) + 1);
     }
-    report.add("scoring_seconds", since(start) / static_cast<double>(scores_.size()));
+    if (!scores_.empty())
+      report.add("scoring_seconds", since(start) / static_cast<double>(scores_.size()));
   }
 
   /// Mean score of all features, and of both halves by rank, over the splits.
@@ -157,8 +144,10 @@ class GraphStudy {
   /// Means and correlations of the splits that both have: ours, theirs, largest difference of the
   /// two in a split, mean and least correlation.
   std::vector<double> agreement_row(const Tensor& published, const std::string& file) const {
-    TS_CHECK(published.rank() == 2 && published.size(1) == features_.features(), file, ": ",
-             graph_.name, " is ", published, "; expected [splits, ", features_.features(), "]");
+    TS_CHECK(published.rank() == 2 && published.size(0) >= 1 &&
+                 published.size(1) == features_.features(),
+             file, ": ", graph_.name, " is ", published, "; expected [splits, ",
+             features_.features(), "] of at least one split");
     const auto theirs = autograd::convert(published, DType::f64).values<double>();
     const auto width = static_cast<size_t>(features_.features());
     const size_t count = std::min(scores_.size(), static_cast<size_t>(published.size(0)));
@@ -190,6 +179,14 @@ class GraphStudy {
 
   /// What was finished before an interruption.
   std::vector<Pair> train(Report& report) {
+    using Module = models::TrunkModule;
+    const TrainingOptions& t = plan_.training;
+    for (const Module module : config_.models)  // before hours of training, not after
+      TS_CHECK((module != Module::gat && module != Module::gat_sep && module != Module::gt &&
+                module != Module::gt_sep) ||
+                   t.hidden % t.heads == 0,
+               "gfs: hidden width ", t.hidden, " does not split into ", t.heads, " heads of ",
+               to_string(module));
     std::vector<Pair> pairs;
     const Problem problem = prepare(graph_, features_, context_.device);
     context_.progress->begin(graph_.name, trainings() * config_.runs * plan_.training.epochs);
@@ -289,9 +286,8 @@ Report run(const Config& config, Context& context) {
            "gfs: no ratios; expected at least one share of features");
   TS_CHECK(!synthetic || (config.tuned.empty() && config.published.empty()),
            "gfs: 'tuned' and 'published' belong to --data; a generated graph has none");
-  const auto files = synthetic                        ? std::vector<std::string>{""}
-                     : fs::is_directory(context.data) ? graph_files(context.data, report)
-                                                      : std::vector<std::string>{context.data};
+  const auto files =
+      synthetic ? std::vector<std::string>{""} : graph_files(context.data, report.notes);
   const Table settings = config.tuned.empty() ? Table{} : read_table(config.tuned);
   std::optional<Npz> published;
   if (!config.published.empty()) published.emplace(config.published);
@@ -313,6 +309,10 @@ Report run(const Config& config, Context& context) {
     const models::GraphData graph =
         synthetic ? mixed_graph(config.synthetic.graph, Rng(context.seed).split(2))
                   : models::load_graph(file);
+    if (!graph.has_features() && fs::is_directory(context.data)) {
+      report.notes.push_back(concat(file, ": no features, it has neither 'x' nor 'x_shape'"));
+      continue;
+    }
     GraphStudy study(graph, config, tuned(plan, settings, graph.name, config.tuned), context);
     study.score_features(report);
     if (stop_requested()) break;
@@ -321,6 +321,7 @@ Report run(const Config& config, Context& context) {
       agreement.add(graph.name, study.agreement_row(published->load(graph.name), config.published));
     if (config.models.empty()) continue;
     const std::vector<Pair> found = study.train(report);
+    if (found.empty()) break;
     report.plots.push_back(curves_of(graph.name, found));
     pairs.insert(pairs.end(), found.begin(), found.end());
   }

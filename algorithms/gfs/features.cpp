@@ -29,6 +29,7 @@ StandardFeatures::StandardFeatures(const models::GraphData& graph)
     : nodes_(graph.nodes), features_(0) {
   TS_CHECK(graph.has_features(), "graph ", graph.name, " has no node features");
   features_ = graph.features();
+  TS_CHECK(features_ >= 1, "graph ", graph.name, " has node features of width 0");
   const auto count = static_cast<double>(nodes_) * static_cast<double>(features_);
   Moments found{0, 1};
   if (graph.dense_features.defined()) {

@@ -30,7 +30,8 @@ class Aggregation {
         col_(graph.adjacency.col.host<int32_t>()),
         place_(at(graph.nodes), -1) {
     for (size_t p = 0; p < rows.size(); ++p) {
-      TS_CHECK(rows[p] >= 0 && rows[p] < graph.nodes, "TFI: node ", rows[p], " of ", graph.nodes);
+      TS_CHECK(rows[p] >= 0 && rows[p] < graph.nodes && place_[at(rows[p])] < 0, "TFI: node ",
+               rows[p], " of ", graph.nodes, "; expected each at most once");
       place_[at(rows[p])] = static_cast<int64_t>(p);
     }
     const auto degree = [&](size_t i) {

@@ -1,5 +1,6 @@
 #include "tessera/algorithms/gfs/training.hpp"
 
+#include <algorithm>
 #include <numeric>
 
 #include "tessera/autograd/ops/reduction.hpp"
@@ -16,7 +17,7 @@ namespace {
 
 /// Of logits [nodes, outputs] on the host.
 double score(const Problem& problem, const Tensor& logits, std::span<const int64_t> nodes) {
-  if (problem.outputs() > 1) return models::accuracy(logits, problem.labels, nodes);
+  if (problem.classes != 2) return models::accuracy(logits, problem.labels, nodes);
   const auto all = logits.host<float>();
   const auto label = problem.labels.host<int32_t>();
   std::vector<double> scores;
@@ -26,6 +27,19 @@ double score(const Problem& problem, const Tensor& logits, std::span<const int64
     positive.push_back(label[static_cast<size_t>(i)] == 1);
   }
   return models::roc_auc(scores, positive);
+}
+
+void check_classes(const Problem& problem, const models::Split& split, size_t run) {
+  if (problem.classes != 2) return;
+  const auto label = problem.labels.host<int32_t>();
+  for (const auto& [name, nodes] :
+       {std::pair{"validation", &split.validation}, std::pair{"test", &split.test}}) {
+    const auto ones = std::count_if(nodes->begin(), nodes->end(),
+                                    [&](int64_t i) { return label[static_cast<size_t>(i)] == 1; });
+    TS_CHECK(ones > 0 && ones < std::ssize(*nodes), "GFS: the ", name, " nodes of run ", run,
+             " are ", std::ssize(*nodes) - ones, " of class 0 and ", ones,
+             " of class 1; ROC AUC needs some of both");
+  }
 }
 
 }  // namespace
@@ -54,6 +68,7 @@ std::vector<Outcome> train_runs(const Problem& problem, std::span<const models::
     TS_CHECK(selections[r].with_graph.size() == selections[0].with_graph.size(),
              "GFS: runs side by side with ", selections[0].with_graph.size(), " and ",
              selections[r].with_graph.size(), " features for the trunk with edges");
+    check_classes(problem, splits[r], r);
     Rng initial = rngs[r].split(0);
     networks.push_back(Network::make(selections[r], problem.outputs(), network, initial));
     per_epoch.push_back(rngs[r].split(1));

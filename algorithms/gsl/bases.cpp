@@ -18,7 +18,6 @@ const models::GraphOperators& seen(const Views& views, Fusion fusion) {
 
 std::string_view to_string(Base base) { return names[static_cast<int>(base)]; }
 void parse(std::string_view text, Base& base) { parse_enum(text, names, base); }
-bool is_trained(Base base) { return base == Base::mlp || base == Base::gcn; }
 
 Trained train_network(const Problem& problem, const models::NodeFeatures& x, const Views& views,
                       Backbone backbone, Fusion fusion, double weight,

@@ -17,8 +17,6 @@ enum class Base : uint8_t {
 };
 std::string_view to_string(Base base);
 void parse(std::string_view text, Base& base);
-/// Whether a base depends on the split.
-bool is_trained(Base base);
 
 /// f32 [nodes, width] on the problem's device: one for all splits, or of trained bases one for each
 /// of them, from the epoch that is best on validation nodes. Networks that are trained have two

@@ -53,6 +53,7 @@ void write_pictures(const Config& config, const Context& context, const Problem&
   if (problem.nodes() > most_predicted_nodes) return;
   const CsrMatrix predicted =
       predicted_graph(problem, split, config.learning, Rng(context.seed).split(3));
+  if (stop_requested()) return;
   write("predicted", predicted, models::edge_homophily(predicted, problem.labels));
 }
 
@@ -106,13 +107,17 @@ Report run_files(const Config& config, const Context& context) {
     if (!config.comparison.fusions.empty()) {
       comparisons.push_back(compare(problem, splits, config.comparison, config.learning,
                                     config.contrastive, config.together, rng.split(1), told));
-      if (stop_requested()) break;
+      if (stop_requested()) {  // its last numbers are of trainings cut short
+        comparisons.pop_back();
+        break;
+      }
       add_comparison(report, comparisons.back(), config.comparison);
       write_pictures(config, context, problem, splits.front(), comparisons.back());
     }
     if (config.learners.methods.empty()) continue;
     begun = false;
     const auto results = compare_learners(problem, splits, config.learners, rng.split(2), told);
+    if (stop_requested()) break;
     add_learners(report, problem.name, results);
   }
   if (!comparisons.empty()) report.tables.push_back(summary_table(comparisons, config.comparison));

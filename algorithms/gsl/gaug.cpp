@@ -20,8 +20,8 @@ struct Gaug {
   }
 };
 
-Var embedding_of(const Gaug& m, const Problem& problem, ForwardContext& context) {
-  return gcn_on(m.embedding, problem.features, context,
+Var embedding_of(const models::Gcn& net, const Problem& problem, ForwardContext& context) {
+  return gcn_on(net, problem.features, context,
                 [&](const Var& x) { return autograd::spmm(problem.graph.symmetric(true), x); });
 }
 
@@ -103,14 +103,15 @@ Learned gaug(const Problem& problem, const models::Split& split, const GaugOptio
   const auto original = [&](const Var& x) {
     return autograd::spmm(problem.graph.symmetric(true), x);
   };
-  const auto pretrain = [&](int64_t epochs, uint64_t stream, const auto& loss) {
-    models::Adam adam{.learning_rate = o.task.learning_rate,
-                      .weight_decay = stream == 3 ? o.task.weight_decay : 0};
+  // One of the two networks: decay would shrink the other, which has no gradient, to nothing.
+  const auto pretrain = [&](models::Gcn& net, double decay, int64_t epochs, uint64_t stream,
+                            const auto& loss) {
+    models::Adam adam{.learning_rate = o.task.learning_rate, .weight_decay = decay};
     models::train(0, epochs, [&](int64_t step) {
       ForwardContext context{true, rng.split(stream).split(static_cast<uint64_t>(step))};
       const auto [value, gradients] =
-          models::value_and_grad(model, [&](const Gaug& m) { return loss(m, context); });
-      adam.step(model, gradients);
+          models::value_and_grad(net, [&](const models::Gcn& m) { return loss(m, context); });
+      adam.step(net, gradients);
       return value.value();
     });
   };
@@ -127,30 +128,35 @@ Learned gaug(const Problem& problem, const models::Split& split, const GaugOptio
       }
     const Pairs random = pairs_of(problem, CsrMatrix::from_edges(problem.nodes(), problem.nodes(),
                                                                  from, to, {.symmetrize = true}));
-    pretrain(o.pretrain_edges, 2, [&](const Gaug& m, ForwardContext& context) {
-      return edge_loss(scores_of(embedding_of(m, problem, context), random), random);
-    });
+    pretrain(model.embedding, 0, o.pretrain_edges, 2,
+             [&](const models::Gcn& m, ForwardContext& context) {
+               return edge_loss(scores_of(embedding_of(m, problem, context), random), random);
+             });
   }
-  pretrain(o.pretrain_nodes, 3, [&](const Gaug& m, ForwardContext& context) {
-    return autograd::sum(task.loss(gcn_on(m.task, problem.features, context, original)));
-  });
+  pretrain(model.task, o.task.weight_decay, o.pretrain_nodes, 3,
+           [&](const models::Gcn& m, ForwardContext& context) {
+             return autograd::sum(task.loss(gcn_on(m, problem.features, context, original)));
+           });
   ForwardContext inference;
   const Pairs pairs = pairs_of(
-      problem, neighbour_choices(embedding_of(model, problem, inference).value(), o.candidates));
+      problem,
+      neighbour_choices(embedding_of(model.embedding, problem, inference).value(), o.candidates));
 
   const auto chances = [&](const Var& scores) {
     const Var positive = autograd::relu(scores);
     const Var learned = positive / (autograd::max(positive) + 1e-12);
     return autograd::clamp(learned * o.alpha + Var(pairs.given) * (1 - o.alpha), 1e-6, 1 - 1e-6);
   };
-  models::Adam adam{.learning_rate = o.task.learning_rate, .weight_decay = o.task.weight_decay};
+  GroupedAdam adam(
+      {{"embedding", {.learning_rate = o.task.learning_rate}},
+       {"", {.learning_rate = o.task.learning_rate, .weight_decay = o.task.weight_decay}}});
   Learned learned;
   Var last;
   learned.scores =
       fit(
           model, adam, task, o.task.epochs, o.task.evaluate_every, std::span(&rng, 1),
           [&](const Gaug& m, ForwardContext& context) {
-            const Var scores = scores_of(embedding_of(m, problem, context), pairs);
+            const Var scores = scores_of(embedding_of(m.embedding, problem, context), pairs);
             const Var p = chances(scores);
             const Var u = autograd::uniform({pairs.count}, 0, 1, context.rng.take(pairs.count),
                                             DType::f32, device);
@@ -164,7 +170,8 @@ Learned gaug(const Problem& problem, const models::Split& split, const GaugOptio
                    edge_loss(scores, pairs) * o.edge;
           },
           [&](const Gaug& m, ForwardContext& context) {
-            last = graph_of(pairs, chances(scores_of(embedding_of(m, problem, context), pairs)))
+            last = graph_of(pairs,
+                            chances(scores_of(embedding_of(m.embedding, problem, context), pairs)))
                        .weights;
             return gcn_on(m.task, problem.features, context, original);
           },

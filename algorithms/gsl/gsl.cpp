@@ -117,6 +117,10 @@ Comparison compare(const Problem& problem, std::span<const models::Split> splits
   TS_CHECK(!o.bases.empty() && !o.backbones.empty() && !o.fusions.empty() &&
                (!o.constructions.empty() || !has(o.fusions, true)),
            "gsl: bases, backbones, fusions and constructions must each have a value");
+  for (const Backbone backbone : o.backbones)  // before hours of training, not after
+    TS_CHECK(backbone != Backbone::gat || learning.hidden % learning.heads == 0,
+             "gsl: hidden width ", learning.hidden, " does not split into ", learning.heads,
+             " heads of gat");
   Comparison result{.name = problem.name,
                     .homophily = models::edge_homophily(problem.adjacency, problem.labels),
                     .structures = {},
@@ -266,6 +270,7 @@ CsrMatrix predicted_graph(const Problem& problem, const models::Split& split,
   const Trained trained =
       train_network(problem, problem.features, views_of(problem), Backbone::gcn, Fusion::none, 0,
                     std::span(&split, 1), two_layers, std::span(&rng, 1), true);
+  if (!trained.logits.front().defined()) return {};
   const Tensor classes = autograd::argmax(trained.logits.front(), 1);
   return models::similarity_graph(
       autograd::one_hot(classes, problem.classes, DType::f32),

@@ -97,7 +97,8 @@ BestCells best_cells(const Comparison& comparison, Backbone backbone);
 Table summary_table(std::span<const Comparison> comparisons, const ComparisonOptions& options);
 
 /// The union of cliques of the nodes for which an MLP trained on X predicts the same class: what a
-/// structure would be if its base were the predictions.
+/// structure would be if its base were the predictions. Empty when a stop was requested before the
+/// first validation.
 CsrMatrix predicted_graph(const Problem& problem, const models::Split& split,
                           const LearningOptions& learning, const Rng& rng);
 

@@ -5,7 +5,7 @@
 namespace tessera::algorithms::gsl {
 
 Problem prepare(models::GraphData graph, bool normalize_features, Device device) {
-  TS_CHECK(graph.has_features(), "gsl: graph ", graph.name,
+  TS_CHECK(graph.has_features() && graph.features() >= 1, "gsl: graph ", graph.name,
            " has no node features to build a structure from");
   if (normalize_features) models::normalize_feature_rows(graph);
   const bool sparse = graph.sparse_features.col.defined();

@@ -117,8 +117,8 @@ class GroupedAdam {
 
 /// Trains `model`: loss(model, context) is [runs, 1] or has one element, logits(model, context)
 /// what `NodeTask::scores` takes. Initial values should come from split 0 of a run's Rng; steps use
-/// split
-/// 1. Calls on_best(run) when an evaluation was better on validation nodes than all before.
+/// its split 1. Calls on_best(run) when an evaluation was better on validation nodes than all
+/// before.
 template <class Model, class Optimizer, class Loss, class Logits, class OnBest>
 std::vector<Scores> fit(Model& model, Optimizer& optimizer, const NodeTask& task, int64_t epochs,
                         int64_t evaluate_every, std::span<const Rng> rngs, const Loss& loss,

@@ -46,19 +46,13 @@ Var layer_of(const models::Sage& net, size_t i, const GraphOperators& graph,
 Var layer_of(const models::Gat& net, size_t i, const GraphOperators& graph, const LayerInput& input,
              ForwardContext& context) {
   const models::Gat::Layer& own = net.layers[i];
-  const auto by_head = [&](const Var& h) {  // the last axis as [heads, channels]
-    Shape shape = h.shape();
-    shape[h.rank() - 1] = net.heads;
-    shape.push_back(h.size(-1) / net.heads);
-    return autograd::reshape(h, shape);
-  };
   const Var value = product(input, own.value.weight, net.dropout, context);
   const auto scores = [&](const Var& vectors) {
-    return autograd::sum(by_head(value * vectors), {-1});
+    return autograd::sum(models::split_heads(value * vectors, net.heads), {-1});
   };
   Var h = models::attend(graph.pattern(true), value, scores(own.target), scores(own.source),
                          {.heads = net.heads, .dropout = net.dropout}, context);
-  if (i + 1 == net.layers.size()) h = autograd::mean(by_head(h), {-2});
+  if (i + 1 == net.layers.size()) h = autograd::mean(models::split_heads(h, net.heads), {-2});
   return h + own.bias;
 }
 

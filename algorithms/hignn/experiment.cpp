@@ -89,24 +89,13 @@ class Trial {
 
   /// Leaves the rows of the tables of all graphs.
   void run(Report& report, Table& accuracies, Table& homophilies) {
+    for (const Variant& v : variants_)  // before the first stage, not after
+      TS_CHECK(v.new_graph.kind != NewGraphKind::k_means || v.new_graph.clusters <= graph_.nodes,
+               "hignn: ", v.new_graph.clusters, " clusters of the ", graph_.nodes,
+               " nodes of graph ", graph_.name);
     add_true_homophily(homophilies);
-    methods_.push_back({.name = std::string(to_string(config_.first.backbone)),
-                        .train = {},
-                        .validation = {},
-                        .test = {},
-                        .epochs = {},
-                        .seconds = {},
-                        .homophily = {},
-                        .ratio = {}});
-    for (const Variant& v : variants_)
-      methods_.push_back({.name = v.name,
-                          .train = {},
-                          .validation = {},
-                          .test = {},
-                          .epochs = {},
-                          .seconds = {},
-                          .homophily = {},
-                          .ratio = {}});
+    methods_.emplace_back().name = to_string(config_.first.backbone);
+    for (const Variant& v : variants_) methods_.emplace_back().name = v.name;
     const Problem problem = prepare(graph_, config_.normalize_features, context_.device);
     for (int64_t first = 0; first < config_.runs && !stop_requested(); first += together())
       train_runs(problem, first);

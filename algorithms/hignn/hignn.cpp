@@ -122,6 +122,11 @@ std::vector<Outcome> train(const Problem& problem, const StageOptions& options, 
       graphs == Graphs::old_graph || new_graphs.size() == 1 || new_graphs.size() == splits.size(),
       "hignn: ", new_graphs.size(), " new graphs for ", runs, " runs");
   const models::GraphData& graph = *problem.graph;
+  for (const models::Split& split : splits)
+    TS_CHECK(!split.train.empty() && !split.validation.empty() && !split.test.empty(),
+             "hignn: a split of graph ", graph.name, " has ", split.train.size(), ", ",
+             split.validation.size(), " and ", split.test.size(),
+             " nodes to train, to validate and to test on; expected some of each");
   const Filters added =
       graphs == Graphs::old_graph ? Filters{} : filters_of(new_graphs, problem.device);
   std::vector<HiNetwork> networks;
@@ -188,8 +193,8 @@ std::vector<NewGraph> new_graphs_of(const Problem& problem, std::span<const Outc
   TS_CHECK(first.size() == rngs.size(), "hignn: ", first.size(), " first models and ", rngs.size(),
            " generators of random numbers");
   // What does not look at predictions or random numbers is one graph for all runs.
-  const bool same =
-      options.kind == NewGraphKind::degree || options.kind == NewGraphKind::feature_cosine;
+  const bool same = options.kind == NewGraphKind::degree ||
+                    (options.kind == NewGraphKind::feature_cosine && options.links_per_node == 0);
   std::vector<NewGraph> graphs;
   for (size_t r = 0; r < (same ? 1 : first.size()); ++r)
     graphs.push_back(make_new_graph(*problem.graph, first[r].probabilities, options,

@@ -121,19 +121,13 @@ Vars weights_of(const HiNetwork::Conv& conv, Backbone backbone) {
 
 Var attended(const HiNetwork::Conv& conv, const Filters& graph, const Var& value,
              const NetworkOptions& o, bool last, ForwardContext& context) {
-  const auto by_head = [&](const Var& h) {
-    Shape shape = h.shape();
-    shape[h.rank() - 1] = o.heads;
-    shape.push_back(h.size(-1) / o.heads);
-    return autograd::reshape(h, shape);
-  };
   const auto scores = [&](const Var& vectors) {
-    return autograd::sum(by_head(value * vectors), {-1});
+    return autograd::sum(models::split_heads(value * vectors, o.heads), {-1});
   };
   const models::Gat::Layer& a = conv.attention;
   Var y = models::attend(graph.pattern(), value, scores(a.target), scores(a.source),
                          {.heads = o.heads, .dropout = o.dropout}, context);
-  if (last) y = autograd::mean(by_head(y), {-2});
+  if (last) y = autograd::mean(models::split_heads(y, o.heads), {-2});
   return y + a.bias;
 }
 

@@ -23,9 +23,16 @@ models::NodeFeatures features_of(const models::GraphData& graph, Device device) 
 models::DecayFilter filter_of(Decay decay, const models::GraphNetwork& model) {
   if (decay == Decay::all) return {};
   if (decay == Decay::weights) return models::decays_weights_only;
-  const std::string first = models::parameter_names(model).front();
-  const std::string layer = first.substr(0, first.rfind('.') + 1);
-  return [layer](std::string_view path) { return path.starts_with(layer); };
+  const std::vector<std::string> names = models::parameter_names(model);
+  const bool has_input = std::any_of(names.begin(), names.end(), [](const std::string& name) {
+    return name.starts_with("input.");
+  });
+  return [has_input](std::string_view path) {
+    for (const char* reads_features :
+         {"features.", "first.", "linear.", "residual_first.", "soft_first."})
+      if (path.starts_with(reads_features)) return true;
+    return path.starts_with(has_input ? "input." : "layers.0.");
+  };
 }
 
 void check_runs(const Training& training, std::span<const models::Split> splits) {

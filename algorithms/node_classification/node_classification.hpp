@@ -27,7 +27,7 @@ void parse(std::string_view text, Selection& selection);
 
 /// Which parameters weight decay shrinks.
 enum class Decay : uint8_t {
-  first_layer,  // those of the layer that reads the features
+  first_layer,  // those of the layers that read the features
   weights,      // all but biases and normalisations
   all,
 };

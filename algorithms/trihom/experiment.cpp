@@ -169,11 +169,12 @@ Report run_grid(const Config& config, const Context& context) {
     const Rng own = rng.split(static_cast<uint64_t>(cells[i].run));
     const models::GraphData graph = generated(config.grid, cells[i], own.split(0));
     std::vector<double> found;
-    for (const Network network : networks) {
+    for (const Network network : networks)
       found.push_back(test_accuracy(graph, graph.fixed_splits.at(0), network, config.learning,
                                     context.device, own.split(1)));
-      report.add(concat("test_accuracy_", to_string(network)), found.back());
-    }
+    if (stop_requested()) break;  // those are of trainings cut short
+    for (size_t k = 0; k < found.size(); ++k)
+      report.add(concat("test_accuracy_", to_string(networks[k])), found[k]);
     accuracies.add(graph.name, std::move(found));
     graphs.push_back(graph_metrics(graph, options, own.split(2)));
     add_metrics(report, graphs.back());

@@ -155,8 +155,8 @@ TEST_F(GfsExperiment, AFolderOfGraphs) {
   ASSERT_EQ(report.plots.size(), 1u);
   EXPECT_EQ(report.plots[0].curves[0].x, (std::vector<double>{0, 0.25, 1}));
   ASSERT_EQ(report.notes.size(), 2u);
-  EXPECT_NE(report.notes[0].find("a.npz"), std::string::npos);
-  EXPECT_NE(report.notes[1].find("scores.npz"), std::string::npos);
+  EXPECT_NE(report.notes[0].find("scores.npz"), std::string::npos);
+  EXPECT_NE(report.notes[1].find("a.npz"), std::string::npos);
   write_report(report, context.out);
   for (const char* file : {"tfi.csv", "agreement.csv", "comparison.csv", "wins.csv", "scores.csv",
                            "curves.svg", "report.json"})
@@ -217,6 +217,11 @@ TEST_F(GfsExperiment, BadInputIsNamed) {
   config.ratios.clear();
   expect_error([&] { run(config, context); }, {"ratios"}, ErrorKind::invalid_argument);
   config = quick();
+  config.models = {models::TrunkModule::gcn, models::TrunkModule::gt};
+  config.training.hidden = 12;
+  config.training.heads = 8;
+  expect_error([&] { run(config, context); }, {"12", "8 heads of gt"}, ErrorKind::invalid_argument);
+  config = quick();
   config.tuned = folder / "tuned.csv";
   test::write_bytes(config.tuned, "graph,hiden\ng,4\n");
   expect_error([&] { run(config, context); }, {"tuned.csv", "hiden", "hidden"},
@@ -224,8 +229,16 @@ TEST_F(GfsExperiment, BadInputIsNamed) {
   test::write_bytes(config.tuned, "graph,r\ng,4\n");
   expect_error([&] { run(config, context); }, {"tuned.csv", "out of range"},
                ErrorKind::invalid_argument);
+  for (const char* layers : {"1.5", "0", "1e300"}) {
+    test::write_bytes(config.tuned, concat("graph,layers\ng,", layers, "\n"));
+    expect_error([&] { run(config, context); }, {"tuned.csv", "layers of g"},
+                 ErrorKind::invalid_argument);
+  }
   config = quick();
   config.published = folder / "scores.npz";
+  save_npz(config.published, {{"g", Tensor::zeros({0, 4}, DType::f32, Device::cpu())}});
+  expect_error([&] { run(config, context); }, {"scores.npz", "at least one split"},
+               ErrorKind::invalid_argument);
   save_npz(config.published, {{"g", Tensor::zeros({2, 5}, DType::f32, Device::cpu())}});
   expect_error([&] { run(config, context); }, {"scores.npz", "[splits, 4]"},
                ErrorKind::invalid_argument);
@@ -233,7 +246,7 @@ TEST_F(GfsExperiment, BadInputIsNamed) {
   expect_error([&] { run(config, context); }, {"--data"}, ErrorKind::invalid_argument);
   test::TemporaryFolder empty;
   context.data = empty / "";
-  expect_error([&] { run(quick(), context); }, {"no .npz file", "features"});
+  expect_error([&] { run(quick(), context); }, {"no .npz file"});
 }
 
 TEST_F(GfsExperiment, ConfigFilesHoldTheDefaults) {

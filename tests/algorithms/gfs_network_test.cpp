@@ -168,6 +168,13 @@ TEST_F(GfsTraining, TwoClassesHaveOneLogitAndAuc) {
             1e-9);
 }
 
+TEST_F(GfsTraining, OneClassIsRightOfNecessity) {
+  auto one = graph;
+  one.labels = Tensor::zeros({120}, DType::i32, Device::cpu());
+  one.classes = 1;
+  for (const Outcome& outcome : train(one, {0, 1})) EXPECT_EQ(outcome.test, 1);
+}
+
 TEST_F(GfsTraining, BadInputIsNamed) {
   const Problem problem = prepare(graph, features, Device::cpu());
   const std::vector<models::Split> splits{graph.fixed_splits[0], graph.fixed_splits[1]};
@@ -184,6 +191,19 @@ TEST_F(GfsTraining, BadInputIsNamed) {
                    std::span(rngs).first(1));
       },
       {"2 splits", "1 generators"}, ErrorKind::invalid_argument);
+  auto two = mixed_graph({.nodes = 120, .classes = 2, .splits = 3}, Rng(4));
+  const auto label = two.labels.host<int32_t>();
+  std::erase_if(two.fixed_splits[1].test,
+                [&](int64_t i) { return label[static_cast<size_t>(i)] == 1; });
+  expect_error(
+      [&] {
+        train(two, {0, 1});
+      },
+      {"test nodes of run 1", "0 of class 1", "AUC"}, ErrorKind::invalid_argument);
+  auto narrow = graph;
+  narrow.dense_features = Tensor::zeros({120, 0}, DType::f32, Device::cpu());
+  expect_error([&] { StandardFeatures none(narrow); }, {"mixed", "width 0"},
+               ErrorKind::invalid_argument);
   auto bare = graph;
   bare.dense_features = Tensor();
   expect_error([&] { StandardFeatures none(bare); }, {"mixed", "no node features"},

@@ -162,6 +162,9 @@ TEST(GfsTfi, GraphsThatSayNothing) {
   for (const double score : scores(s.edges, s.train)) EXPECT_TRUE(std::isfinite(score));
   const std::vector<int64_t> outside{40};
   expect_error([&] { scores(s.edges, outside); }, {"node 40 of 40"}, ErrorKind::invalid_argument);
+  const std::vector<int64_t> twice{1, 1};
+  expect_error([&] { scores(s.edges, twice); }, {"node 1 of 40", "at most once"},
+               ErrorKind::invalid_argument);
   // All features alike: nothing varies, nothing divides by 0.
   for (auto& row : s.x) row.assign(4, 0.1);
   for (const double score : scores(s.edges, s.train)) EXPECT_TRUE(std::isfinite(score));

@@ -173,6 +173,32 @@ TEST_F(GslExperiment, StopsBetweenTrainings) {
   }
 }
 
+// Trainings that were cut short are in no table. The clock is asked when the first is done.
+TEST_F(GslExperiment, StopsDuringTrainings) {
+  save("a.npz", 14);
+  context.data = folder / "a.npz";
+  for (const bool learners : {false, true}) {
+    Config config = smoke();
+    config.learners.methods.clear();
+    if (learners) {
+      config.comparison.fusions.clear();
+      config.learners.methods = {Learner::grcn, Learner::slaps};
+      config.learners.slaps.task.epochs = 5;
+    }
+    Progress stopping(text, 0, [] {
+      request_stop();
+      return std::chrono::duration<double>(0);
+    });
+    context.progress = &stopping;
+    const Report report = run(config, context);
+    EXPECT_TRUE(stop_requested());
+    clear_stop_request();
+    EXPECT_TRUE(report.tables.empty()) << report.tables.front().name;
+    EXPECT_TRUE(report.metrics.empty());
+  }
+  context.progress = &progress;
+}
+
 TEST_F(GslExperiment, ConfigFilesHoldTheDefaults) {
   Config config;
   config.runs = 99;  // the file must set it back

@@ -81,6 +81,23 @@ TEST_P(GslLearners, GraphsWithoutEdgesAreFine) {
 INSTANTIATE_TEST_SUITE_P(Each, GslLearners, testing::ValuesIn(quick().methods),
                          [](const auto& each) { return std::string(to_string(each.param)); });
 
+// What the autoencoder learned of A is there after the GCN's own pretraining, whose weight decay is
+// not for it.
+TEST(GslGaug, PretrainingTheGcnLeavesTheAutoencoder) {
+  const models::GraphData graph = easy_graph();
+  const Problem problem = prepare(graph, false, Device::cpu());
+  LearnerOptions options = quick();
+  options.gaug.task.epochs = 1;
+  options.gaug.task.weight_decay = 1e-3;
+  const auto homophily = [&](int64_t pretrain_nodes) {
+    options.gaug.pretrain_nodes = pretrain_nodes;
+    return gaug(problem, graph.fixed_splits.at(0), options.gaug, Rng(1)).homophily;
+  };
+  const double without = homophily(0);
+  EXPECT_GT(without, 0.75);
+  EXPECT_NEAR(homophily(60), without, 0.02);
+}
+
 TEST(GslLearnerComparison, HasARowForEachAndEverySplit) {
   const models::GraphData graph = easy_graph();
   const Problem problem = prepare(graph, false, Device::cpu());

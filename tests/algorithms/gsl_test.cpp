@@ -13,6 +13,7 @@
 #include "tessera/models/init.hpp"
 #include "tessera/models/mutual_information.hpp"
 #include "tessera/models/runs.hpp"
+#include "tessera/runtime/interrupt.hpp"
 #include "tessera/tests/support/close.hpp"
 #include "tessera/tests/support/files.hpp"
 
@@ -181,6 +182,25 @@ TEST_P(GslViews, EveryFusionLearns) {
 INSTANTIATE_TEST_SUITE_P(Each, GslViews, testing::ValuesIn(backbones),
                          [](const auto& each) { return std::string(to_string(each.param)); });
 
+TEST(Gsl, FeaturesOfNoWidthAreNone) {
+  models::GraphData graph = easy_graph();
+  graph.dense_features = Tensor::zeros({graph.nodes, 0}, DType::f32, Device::cpu());
+  expect_error([&] { prepare(graph, false, Device::cpu()); }, {"synthetic", "no node features"},
+               ErrorKind::invalid_argument);
+}
+
+TEST(Gsl, PredictionsCutShortAreNoGraph) {
+  const models::GraphData graph = easy_graph();
+  const Problem problem = prepare(graph, false, Device::cpu());
+  LearningOptions options = quick();
+  options.evaluate_every = 2;
+  request_stop();
+  const CsrMatrix none = predicted_graph(problem, graph.fixed_splits.at(0), options, Rng(1));
+  clear_stop_request();
+  EXPECT_EQ(none.rows, 0);
+  EXPECT_EQ(predicted_graph(problem, graph.fixed_splits.at(0), options, Rng(1)).rows, graph.nodes);
+}
+
 TEST(Gsl, BadInputIsNamed) {
   const auto kind = ErrorKind::invalid_argument;
   const Problem problem = prepare(easy_graph(), false, Device::cpu());
@@ -208,6 +228,14 @@ TEST(Gsl, BadInputIsNamed) {
   const std::vector<models::Split> splits = easy_graph().fixed_splits;
   expect_error([&] { compare(problem, splits, none, quick(), {}, 1, Rng(0), [](auto...) {}); },
                {"backbones"}, kind);
+  int64_t trained = 0;
+  expect_error(
+      [&] {
+        compare(problem, splits, {.bases = {Base::x}}, odd, {}, 1, Rng(0),
+                [&](auto...) { ++trained; });
+      },
+      {"16", "5 heads of gat"}, kind);
+  EXPECT_EQ(trained, 0);
   const auto gcnii =
       models::GraphNetwork::make(120, 12, 3, {.model = models::GraphNetworkKind::gcnii}, rng);
   expect_error([&] { layer_count(gcnii); }, {"expected a gcn"}, kind);

@@ -106,6 +106,11 @@ TEST_F(HignnExperiment, BadInput) {
   Config config = quick();
   config.lambdas.clear();
   expect_error([&] { run(config, context); }, {"lambdas"}, ErrorKind::invalid_argument);
+  config = quick();
+  config.new_graph.kind = NewGraphKind::k_means;
+  config.new_graph.clusters = 100000;
+  expect_error([&] { run(config, context); }, {"100000 clusters", "synthetic"},
+               ErrorKind::invalid_argument);
   context.data = folder / "";
   expect_error([&] { run(quick(), context); }, {"'edges'", "'labels'"});
   context.data = folder / "missing.npz";

@@ -96,6 +96,23 @@ TEST(HignnNewGraph, LinksAreDroppedToANumberPerNode) {
   EXPECT_EQ(links(1e6), links(0));
 }
 
+TEST(HignnNewGraph, RunsShareAGraphThatLooksAtNeitherPredictionsNorRandomNumbers) {
+  const models::GraphData graph = small_graph();
+  const Problem problem = prepare(graph, false, Device::cpu());
+  std::vector<Outcome> first(2);
+  for (Outcome& outcome : first) outcome.probabilities = imagined_probabilities(graph);
+  const std::vector<Rng> rngs{Rng(1), Rng(2)};
+  const auto made = [&](const NewGraphOptions& options) {
+    return new_graphs_of(problem, first, options, Backbone::gcn, rngs);
+  };
+  NewGraphOptions options{.kind = NewGraphKind::feature_cosine, .threshold = 0.2};
+  EXPECT_EQ(made(options).size(), 1u);
+  options.links_per_node = 3;
+  const std::vector<NewGraph> dropped = made(options);
+  ASSERT_EQ(dropped.size(), 2u);
+  EXPECT_NE(dropped[0].matrix().col.values<int32_t>(), dropped[1].matrix().col.values<int32_t>());
+}
+
 TEST(HignnNewGraph, StatisticsAreCountsOfLinks) {
   const models::GraphData graph = small_graph();
   const auto labels = graph.labels.values<int32_t>();
@@ -234,6 +251,10 @@ TEST(HignnTraining, BadInput) {
                {"0 new graphs", "2 runs"}, invalid);
   expect_error([&] { train(problem, quick(), Graphs::old_graph, {}, splits, {}); }, {"2 splits"},
                invalid);
+  std::vector<models::Split> none_to_test = splits;
+  none_to_test[1].test.clear();
+  expect_error([&] { train(problem, quick(), Graphs::old_graph, {}, none_to_test, rngs); },
+               {"synthetic", "0 nodes to train, to validate and to test on"}, invalid);
   expect_error([&] { make_new_graph(graph, {}, {}, 1, Device::cpu(), Rng(1)); },
                {"histogram", "[60, 3]"}, invalid);
   const auto by_degree =

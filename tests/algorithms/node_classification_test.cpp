@@ -180,6 +180,30 @@ TEST(NodeClassification, DecaysTheFirstLayerOnly) {
   EXPECT_LT(shrunk(2), 0.9);
 }
 
+// Whatever a network calls them: matrices with a row for each feature.
+TEST(NodeClassification, FirstLayersAreThoseThatReadTheFeatures) {
+  const models::GraphData graph = easy_graph();
+  const Problem problem = prepare(graph, false, Device::cpu());
+  using Kind = models::GraphNetworkKind;
+  for (int k = 0; k <= static_cast<int>(Kind::trunk); ++k) {
+    Options options = with(1);
+    options.model = static_cast<Kind>(k);
+    options.hidden = 8;
+    options.radii = 1;
+    const Training training = start(problem, options, std::vector<Rng>{Rng(1)});
+    models::for_each_parameter(training.model, [&](const std::string& name, const models::Var& p) {
+      const bool reads_features = p.rank() == 3 && p.size(0) == graph.features();
+      const bool of_nodes = p.rank() == 3 && p.size(0) == graph.nodes;
+      if (reads_features) {
+        EXPECT_TRUE(training.optimizer.decays(name)) << to_string(options.model) << " " << name;
+      }
+      if (name.starts_with("output") || (of_nodes && name.starts_with("structure"))) {
+        EXPECT_FALSE(training.optimizer.decays(name)) << to_string(options.model) << " " << name;
+      }
+    });
+  }
+}
+
 TEST(NodeClassification, RepeatsBitForBitAndFollowsTheSeed) {
   const models::GraphData graph = easy_graph();
   const Options options = with(20);

@@ -10,6 +10,7 @@
 #include <map>
 #include <sstream>
 
+#include "tessera/runtime/interrupt.hpp"
 #include "tessera/runtime/io/npy.hpp"
 #include "tessera/tests/support/files.hpp"
 
@@ -221,6 +222,14 @@ TEST_F(TrihomExperiment, GeneratedGraphsHaveTheSameNumbersEachTime) {
   Config other = config;
   other.grid.generator = Generator::csbm_h;
   EXPECT_EQ(run(other, context).tables[0].rows, (std::vector<std::string>{"csbm_h"}));
+}
+
+TEST_F(TrihomExperiment, StoppedBeforeItsFirstGraph) {
+  test::TemporaryFolder out;
+  context.out = out / "";
+  request_stop();
+  EXPECT_NO_THROW(run(quick(), context));
+  clear_stop_request();
 }
 
 // Accuracies of a two-layer MLP and GCN as an independent program found them, within the spread of

@@ -124,6 +124,33 @@ TEST(GraphNetworks, AgreeWithDenseFormulas) {
   });
 }
 
+TEST(GraphOperators, WhatFailedFailsAgain) {
+  const GraphOperators graph(CsrMatrix::from_edges(3, 3, {}, {}), Device::cpu());
+  for (int time = 0; time < 2; ++time) EXPECT_THROW(graph.structural(-1), Error);
+  EXPECT_EQ(graph.structural(2).size(), 2u);
+}
+
+// Soft labels that are sure have a class of probability 0 in f32.
+TEST(GraphNetworks, SureSoftLabelsOfHogGcnHaveFiniteLogarithmsAndGradients) {
+  const GraphOperators graph(golden_adjacency(), Device::cpu());
+  Rng numbers(5);
+  const NodeFeatures x(normal({nodes, width}, 1e4, numbers));
+  const HogGcn model = HogGcn::make(graph, width, classes, {.hidden = 6, .dropout = 0}, numbers);
+  double least = 0;
+  const Vars gradients = value_and_grad(model, [&](const HogGcn& m) {
+                           ForwardContext context;
+                           Vars auxiliary;
+                           m(graph, x, context, &auxiliary);
+                           for (const double v : test::to_doubles(auxiliary.at(1).value()))
+                             least = std::min(least, v);
+                           return autograd::sum(auxiliary.at(1));
+                         }).gradients;
+  EXPECT_LT(least, -60);  // the case occurs
+  EXPECT_TRUE(std::isfinite(least));
+  for (const Var& gradient : gradients)
+    for (const double v : test::to_doubles(gradient.value())) ASSERT_TRUE(std::isfinite(v));
+}
+
 TEST(GraphNetworks, SparseFeaturesAreTheSameFeatures) {
   std::vector<int64_t> row, col;
   std::vector<float> dense(nodes * width);

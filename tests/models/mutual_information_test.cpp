@@ -139,6 +139,15 @@ TEST(MutualInformation, ClassesOfOneAndEqualRows) {
   EXPECT_EQ(mutual_information(test::uniform({1, 2}, DType::f64, 1),
                                Tensor::zeros({1}, DType::i32, Device::cpu()), {}, Rng(0)),
             0);
+  EXPECT_EQ(mean_mutual_information(test::uniform({1, 2}, DType::f64, 1),
+                                    Tensor::zeros({1}, DType::i32, Device::cpu()), {}, Rng(0)),
+            0);
+  EXPECT_EQ(mean_mutual_information(Tensor::zeros({4, 0}, DType::f32, Device::cpu()),
+                                    Tensor::zeros({4}, DType::i32, Device::cpu()), {}, Rng(0)),
+            0);
+  EXPECT_EQ(mean_mutual_information(Tensor::zeros({40, 2}, DType::f16, Device::cpu()), s.labels, {},
+                                    Rng(0)),
+            0);
   // Constant columns tell nothing, and the same numbers come out each time.
   const Tensor constant = Tensor::zeros({40, 1}, DType::f32, Device::cpu());
   EXPECT_LT(mutual_information(constant, s.labels, {}, Rng(3)), 0.35);
@@ -153,6 +162,8 @@ TEST(MutualInformation, BadInputIsNamed) {
   expect_error([&] { mutual_information(x, labels, {}, Rng(0)); }, {"element 0 of row 2"}, kind);
   const Tensor good = test::uniform({4, 1}, DType::f32, 1);
   expect_error([&] { mutual_information(good, labels.narrow(0, 0, 3), {}, Rng(0)); }, {"i32 [n]"},
+               kind);
+  expect_error([&] { mean_mutual_information(x, labels, {}, Rng(0)); }, {"element 0 of row 2"},
                kind);
   expect_error([&] { mean_mutual_information(good, labels, {.k = 0}, Rng(0)); }, {"0 neighbours"},
                kind);

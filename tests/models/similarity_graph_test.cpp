@@ -163,6 +163,21 @@ TEST(SimilarityGraph, RowsOfZerosAndFewRows) {
   }
 }
 
+// What points away is more alike than what points nowhere.
+TEST(SimilarityGraph, RowsOfZerosTakeNobodysPlace) {
+  const Tensor base =
+      test::from_doubles({0, 0, /**/ 1, 0, /**/ -1, 1, /**/ -1, -1}, {4, 2}, DType::f32);
+  for (const auto construction : {GraphConstruction::knn, GraphConstruction::cos_node})
+    for (const int64_t k : {2, 3}) {
+      const CsrMatrix graph = similarity_graph(base, {.construction = construction, .k = k});
+      EXPECT_EQ(degrees(graph), (std::vector<int64_t>{0, 2, 2, 2})) << to_string(construction);
+    }
+  const CsrMatrix none = similarity_graph(Tensor::zeros({3, 2}, DType::f32, Device::cpu()),
+                                          {.symmetrization = Symmetrization::sum});
+  EXPECT_EQ(none.nnz(), 0);
+  EXPECT_EQ(none.values.shape(), Shape({0}));
+}
+
 TEST(SimilarityGraph, BadInputIsNamed) {
   const auto kind = ErrorKind::invalid_argument;
   const Tensor base = test::from_doubles({1, 2, 3, test::nan}, {2, 2}, DType::f32);

@@ -87,6 +87,18 @@ TEST(Statistics, PairedTest) {
   EXPECT_THROW(paired_t_test(one, std::vector<double>{1}), Error);
 }
 
+// The mean of ten times 0.1 is not 0.1, nor is that of three the same.
+TEST(Statistics, ValuesThatDoNotVaryAreExact) {
+  const std::vector<double> tenths(10, 0.1), few(3, 0.1), rising{1, 2, 4};
+  EXPECT_TRUE(std::isnan(pearson(few, rising).coefficient));
+  EXPECT_TRUE(std::isnan(pearson(rising, few).p_value));
+  EXPECT_EQ(welch_t_test(tenths, few).p_value, 1);
+  EXPECT_EQ(welch_t_test(tenths, std::vector<double>(3, 0.2)).statistic, -HUGE_VAL);
+  const PairedTest test = paired_t_test(tenths, std::vector<double>(10, 0.0));
+  EXPECT_EQ(test.p_value, 0);
+  EXPECT_EQ(test.statistic, HUGE_VAL);
+}
+
 TEST(Statistics, SignTestCountsOutcomes) {
   const auto by_counting = [](int64_t wins, int64_t losses) {
     const int64_t n = wins + losses;
@@ -105,6 +117,9 @@ TEST(Statistics, SignTestCountsOutcomes) {
 TEST(Statistics, TiesShareTheMiddleOfTheirRanks) {
   EXPECT_EQ(ranks(std::vector<double>{3, 1, 3, -2, 3}), (std::vector<double>{4, 2, 4, 1, 4}));
   EXPECT_TRUE(ranks({}).empty());
+  const std::vector<double> found = ranks(std::vector<double>{3, std::nan(""), 1, std::nan(""), 2});
+  EXPECT_EQ((std::vector<double>{found[0], found[2], found[4]}), (std::vector<double>{3, 1, 2}));
+  EXPECT_TRUE(std::isnan(found[1]) && std::isnan(found[3]));
 }
 
 }  // namespace

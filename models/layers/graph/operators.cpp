@@ -154,16 +154,16 @@ const autograd::SparseMatrix& GraphOperators::two_hop() const {
 
 const std::vector<WeightedPattern>& GraphOperators::structural(int64_t radii) const {
   const std::lock_guard lock(data_->mutex);
-  const auto [found, absent] = data_->proximity.try_emplace(radii);
-  if (absent)
-    for (CsrMatrix& m : structural_proximity(data_->adjacency, radii)) {
-      const Tensor weights = m.values.reshape({m.nnz(), 1});
-      m.values = Tensor();
-      found->second.push_back({autograd::SparseMatrix(m.to(data_->device)),
-                               weights.to(data_->device),
-                               autograd::convert(weights, DType::f32).to(data_->device)});
-    }
-  return found->second;
+  const auto found = data_->proximity.find(radii);
+  if (found != data_->proximity.end()) return found->second;
+  std::vector<WeightedPattern> made;
+  for (CsrMatrix& m : structural_proximity(data_->adjacency, radii)) {
+    const Tensor weights = m.values.reshape({m.nnz(), 1});
+    m.values = Tensor();
+    made.push_back({autograd::SparseMatrix(m.to(data_->device)), weights.to(data_->device),
+                    autograd::convert(weights, DType::f32).to(data_->device)});
+  }
+  return data_->proximity.emplace(radii, std::move(made)).first->second;
 }
 
 }  // namespace tessera::models

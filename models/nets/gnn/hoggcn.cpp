@@ -10,6 +10,11 @@
 #include "tessera/models/runs.hpp"
 
 namespace tessera::models {
+namespace {
+
+constexpr double tiny = 1e-30;  // an f32 softmax of far apart logits has zeros
+
+}  // namespace
 
 HogGcn HogGcn::make(const GraphOperators& graph, int64_t features, int64_t classes,
                     const Options& o, Rng& rng) {
@@ -64,7 +69,7 @@ Var HogGcn::operator()(const GraphOperators& graph, const NodeFeatures& x, Forwa
     }
     h = own + aggregated(degrees, others) * scale;
   }
-  if (auxiliary) *auxiliary = {soft_logits, autograd::log(soft)};
+  if (auxiliary) *auxiliary = {soft_logits, autograd::log(soft + tiny)};
   return h;
 }
 
