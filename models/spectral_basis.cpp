@@ -109,6 +109,7 @@ SpectralBasis GramSum::basis() const {
 
   SpectralBasis basis;
   basis.pixels = pixels_;
+  basis.live = k;
   basis.sigma.assign(at(n), 0.0);
   const auto values = eigen.values.value().values<double>(),
              columns = eigen.vectors.value().values<double>();

@@ -18,6 +18,7 @@ struct SpectralBasis {
   std::vector<double> sigma;  // [bands], falling; 0 where the cube has fewer dimensions
   Tensor mean;                // f64 [bands]: the mean spectrum; undefined where not centred
   int64_t pixels = 0;         // that counted
+  int64_t live = 0;           // bands that are not 0 everywhere, around the mean where centred
 };
 
 /// Sums the Gram matrix of a cube that comes in slabs, in one pass over each. The same slabs give
