@@ -149,6 +149,19 @@ Tensor eigenimages(const Tensor& x, const SpectralBasis& basis, int64_t count,
   return images;
 }
 
+Tensor as_pixels(const Tensor& x) {
+  switch (x.dtype()) {
+    case DType::u8:
+    case DType::i8:
+      return autograd::convert(x, DType::i16);
+    case DType::i32:
+    case DType::i64:
+      return autograd::convert(x, DType::f64);
+    default:
+      return x;
+  }
+}
+
 int64_t rank_of(double rank, int64_t bands) {
   if (rank == 0) return bands;
   if (rank > 0 && rank < 1)

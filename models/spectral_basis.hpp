@@ -56,6 +56,10 @@ SpectralBasis spectral_basis(const Tensor& x, const Tensor& valid = {}, bool cen
 Tensor eigenimages(const Tensor& x, const SpectralBasis& basis, int64_t count,
                    const Tensor& valid = {});
 
+/// Numbers of any kind as these functions take them: whole ones of 8 bits as i16, of 32 and 64 as
+/// f64; others are the same tensor.
+Tensor as_pixels(const Tensor& x);
+
 /// How many of `bands` vectors a setting means: 0 all, a share below 1 that part rounded up, a
 /// whole number itself, at most `bands`.
 int64_t rank_of(double rank, int64_t bands);

@@ -7,6 +7,7 @@
 #include <limits>
 #include <optional>
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/models/init.hpp"
 #include "tessera/runtime/io/bmp.hpp"
 #include "tessera/runtime/io/envi.hpp"
@@ -84,9 +85,9 @@ Tensor as_values(const Tensor& t, const std::string& path) {
     case DType::f64:
     case DType::f32:
     case DType::i32:
-      return t;
     case DType::i16:
     case DType::u16:
+      return t;
     case DType::f16:
     case DType::u8:
     case DType::i8:
@@ -96,8 +97,6 @@ Tensor as_values(const Tensor& t, const std::string& path) {
       const auto copy = [&](const auto& from) {
         for (size_t i = 0; i < to.size(); ++i) to[i] = static_cast<double>(from[i]);
       };
-      if (t.dtype() == DType::i16) copy(t.host<int16_t>());
-      if (t.dtype() == DType::u16) copy(t.host<uint16_t>());
       if (t.dtype() == DType::u8) copy(t.host<uint8_t>());
       if (t.dtype() == DType::i8) copy(t.host<int8_t>());
       if (t.dtype() == DType::i64) copy(t.host<int64_t>());
@@ -114,14 +113,7 @@ std::vector<double> doubles(const Tensor& t, const std::string& path) {
     const auto* bytes = static_cast<const uint8_t*>(t.data());
     return {bytes, bytes + t.numel()};
   }
-  const Tensor values = as_values(t, path);
-  if (values.dtype() == DType::f64) return values.values<double>();
-  if (values.dtype() == DType::i32) {
-    const auto whole = values.values<int32_t>();
-    return {whole.begin(), whole.end()};
-  }
-  const auto narrow = values.values<float>();
-  return {narrow.begin(), narrow.end()};
+  return autograd::convert(as_values(t, path), DType::f64).values<double>();
 }
 
 /// Where `map` is not 0, [rows, columns].
