@@ -5,6 +5,7 @@
 #include "tessera/algorithms/gsl/experiment.hpp"
 #include "tessera/algorithms/hignn/experiment.hpp"
 #include "tessera/algorithms/node_classification/experiment.hpp"
+#include "tessera/algorithms/svd/experiment.hpp"
 #include "tessera/algorithms/trihom/experiment.hpp"
 
 namespace tessera::algorithms {
@@ -26,6 +27,7 @@ std::span<const Algorithm> registry() {
       algorithm("gsl", "whether learning a graph's structure helps a graph network", gsl::run),
       algorithm("bigset", "anomalies in hyperspectral images, by separation training and classics",
                 bigset::run),
+      algorithm("svd", "singular values, basis and eigenimages of a hyperspectral image", svd::run),
   };
   return list;
 }

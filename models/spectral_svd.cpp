@@ -291,6 +291,18 @@ void left_vectors(const Chain& chain, const Tensor& slab, const Tensor& slab_val
   });
 }
 
+/// The largest element of g - I among the first `count` rows and columns.
+double distance_from_identity(const Tensor& g, int64_t count) {
+  const auto values = g.values<double>();
+  double largest = 0;
+  for (int64_t i = 0; i < count; ++i)
+    for (int64_t j = 0; j < count; ++j) {
+      const double error = std::abs(values[at(i * g.size(1) + j)] - (i == j ? 1 : 0));
+      if (!(error <= largest)) largest = error;
+    }
+  return largest;
+}
+
 void check_precision(DType precision) {
   TS_CHECK(precision == DType::f32 || precision == DType::f64,
            "spectral_svd: U is f32 or f64, not ", precision);
@@ -322,50 +334,58 @@ SpectralSvd spectral_svd(const Tensor& x, const Tensor& valid, const SvdOptions&
   return found.svd;
 }
 
-SpectralSvd spectral_svd(const Slabs& slabs, SvdOptions options, const Slab& left) {
+SpectralSvd spectral_svd(const Slabs& slabs, SvdOptions options, const LeftSlab& left) {
   check_precision(options.precision);
   Found found = find(slabs, options, static_cast<bool>(left));
   if (!left) return found.svd;
   const auto k = static_cast<int64_t>(found.svd.sigma.size());
-  slabs([&](const Tensor& x, const Tensor& valid) {
-    const Tensor u = Tensor::zeros(with_bands(x, k), options.precision, x.device());
-    left_vectors(found.chain, x, valid, u);
-    left(u, valid);
-  });
   ++found.svd.passes;
+  slabs([&](const Tensor& x, const Tensor& valid) {
+    SpectralSvd svd = found.svd;
+    svd.u = Tensor::zeros(with_bands(x, k), options.precision, x.device());
+    left_vectors(found.chain, x, valid, svd.u);
+    left(x, valid, svd);
+  });
   return found.svd;
 }
 
-double relative_residual(const Tensor& x, const SpectralSvd& svd, const Tensor& valid) {
-  TS_CHECK(svd.u.defined() && svd.u.size(0) == x.size(0), "relative_residual: U ", svd.u,
-           " is not of ", x);
+void SvdCheck::add(const Tensor& x, const Tensor& valid, const SpectralSvd& svd) {
+  TS_CHECK(svd.u.defined() && svd.u.size(0) == x.size(0), "SvdCheck: U ", svd.u, " is not of ", x);
+  const int64_t k = svd.u.size(-1);
+  if (!gram_.defined()) gram_ = Tensor::zeros({k, k}, DType::f64, x.device());
+  rank_ = svd.rank;
+  autograd::add_gram(svd.u, gram_, {});
   const Tensor back =
       autograd::contiguous(autograd::transpose(scaled(svd.v, svd.sigma), 0, 1).value());
-  double residual = 0, squares = 0;
   int64_t first = 0;
   for_each_piece(x, valid, [&](const Tensor& piece, const Tensor& counts) {
     const Var a = widened(piece, counts, svd.mean);
     const Tensor made = Tensor::empty(piece.shape(), DType::f64, x.device());
     autograd::project(svd.u.narrow(0, first, piece.size(0)), back, made);
     const Var difference = a - Var(made);
-    residual += autograd::inner_product(difference, difference).value().item();
-    squares += autograd::inner_product(a, a).value().item();
+    difference_ += autograd::inner_product(difference, difference).value().item();
+    squares_ += autograd::inner_product(a, a).value().item();
     first += piece.size(0);
   });
-  return squares == 0 ? std::sqrt(residual) : std::sqrt(residual / squares);
+}
+
+double SvdCheck::residual() const {
+  return std::sqrt(squares_ == 0 ? difference_ : difference_ / squares_);
+}
+
+double SvdCheck::orthogonality() const { return distance_from_identity(gram_, rank_); }
+
+double relative_residual(const Tensor& x, const SpectralSvd& svd, const Tensor& valid) {
+  SvdCheck check;
+  check.add(x, valid, svd);
+  return check.residual();
 }
 
 double orthogonality_error(const Tensor& u) {
   const int64_t k = u.size(-1);
   const Tensor g = Tensor::zeros({k, k}, DType::f64, u.device());
   autograd::add_gram(u, g, {});
-  const auto values = g.values<double>();
-  double largest = 0;
-  for (int64_t i = 0; i < k * k; ++i) {
-    const double error = std::abs(values[at(i)] - (i % (k + 1) == 0 ? 1 : 0));
-    if (!(error <= largest)) largest = error;
-  }
-  return largest;
+  return distance_from_identity(g, k);
 }
 
 }  // namespace tessera::models

@@ -62,13 +62,26 @@ using Slabs = std::function<void(const Slab&)>;
 /// V's columns are always orthonormal, and U's where there are as many pixels as columns.
 SpectralSvd spectral_svd(const Tensor& x, const Tensor& valid = {}, const SvdOptions& options = {});
 
-/// The same from slabs, S and V only; `left`, where given, gets U slab after slab in a last pass
-/// (columns of singular values that are 0 are 0).
-SpectralSvd spectral_svd(const Slabs& slabs, SvdOptions options = {}, const Slab& left = {});
+/// What gets the slabs of a decomposition: A's with `svd.u` for it (columns of singular values that
+/// are 0 are 0).
+using LeftSlab = std::function<void(const Tensor& x, const Tensor& valid, const SpectralSvd& svd)>;
+/// The same from slabs, without U; `left`, where given, gets U slab after slab in a last pass.
+SpectralSvd spectral_svd(const Slabs& slabs, SvdOptions options = {}, const LeftSlab& left = {});
 
-/// ||A - U S V'|| / ||A|| in the Frobenius norm, measured by a pass over A and U.
+/// Measures a decomposition by a pass over A and U, in slabs or whole.
+class SvdCheck {
+ public:
+  void add(const Tensor& x, const Tensor& valid, const SpectralSvd& svd);
+  double residual() const;       // ||A - U S V'|| / ||A||, Frobenius
+  double orthogonality() const;  // max |U'U - I|, where singular values are not 0
+
+ private:
+  double difference_ = 0, squares_ = 0;
+  int64_t rank_ = 0;
+  Tensor gram_;
+};
 double relative_residual(const Tensor& x, const SpectralSvd& svd, const Tensor& valid = {});
-/// max |U'U - I|.
+/// max |U'U - I|, of all columns.
 double orthogonality_error(const Tensor& u);
 
 }  // namespace tessera::models

@@ -33,6 +33,7 @@ CubeRows::CubeRows(const std::string& path) {
   if (ends_with(path, ".npy")) {
     const auto file = std::make_shared<const NpyFile>(path);
     shape_ = file->shape();
+    dtype_ = file->dtype();
     if (shape_.rank() != 3)
       fail(path, "has shape ", shape_, ", expected [rows, columns, bands] to read it in parts");
     read_ = [file](int64_t first, int64_t count) { return file->rows(first, count); };
@@ -40,6 +41,7 @@ CubeRows::CubeRows(const std::string& path) {
     const auto file = std::make_shared<const EnviFile>(path);
     const EnviHeader& header = file->header();
     shape_ = {header.lines, header.samples, header.bands};
+    dtype_ = dtype_of_stored(header.type);
     ignored_ = header.ignore_value;
     read_ = [file](int64_t first, int64_t count) { return file->lines(first, count); };
   }

@@ -19,6 +19,7 @@ class CubeRows {
   int64_t rows() const { return shape_[0]; }
   int64_t columns() const { return shape_[1]; }
   int64_t bands() const { return shape_[2]; }
+  DType dtype() const { return dtype_; }
 
   /// [count, columns, bands], the file's numbers in the file's interleave.
   Tensor values(int64_t first, int64_t count) const { return read_(first, count); }
@@ -28,6 +29,7 @@ class CubeRows {
 
  private:
   Shape shape_;
+  DType dtype_ = DType::f32;
   std::optional<double> ignored_;
   std::function<Tensor(int64_t, int64_t)> read_;
 };

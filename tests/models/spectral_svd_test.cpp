@@ -210,13 +210,16 @@ TEST(SpectralSvd, SlabsGiveTheWhole) {
     };
     int64_t first = 0;
     Values u;
+    SvdCheck check;
     const SpectralSvd streamed =
-        spectral_svd(slabs, {.precision = DType::f64}, [&](const Tensor& part, const Tensor&) {
-          EXPECT_EQ(part.size(0), std::min<int64_t>(100, m - first));
-          first += part.size(0);
-          const Values values = to_doubles(part);
-          u.insert(u.end(), values.begin(), values.end());
-        });
+        spectral_svd(slabs, {.precision = DType::f64},
+                     [&](const Tensor& part, const Tensor& valid, const SpectralSvd& svd) {
+                       EXPECT_EQ(part.size(0), std::min<int64_t>(100, m - first));
+                       first += part.size(0);
+                       check.add(part, valid, svd);
+                       const Values values = to_doubles(svd.u);
+                       u.insert(u.end(), values.begin(), values.end());
+                     });
     EXPECT_EQ(streamed.method, whole.method);
     EXPECT_FALSE(streamed.u.defined());
     for (int64_t i = 0; i < n; ++i)
@@ -225,6 +228,8 @@ TEST(SpectralSvd, SlabsGiveTheWhole) {
     joined.u = test::from_doubles(u, {m, n}, DType::f64);
     EXPECT_LT(residual(plain(x), joined), 1e-12);
     EXPECT_LT(orthogonality(plain(joined.u)), 1e-6);
+    EXPECT_NEAR(check.residual(), residual(plain(x), joined), 1e-14);
+    EXPECT_NEAR(check.orthogonality(), orthogonality(plain(joined.u)), 1e-14);
   }
 }
 
