@@ -42,6 +42,8 @@ double value_at(const Tensor& t, int64_t i) {
   const auto at = static_cast<size_t>(i);
   if (t.dtype() == DType::f64) return t.host<double>()[at];
   if (t.dtype() == DType::f32) return t.host<float>()[at];
+  if (t.dtype() == DType::i16) return t.host<int16_t>()[at];
+  if (t.dtype() == DType::u16) return t.host<uint16_t>()[at];
   return t.host<int32_t>()[at];
 }
 
@@ -108,6 +110,32 @@ Tensor black_and_white(std::span<const uint8_t> mask, int64_t rows, int64_t colu
   const Tensor picture = blank(rows, columns);
   for (int64_t i = 0; i < rows * columns; ++i)
     std::fill_n(pixel(picture, 0, i), 3, mask[static_cast<size_t>(i)] ? uint8_t{255} : uint8_t{0});
+  return picture;
+}
+
+Tensor line_picture(const Curve& curve, int64_t height, int64_t width) {
+  TS_CHECK(curve.x.size() == curve.y.size() && curve.x.size() > 1 && height > 1 && width > 1,
+           "line_picture: ", curve.x.size(), " points for ", height, " x ", width);
+  const Tensor picture = blank(height, width);
+  const auto [low, high] = std::minmax_element(curve.y.begin(), curve.y.end());
+  const double floor = std::floor(*low), ceiling = std::max(std::ceil(*high), floor + 1);
+  const auto row_of = [&](double y) {
+    return std::lround((ceiling - y) / (ceiling - floor) * static_cast<double>(height - 1));
+  };
+  for (double y = floor; y <= ceiling; ++y)
+    for (int64_t c = 0; c < width; ++c) paint(pixel(picture, row_of(y), c), {210, 210, 210});
+  size_t segment = 0;
+  int64_t before = row_of(curve.y.front());
+  for (int64_t c = 0; c < width; ++c) {
+    const double x = curve.x.front() + (curve.x.back() - curve.x.front()) * static_cast<double>(c) /
+                                           static_cast<double>(width - 1);
+    while (segment + 2 < curve.x.size() && curve.x[segment + 1] < x) ++segment;
+    const double t = (x - curve.x[segment]) / (curve.x[segment + 1] - curve.x[segment]);
+    const int64_t row = row_of(curve.y[segment] + t * (curve.y[segment + 1] - curve.y[segment]));
+    for (int64_t r = std::min(before, row); r <= std::max(before, row); ++r)
+      paint(pixel(picture, r, c), scale[1]);
+    before = row;
+  }
   return picture;
 }
 

@@ -3,6 +3,7 @@
 #include <span>
 #include <vector>
 
+#include "tessera/algorithms/plot.hpp"
 #include "tessera/models/data/cube.hpp"
 
 /// Pictures for save_png: u8 [height, width, 3].
@@ -20,6 +21,9 @@ Tensor colour_bar(int64_t height, int64_t width);
 Tensor pseudo_rgb(const models::Cube& cube);
 /// True pixels white, others black.
 Tensor black_and_white(std::span<const uint8_t> mask, int64_t rows, int64_t columns);
+
+/// A curve in dark blue over grey lines at whole numbers of y, without text; its x rises.
+Tensor line_picture(const Curve& curve, int64_t height, int64_t width);
 
 /// Every pixel as a square of `factor` pixels.
 Tensor enlarged(const Tensor& picture, int64_t factor);

@@ -6,6 +6,7 @@
 #include "tessera/algorithms/gsl/experiment.hpp"
 #include "tessera/algorithms/hignn/experiment.hpp"
 #include "tessera/algorithms/node_classification/experiment.hpp"
+#include "tessera/algorithms/svd/experiment.hpp"
 #include "tessera/algorithms/trihom/experiment.hpp"
 
 namespace tessera::algorithms {
@@ -29,6 +30,7 @@ std::span<const Algorithm> registry() {
                 bigset::run),
       algorithm("eigensr", "super-resolution of hyperspectral images by networks of one channel",
                 eigensr::run),
+      algorithm("svd", "singular values, basis and eigenimages of a hyperspectral image", svd::run),
   };
   return list;
 }

@@ -109,6 +109,7 @@ SpectralBasis GramSum::basis() const {
 
   SpectralBasis basis;
   basis.pixels = pixels_;
+  basis.live = k;
   basis.sigma.assign(at(n), 0.0);
   const auto values = eigen.values.value().values<double>(),
              columns = eigen.vectors.value().values<double>();
@@ -146,6 +147,19 @@ Tensor eigenimages(const Tensor& x, const SpectralBasis& basis, int64_t count,
   const Tensor images = Tensor::empty(shape, DType::f32, x.device());
   autograd::project(x, basis.v.narrow(1, 0, count), images.permute(last), {basis.mean, valid});
   return images;
+}
+
+Tensor as_pixels(const Tensor& x) {
+  switch (x.dtype()) {
+    case DType::u8:
+    case DType::i8:
+      return autograd::convert(x, DType::i16);
+    case DType::i32:
+    case DType::i64:
+      return autograd::convert(x, DType::f64);
+    default:
+      return x;
+  }
 }
 
 int64_t rank_of(double rank, int64_t bands) {

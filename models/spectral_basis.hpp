@@ -18,6 +18,7 @@ struct SpectralBasis {
   std::vector<double> sigma;  // [bands], falling; 0 where the cube has fewer dimensions
   Tensor mean;                // f64 [bands]: the mean spectrum; undefined where not centred
   int64_t pixels = 0;         // that counted
+  int64_t live = 0;           // bands that are not 0 everywhere, around the mean where centred
 };
 
 /// Sums the Gram matrix of a cube that comes in slabs, in one pass over each. The same slabs give
@@ -54,6 +55,10 @@ SpectralBasis spectral_basis(const Tensor& x, const Tensor& valid = {}, bool cen
 /// in pixels that are not valid. Products and sums in f64.
 Tensor eigenimages(const Tensor& x, const SpectralBasis& basis, int64_t count,
                    const Tensor& valid = {});
+
+/// Numbers of any kind as these functions take them: whole ones of 8 bits as i16, of 32 and 64 as
+/// f64; others are the same tensor.
+Tensor as_pixels(const Tensor& x);
 
 /// How many of `bands` vectors a setting means: 0 all, a share below 1 that part rounded up, a
 /// whole number itself, at most `bands`.

@@ -107,7 +107,10 @@ void for_numbers(const Tensor& t, const std::string& path, Body&& body) {
 
 /// As the types that a cube has.
 Tensor as_values(const Tensor& t, const std::string& path) {
-  if (t.dtype() == DType::f64 || t.dtype() == DType::f32 || t.dtype() == DType::i32) return t;
+  const DType dtype = t.dtype();
+  if (dtype == DType::f64 || dtype == DType::f32 || dtype == DType::i32 || dtype == DType::i16 ||
+      dtype == DType::u16)
+    return t;
   Tensor out = Tensor::empty(t.shape(), DType::f64, Device::cpu());
   const auto to = out.host_mutable<double>();
   for_numbers(t, path, [&](const auto& from) {

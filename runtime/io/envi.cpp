@@ -8,7 +8,6 @@
 #include <unordered_set>
 
 #include "tessera/runtime/io/atomic_file.hpp"
-#include "tessera/runtime/io/mapped_file.hpp"
 
 namespace tessera {
 namespace {
@@ -150,19 +149,6 @@ StoredType type_of_code(const HeaderParser& parser, int64_t code) {
   parser.fail("data type ", code, " is none of 1, 2, 3, 4, 5, 12, 13, 14, 15");
 }
 
-/// [lines, samples, bands] as the file orders them.
-Axes file_order(Interleave interleave) {
-  switch (interleave) {
-    case Interleave::bsq:
-      return {2, 0, 1};
-    case Interleave::bil:
-      return {0, 2, 1};
-    case Interleave::bip:
-      return {0, 1, 2};
-  }
-  return {0, 1, 2};
-}
-
 std::string shortest(double value) {
   char text[40];
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
@@ -248,29 +234,22 @@ void for_stored(StoredType type, Body&& body) {
   }
 }
 
-bool is_file(const std::string& path) {
-  std::error_code ignored;
-  return fs::is_regular_file(path, ignored);
-}
-
-std::string first_file(const std::vector<std::string>& candidates, std::string_view what,
-                       const std::string& of) {
-  std::string names;
-  for (const std::string& path : candidates) {
-    if (is_file(path)) return path;
-    names += (names.empty() ? "" : ", ") + path;
-  }
-  throw Error(ErrorKind::io, concat(of, ": no ", what, "; looked for ", names));
-}
-
-std::string without_ending(const std::string& path) {
-  return fs::path(path).replace_extension().string();
-}
-
 }  // namespace
 
 std::string_view to_string(Interleave interleave) {
   return interleave_names[static_cast<size_t>(interleave)];
+}
+
+Axes file_order(Interleave interleave) {
+  switch (interleave) {
+    case Interleave::bsq:
+      return {2, 0, 1};
+    case Interleave::bil:
+      return {0, 2, 1};
+    case Interleave::bip:
+      return {0, 1, 2};
+  }
+  return {0, 1, 2};
 }
 
 EnviHeader parse_envi_header(std::string_view text, std::string_view name) {
@@ -370,52 +349,6 @@ std::string to_string(const EnviHeader& h) {
   for (const auto& [key, value] : h.other)
     if (key != "file type") add(key, value);
   return out;
-}
-
-Tensor parse_envi_values(const EnviHeader& h, std::span<const std::byte> bytes,
-                         std::string_view name) {
-  MemorySource source(bytes, std::string(name));
-  source.skip(h.header_offset, "the header offset");
-  const Shape image{h.lines, h.samples, h.bands};
-  const Axes order = file_order(h.interleave);
-  Shape stored;
-  Axes back{0, 0, 0};
-  for (int i = 0; i < 3; ++i) {
-    stored.push_back(image[order[i]]);
-    back[order[i]] = i;
-  }
-  const uint64_t needed = byte_count(source, stored, h.type);
-  if (source.remaining_at_most() < needed)
-    source.fail("the header says ", h.lines, " lines x ", h.samples, " samples x ", h.bands,
-                " bands of ", h.type, ", ", needed, " bytes; there are ",
-                source.remaining_at_most());
-  const Tensor image_values =
-      read_elements(source, stored, h.type, h.byte_order, "the image").permute(back);
-  return image_values.contiguous() ? image_values : image_values.clone();
-}
-
-EnviImage load_envi(const std::string& path) {
-  const std::string ending = lower(fs::path(path).extension().string());
-  std::string header_path, data_path;
-  if (ending == ".hdr") {
-    header_path = path;
-    const std::string stem = without_ending(path);
-    std::vector<std::string> candidates{stem};
-    for (const char* known : {".img", ".dat", ".raw", ".sli", ".hyspex", ".bsq", ".bil", ".bip"})
-      candidates.push_back(stem + known);
-    data_path = first_file(candidates, "data file of this header", path);
-  } else {
-    data_path = path;
-    header_path = first_file({path + ".hdr", without_ending(path) + ".hdr"},
-                             "ENVI header of this file", path);
-  }
-  const auto text = MappedFile::open(header_path);
-  const std::span<const std::byte> content = text->bytes();
-  EnviImage image;
-  image.header = parse_envi_header({reinterpret_cast<const char*>(content.data()), content.size()},
-                                   header_path);
-  image.values = parse_envi_values(image.header, MappedFile::open(data_path)->bytes(), data_path);
-  return image;
 }
 
 void save_envi(const std::string& path, const Tensor& values, EnviHeader header) {

@@ -1,12 +1,14 @@
 #pragma once
 
 #include <bit>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "tessera/runtime/io/elements.hpp"
+#include "tessera/runtime/io/mapped_file.hpp"
 #include "tessera/runtime/tensor.hpp"
 
 namespace tessera {
@@ -18,6 +20,8 @@ enum class Interleave : uint8_t {
   bip,  // line, sample, band
 };
 std::string_view to_string(Interleave interleave);
+/// The axes of [lines, samples, bands], slowest first.
+Axes file_order(Interleave interleave);
 
 /// The text header of an ENVI raster. Wavelengths and bad bands are empty where the header has
 /// none.
@@ -59,6 +63,22 @@ Tensor parse_envi_values(const EnviHeader& header, std::span<const std::byte> by
 /// (whose header is PATH.hdr or has .hdr in place of the ending). Throws an `io` Error naming the
 /// files that were looked for, and the file and field that are wrong.
 EnviImage load_envi(const std::string& path);
+
+/// The same file read a few lines at a time, for rasters larger than memory.
+class EnviFile {
+ public:
+  explicit EnviFile(const std::string& path);
+  const EnviHeader& header() const { return header_; }
+  const std::string& data_path() const { return data_path_; }
+  /// [count, samples, bands] in the file's interleave, hence contiguous for bip only.
+  Tensor lines(int64_t first, int64_t count) const;
+  Tensor all() const;  // as load_envi gives them
+
+ private:
+  EnviHeader header_;
+  std::string data_path_;
+  std::shared_ptr<const MappedFile> data_;
+};
 
 /// Writes PATH.hdr and the data file PATH, which does not end in .hdr, each all or nothing, the
 /// data first. values [lines, samples, bands] of any strides and device. Of `header`, sizes are

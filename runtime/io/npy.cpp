@@ -252,6 +252,42 @@ Tensor load_npy(const std::string& path) {
   return parse_npy(MappedFile::open(path)->bytes(), path);
 }
 
+struct NpyFile::State {
+  std::string path;
+  std::shared_ptr<const MappedFile> file;
+  Header header;
+  uint64_t begin = 0;  // of the elements
+};
+
+NpyFile::NpyFile(const std::string& path) {
+  State state{path, MappedFile::open(path), {}, 0};
+  MemorySource source(state.file->bytes(), path);
+  state.header = read_header(source);
+  state.begin = source.position();
+  source.expect(byte_count(source, state.header.shape, state.header.type), "the array");
+  state_ = std::make_unique<const State>(std::move(state));
+}
+NpyFile::~NpyFile() = default;
+
+const Shape& NpyFile::shape() const { return state_->header.shape; }
+DType NpyFile::dtype() const { return dtype_of_stored(state_->header.type); }
+
+Tensor NpyFile::rows(int64_t first, int64_t count) const {
+  const Header& header = state_->header;
+  if (header.fortran && header.shape.rank() > 1)
+    throw Error(ErrorKind::unsupported,
+                concat(state_->path, ": an array in Fortran's order cannot be read in parts"));
+  TS_CHECK(header.shape.rank() > 0 && first >= 0 && count >= 0 && count <= header.shape[0] - first,
+           state_->path, ": no rows ", first, " to ", first + count, " of ", header.shape);
+  Shape row = header.shape;
+  row[0] = 1;
+  const uint64_t at =
+      state_->begin + static_cast<uint64_t>(first * row.numel()) * size_of(header.type);
+  row[0] = count;
+  MemorySource source(state_->file->bytes().subspan(at), state_->path, at);
+  return read_elements(source, row, header.type, header.order, "the rows");
+}
+
 void save_npy(const std::string& path, const Tensor& tensor) {
   TS_CHECK(tensor.has_data(), "save_npy: ", path, ": the tensor has no data");
   const Encoded encoded(path, tensor);

@@ -22,6 +22,22 @@ Tensor load_npy(const std::string& path);
 /// The same from memory; `name` stands for the file in errors.
 Tensor parse_npy(std::span<const std::byte> bytes, std::string_view name);
 
+/// The same file read in parts, for arrays larger than memory.
+class NpyFile {
+ public:
+  explicit NpyFile(const std::string& path);
+  ~NpyFile();
+  const Shape& shape() const;
+  DType dtype() const;
+  /// Elements first .. first + count of the first axis; in Fortran's order they are not together,
+  /// which is an `unsupported` Error.
+  Tensor rows(int64_t first, int64_t count) const;
+
+ private:
+  struct State;
+  std::unique_ptr<const State> state_;
+};
+
 /// Writes version 1.0, all or nothing (see AtomicFile). Any device and strides; NumPy has no bf16,
 /// so that is an `unsupported` Error.
 void save_npy(const std::string& path, const Tensor& tensor);

@@ -24,21 +24,6 @@ struct Known {
   }
 };
 
-/// Sine of the largest angle between the spans of the first k columns, both orthonormal.
-double subspace_angle(const Plain& a, const Plain& b, int64_t k) {
-  Plain left(a.rows, k), right(b.rows, k);
-  for (int64_t i = 0; i < a.rows; ++i)
-    for (int64_t j = 0; j < k; ++j) left(i, j) = a(i, j), right(i, j) = b(i, j);
-  const Plain inner = test::transpose(left) * right, kept = left * inner;
-  double largest = 0;
-  for (int64_t j = 0; j < k; ++j) {
-    double square = 0;
-    for (int64_t i = 0; i < a.rows; ++i) square += std::pow(right(i, j) - kept(i, j), 2);
-    largest = std::max(largest, std::sqrt(square));
-  }
-  return largest;
-}
-
 Plain plain(const Tensor& t) { return {t.size(0), t.size(1), to_doubles(t)}; }
 
 TEST(SpectralBasis, FindsAKnownDecomposition) {
@@ -51,7 +36,7 @@ TEST(SpectralBasis, FindsAKnownDecomposition) {
   EXPECT_LT(test::distance(test::transpose(v) * v, test::identity(24)), 1e-13);
   for (int64_t i = 0; i < 24; ++i)
     EXPECT_NEAR(basis.sigma[at(i)], known.s[at(i)], 1e-6 * known.s[at(i)] + 1e-15) << i;
-  EXPECT_LT(subspace_angle(known.v, v, 12), 1e-9);
+  EXPECT_LT(test::subspace_angle(known.v, v, 12), 1e-9);
   const Tensor images = eigenimages(x, basis, 12);
   EXPECT_EQ(images.shape(), (Shape{12, 20, 25}));
   const Plain wanted = known.a * v;

@@ -76,4 +76,19 @@ inline Values spectrum(int64_t n, double condition) {
   return s;
 }
 
+/// Sine of the largest angle between the spans of the first k columns, both orthonormal.
+inline double subspace_angle(const Plain& a, const Plain& b, int64_t k) {
+  Plain left(a.rows, k), right(b.rows, k);
+  for (int64_t i = 0; i < a.rows; ++i)
+    for (int64_t j = 0; j < k; ++j) left(i, j) = a(i, j), right(i, j) = b(i, j);
+  const Plain inner = transpose(left) * right, kept = left * inner;
+  double largest = 0;
+  for (int64_t j = 0; j < k; ++j) {
+    double square = 0;
+    for (int64_t i = 0; i < a.rows; ++i) square += std::pow(right(i, j) - kept(i, j), 2);
+    largest = std::max(largest, std::sqrt(square));
+  }
+  return largest;
+}
+
 }  // namespace tessera::test

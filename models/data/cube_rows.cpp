@@ -1,0 +1,71 @@
+#include "tessera/models/data/cube_rows.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <memory>
+
+#include "tessera/autograd/launch.hpp"
+#include "tessera/runtime/io/envi.hpp"
+#include "tessera/runtime/io/npy.hpp"
+
+namespace tessera::models {
+namespace {
+
+bool ends_with(const std::string& path, std::string_view ending) {
+  return std::filesystem::path(path).extension() == ending;
+}
+
+template <class... Parts>
+[[noreturn]] void fail(const std::string& path, const Parts&... parts) {
+  throw Error(ErrorKind::io, concat(path, ": ", parts...));
+}
+
+}  // namespace
+
+bool CubeRows::can_read(const std::string& path) {
+  return !ends_with(path, ".mat") && !ends_with(path, ".npz");
+}
+
+CubeRows::CubeRows(const std::string& path) {
+  if (!can_read(path))
+    fail(path, "is read as a whole only; ENVI rasters and .npy files are read in parts");
+  if (ends_with(path, ".npy")) {
+    const auto file = std::make_shared<const NpyFile>(path);
+    shape_ = file->shape();
+    dtype_ = file->dtype();
+    if (shape_.rank() != 3)
+      fail(path, "has shape ", shape_, ", expected [rows, columns, bands] to read it in parts");
+    read_ = [file](int64_t first, int64_t count) { return file->rows(first, count); };
+  } else {
+    const auto file = std::make_shared<const EnviFile>(path);
+    const EnviHeader& header = file->header();
+    shape_ = {header.lines, header.samples, header.bands};
+    dtype_ = dtype_of_stored(header.type);
+    ignored_ = header.ignore_value;
+    read_ = [file](int64_t first, int64_t count) { return file->lines(first, count); };
+  }
+  if (shape_.numel() == 0) fail(path, "an image of shape ", shape_);
+}
+
+Tensor CubeRows::valid(const Tensor& values) const {
+  if (!is_float(values.dtype()) && !ignored_) return {};
+  const Tensor wide = autograd::contiguous(autograd::convert(values, DType::f64)),
+               valid = Tensor::empty({values.size(0), values.size(1)}, DType::bool_, Device::cpu());
+  auto* const out = static_cast<uint8_t*>(valid.data());
+  const auto numbers = wide.host<double>();
+  const auto bands = static_cast<size_t>(values.size(2));
+  bool all = true;
+  for (int64_t p = 0; p < valid.numel(); ++p) {
+    const auto spectrum = numbers.subspan(static_cast<size_t>(p) * bands, bands);
+    const auto each = [&](auto&& holds) {
+      return std::all_of(spectrum.begin(), spectrum.end(), holds);
+    };
+    out[p] = each([](double v) { return std::isfinite(v); }) &&
+             !(ignored_ && each([&](double v) { return v == *ignored_; }));
+    all = all && out[p] != 0;
+  }
+  return all ? Tensor() : valid;
+}
+
+}  // namespace tessera::models
