@@ -54,8 +54,7 @@ void join_gram(Stream& stream, const GramPartials<T>& partials, int64_t ranges,
                const GramOut& out) {
   const int64_t n = out.g.shape[0], tiles = ceil_divide(n, edge);
   const auto join = [&]<class G>() {
-    launch(stream,
-           {"gram join", {static_cast<uint32_t>(tiles * (tiles + 1) / 2)}, {join_threads}},
+    launch(stream, {"gram join", {static_cast<uint32_t>(tiles * (tiles + 1) / 2)}, {join_threads}},
            join_triangles<T, G>, partials, ranges, n, out.g.as<G>(), out.accumulate);
   };
   if (out.g.dtype == DType::f32)

@@ -8,7 +8,6 @@
 
 #include "tessera/kernels/linalg_operands.hpp"
 
-
 namespace tessera::kernels::cuda {
 namespace {
 
@@ -81,13 +80,11 @@ __global__ void __launch_bounds__(spectral_threads, 1)
     sync_block();
     copy(turn + stages - 1);
     double* const slab = slabs + turn % 2 * size;
-    widen_slab<along_bands>(cube, job.shape, place, 0,
-                            raw + turn % stages * job.shape.raw_bytes(), shift + first_band,
-                            [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
-                              store_vector(
-                                  reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at),
-                                  pair);
-                            });
+    widen_slab<along_bands>(
+        cube, job.shape, place, 0, raw + turn % stages * job.shape.raw_bytes(), shift + first_band,
+        [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
+          store_vector(reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at), pair);
+        });
     sync_block();
     const auto element = [&](uint32_t pixel, uint32_t band) {
       return along_bands ? slab[pixel * pitch + band] : slab[band * pitch + pixel];
@@ -150,8 +147,7 @@ void launch_project(Stream& stream, const Cube& cube, const View& basis, const V
   while (columns > 8 && shared_bytes(columns) > spectral_shared_bytes(clusters)) columns -= 8;
   const int64_t column_blocks = ceil_divide(k, columns);
   constexpr int64_t processors = 132;
-  const int64_t ranges =
-      std::clamp<int64_t>(ceil_divide(2 * processors, column_blocks), 1, slabs);
+  const int64_t ranges = std::clamp<int64_t>(ceil_divide(2 * processors, column_blocks), 1, slabs);
   const int64_t y_column = y.stride[y.rank - 1];
   for_real(y.dtype, "project", [&]<class Y>() {
     const ProjectJob job{.cube = cube,

@@ -15,8 +15,8 @@ Cube::Cube(const View& x, const SpectralParams& params, const View& y)
     int64_t extent = 1, x = 0, valid = 0, y = 0;
     /// Whether this and an inner axis are one.
     bool joins(const Axis& in) const {
-      return extent == 1 || (x == in.x * in.extent && valid == in.valid * in.extent &&
-                             y == in.y * in.extent);
+      return extent == 1 ||
+             (x == in.x * in.extent && valid == in.valid * in.extent && y == in.y * in.extent);
     }
   };
   const int bands_axis = x.rank - 1;
@@ -48,9 +48,9 @@ Cube::Cube(const View& x, const SpectralParams& params, const View& y)
   const auto in_chunks = [&](int64_t extent, int64_t step) {
     return extent == 1 || step % 16 == 0;
   };
-  const bool whole = aligned(data, 16) && in_chunks(outer, outer_step) &&
-                     (along_bands ? in_chunks(inner, inner_step)
-                                  : in.x == 1 && in_chunks(bands, band_step));
+  const bool whole =
+      aligned(data, 16) && in_chunks(outer, outer_step) &&
+      (along_bands ? in_chunks(inner, inner_step) : in.x == 1 && in_chunks(bands, band_step));
   copy_bytes = whole ? 16 : size;
 }
 
@@ -59,8 +59,10 @@ void own_gram(Stream& stream, View x, View g, View sums, const SpectralParams& p
   if (g.numel() == 0) return;
   const Cube cube(x, params);
   const GramOut out{g, sums, params.accumulate};
-  (g.dtype == DType::i64 ? launch_exact_gram : launch_gram)(stream, cube, out,
-                                                            has_warpgroups(stream));
+  if (g.dtype == DType::i64)
+    launch_exact_gram(stream, cube, out, has_warpgroups(stream));
+  else
+    launch_gram(stream, cube, out, has_warpgroups(stream));
 }
 
 void own_project(Stream& stream, View x, View basis, View y, const SpectralParams& params) {
