@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(join_threads, 4)
   const uint32_t i = thread_index().x / edge, j = thread_index().x % edge;
   const int64_t row = first_row + i, column = first_column + j;
   T sum = 0;
-  if (row <= column && column < n)
+  if (row < n && column < from.pitch)
 #pragma unroll 4
     for (int64_t r = 0; r < ranges; ++r) sum += from.row(r, row)[column];
   shared.tile[i][j] = sum;
