@@ -51,26 +51,20 @@ __global__ void __launch_bounds__(spectral_threads, 1)
   for (uint32_t b = thread_index().x; b < room; b += block_size().x)
     shift[b] = cube.shift && b < bands.count && bands[b] < cube.bands ? cube.shift[bands[b]] : 0.0;
 
-  const int64_t begin = job.out.begin(block_index().y), end = job.out.begin(block_index().y + 1);
-  const auto copy = [&](int64_t number) {
-    if (number < end)
-      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, number, depth), first_line,
-                             raw + (number - begin) % job.stages * job.shape.raw_bytes());
+  // slab i of the block's range
+  const int64_t first = job.out.begin(block_index().y);
+  const auto count = static_cast<uint32_t>(job.out.begin(block_index().y + 1) - first);
+  const auto copy = [&](uint32_t i) {
+    if (i < count)
+      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, first + i, depth), first_line,
+                             raw + i % job.stages * job.shape.raw_bytes());
     commit_copies();
   };
-  for (uint32_t s = 0; s + 1 < job.stages; ++s) copy(begin + s);
-  if (blocks > 1) sync_cluster();  // all are there before others write into their shared memory
-
-  const GramRun run = job.runs.of[block * (block_size().x / warp_size) + warp_index()];
-  const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
-  double sums[longest_run][4] = {}, column_sums[2] = {};
-  for (int64_t number = begin; number < end; ++number) {
-    wait_slab(job.stages);
-    sync_block();
-    copy(number + job.stages - 1);
-    double* const slab = slabs + (number - begin) % 2 * size;
-    widen_slab<along_bands>(cube, job.shape, PixelSlab(cube, number, depth), first_line,
-                            raw + (number - begin) % job.stages * job.shape.raw_bytes(), shift,
+  for (uint32_t i = 0; i + 1 < job.stages; ++i) copy(i);
+  const auto widen = [&](uint32_t i) {
+    double* const slab = slabs + i % 2 * size;
+    widen_slab<along_bands>(cube, job.shape, PixelSlab(cube, first + i, depth), first_line,
+                            raw + i % job.stages * job.shape.raw_bytes(), shift,
                             [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
                               auto* const to =
                                   reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at);
@@ -78,11 +72,18 @@ __global__ void __launch_bounds__(spectral_threads, 1)
                               for (uint32_t other = 0; other < blocks; ++other)
                                 store_vector(map_shared(to, other), pair);
                             });
-    if (blocks > 1)
-      sync_cluster();
-    else
-      sync_block();
-    if (run.count == 0) continue;
+  };
+
+  const GramRun run = job.runs.of[block * (block_size().x / warp_size) + warp_index()];
+  const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
+  double sums[longest_run][4] = {}, column_sums[2] = {};
+  for (uint32_t turn = 0; turn <= count; ++turn) {
+    wait_slab(job.stages);
+    sync_blocks(blocks);
+    copy(turn + job.stages - 1);
+    if (turn < count) widen(turn);
+    if (turn == 0 || run.count == 0) continue;
+    const double* const slab = slabs + (turn - 1) % 2 * size;
     const auto element = [&](uint32_t pixel, uint32_t band) {
       return along_bands ? slab[pixel * pitch + band] : slab[band * pitch + pixel];
     };

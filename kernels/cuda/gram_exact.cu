@@ -128,15 +128,32 @@ __global__ void __launch_bounds__(exact_warps* warp_size, 1)
   unsigned char* const planes = &dynamic_shared<unsigned char>();  // two slabs: high, low
   unsigned char* const raw = planes + 4 * size;
 
-  const int64_t begin = job.out.begin(block_index().y), end = job.out.begin(block_index().y + 1);
-  const auto copy = [&](int64_t number) {
-    if (number < end)
-      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, number, depth), first_line,
-                             raw + (number - begin) % job.stages * job.shape.raw_bytes());
+  // slab i of the block's range
+  const int64_t first = job.out.begin(block_index().y);
+  const auto count = static_cast<uint32_t>(job.out.begin(block_index().y + 1) - first);
+  const auto copy = [&](uint32_t i) {
+    if (i < count)
+      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, first + i, depth), first_line,
+                             raw + i % job.stages * job.shape.raw_bytes());
     commit_copies();
   };
-  for (uint32_t s = 0; s + 1 < job.stages; ++s) copy(begin + s);
-  if (blocks > 1) sync_cluster();  // all are there before others write into their shared memory
+  for (uint32_t i = 0; i + 1 < job.stages; ++i) copy(i);
+  const auto split = [&](uint32_t i) {
+    unsigned char* const slab = planes + i % 2 * 2 * size;
+    split_slab<along_bands>(cube, job.shape, PixelSlab(cube, first + i, depth), first_line,
+                            raw + i % job.stages * job.shape.raw_bytes(),
+                            [&](uint32_t band, uint32_t word, uint32_t of_high, uint32_t of_low) {
+                              if (band >= room) return;
+                              auto* const to =
+                                  reinterpret_cast<uint32_t*>(slab + unit_place(band, word / 4)) +
+                                  word % 4;
+                              for (uint32_t other = 0; other < blocks; ++other) {
+                                uint32_t* const there = blocks == 1 ? to : map_shared(to, other);
+                                *there = of_high;
+                                there[size / 4] = of_low;
+                              }
+                            });
+  };
 
   const GramRun run = job.runs.of[block * (block_size().x / warp_size) + warp_index()];
   const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
@@ -175,55 +192,38 @@ __global__ void __launch_bounds__(exact_warps* warp_size, 1)
     first_flush = false;
   };
 
-  for (int64_t number = begin; number < end; ++number) {
+  for (uint32_t turn = 0; turn <= count; ++turn) {
     wait_slab(job.stages);
-    sync_block();
-    copy(number + job.stages - 1);
-    unsigned char* const slab = planes + (number - begin) % 2 * 2 * size;
-    split_slab<along_bands>(cube, job.shape, PixelSlab(cube, number, depth), first_line,
-                            raw + (number - begin) % job.stages * job.shape.raw_bytes(),
-                            [&](uint32_t band, uint32_t word, uint32_t of_high, uint32_t of_low) {
-                              if (band >= room) return;
-                              auto* const to =
-                                  reinterpret_cast<uint32_t*>(slab + unit_place(band, word / 4)) +
-                                  word % 4;
-                              for (uint32_t other = 0; other < blocks; ++other) {
-                                uint32_t* const there = blocks == 1 ? to : map_shared(to, other);
-                                *there = of_high;
-                                there[size / 4] = of_low;
-                              }
-                            });
-    if (blocks > 1)
-      sync_cluster();
-    else
-      sync_block();
-    if (run.count > 0) {
+    sync_blocks(blocks);
+    copy(turn + job.stages - 1);
+    if (turn < count) split(turn);
+    if (turn == 0 || run.count == 0) continue;
+    const unsigned char* const slab = planes + (turn - 1) % 2 * 2 * size;
 #pragma unroll
-      for (uint32_t step = 0; step < depth / 32; ++step) {
-        uint32_t a_high[4], a_low[4];
-        const uint32_t a_at = unit_place(run.strip * 16 + lane % 16, step * 2 + lane / 16);
-        load_matrices(a_high, slab + a_at);
-        load_matrices(a_low, slab + size + a_at);
+    for (uint32_t step = 0; step < depth / 32; ++step) {
+      uint32_t a_high[4], a_low[4];
+      const uint32_t a_at = unit_place(run.strip * 16 + lane % 16, step * 2 + lane / 16);
+      load_matrices(a_high, slab + a_at);
+      load_matrices(a_low, slab + size + a_at);
 #pragma unroll
-        for (uint32_t c = 0; c < longest_run; ++c) {
-          if (c >= run.count) continue;
-          // the two units of eight bands, high and low
-          uint32_t b[4];
-          load_matrices(b, slab + lane / 16 * size +
-                               unit_place((run.first + c) * 8 + lane % 8, step * 2 + lane / 8 % 2));
-          const uint32_t b_high[2] = {b[0], b[1]}, b_low[2] = {b[2], b[3]};
-          mma_m16n8k32<High, High>(high[c], a_high, b_high);
-          mma_m16n8k32<High, uint8_t>(cross[c], a_high, b_low);
-          mma_m16n8k32<uint8_t, High>(cross[c], a_low, b_high);
-          mma_m16n8k32<uint8_t, uint8_t>(low[c], a_low, b_low);
-        }
-        if (run.lead)
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            column_sums[i % 2] += 256 * sum_bytes<High>(a_high[i]) + sum_bytes<uint8_t>(a_low[i]);
+      for (uint32_t c = 0; c < longest_run; ++c) {
+        if (c >= run.count) continue;
+        // the two units of eight bands, high and low
+        uint32_t b[4];
+        load_matrices(b, slab + lane / 16 * size +
+                             unit_place((run.first + c) * 8 + lane % 8, step * 2 + lane / 8 % 2));
+        const uint32_t b_high[2] = {b[0], b[1]}, b_low[2] = {b[2], b[3]};
+        mma_m16n8k32<High, High>(high[c], a_high, b_high);
+        mma_m16n8k32<High, uint8_t>(cross[c], a_high, b_low);
+        mma_m16n8k32<uint8_t, High>(cross[c], a_low, b_high);
+        mma_m16n8k32<uint8_t, uint8_t>(low[c], a_low, b_low);
       }
-      if ((number - begin + 1) % job.flush_slabs == 0 || number + 1 == end) flush();
+      if (run.lead)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          column_sums[i % 2] += 256 * sum_bytes<High>(a_high[i]) + sum_bytes<uint8_t>(a_low[i]);
     }
+    if (turn % job.flush_slabs == 0 || turn == count) flush();
   }
   wait_all_copies();
 }

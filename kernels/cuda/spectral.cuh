@@ -16,8 +16,9 @@
 /// band-sequential). Lines of doubles are 4 modulo 8 apart, so that a fragment of doubles
 /// (ptx_tensor.cuh), four neighbours of eight lines or the other way round, meets all banks.
 ///
-/// The blocks of a cluster share a slab: each copies a part of its lines, and writes their doubles
-/// into the shared memory of all.
+/// Between two barriers a block works on three slabs: it copies one, makes doubles of the one
+/// before and multiplies those of the one before that. The blocks of a cluster share a slab: each
+/// copies a part of its lines, and writes their doubles into the shared memory of all.
 namespace tessera::kernels::cuda {
 
 inline constexpr uint32_t spectral_threads = 512, spectral_warps = spectral_threads / warp_size;
@@ -225,6 +226,14 @@ TS_DEVICE void wait_slab(uint32_t stages) {
     wait_copies<1>();
   else
     wait_copies<0>();
+}
+
+/// Waits for all threads of a block, or of a cluster of `blocks` blocks.
+TS_DEVICE void sync_blocks(uint32_t blocks) {
+  if (blocks > 1)
+    sync_cluster();
+  else
+    sync_block();
 }
 
 }  // namespace tessera::kernels::cuda
