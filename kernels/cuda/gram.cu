@@ -3,7 +3,8 @@
 // The warps of a block, or of the blocks of a cluster, have the upper triangle of g in registers
 // (gram_cut.cuh), so up to 480 bands each pixel is read once where there are clusters, up to 144
 // where not. A product is 16 x 8 by 16 pixels, which are a slab. A range of slabs gives a partial
-// triangle; join adds these in order. Column sums come from the fragments of the strips' first runs.
+// triangle; join adds these in order. Column sums come from the fragments of the strips' first
+// runs.
 //
 // Elements that no copy of 16 bytes can move (rows of 103 floats, say) come one by one: some
 // passes over shared memory more, as many sectors.
@@ -50,38 +51,39 @@ __global__ void __launch_bounds__(spectral_threads, 1)
   for (uint32_t b = thread_index().x; b < room; b += block_size().x)
     shift[b] = cube.shift && b < bands.count && bands[b] < cube.bands ? cube.shift[bands[b]] : 0.0;
 
-  const int64_t begin = job.out.begin(block_index().y), end = job.out.begin(block_index().y + 1);
-  const auto copy = [&](int64_t number) {
-    if (number < end)
-      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, number, depth), first_line,
-                             raw + (number - begin) % job.stages * job.shape.raw_bytes());
+  // slab i of the block's range
+  const int64_t first = job.out.begin(block_index().y);
+  const auto count = static_cast<uint32_t>(job.out.begin(block_index().y + 1) - first);
+  const auto copy = [&](uint32_t i) {
+    if (i < count)
+      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, first + i, depth), first_line,
+                             raw + i % job.stages * job.shape.raw_bytes());
     commit_copies();
   };
-  for (uint32_t s = 0; s + 1 < job.stages; ++s) copy(begin + s);
-  if (blocks > 1) sync_cluster();  // all are there before others write into their shared memory
+  for (uint32_t i = 0; i + 1 < job.stages; ++i) copy(i);
+  const auto widen = [&](uint32_t i) {
+    double* const slab = slabs + i % 2 * size;
+    widen_slab<along_bands>(cube, job.shape, PixelSlab(cube, first + i, depth), first_line,
+                            raw + i % job.stages * job.shape.raw_bytes(), shift,
+                            [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
+                              auto* const to =
+                                  reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at);
+                              if (blocks == 1) return store_vector(to, pair);
+                              for (uint32_t other = 0; other < blocks; ++other)
+                                store_vector(map_shared(to, other), pair);
+                            });
+  };
 
   const GramRun run = job.runs.of[block * (block_size().x / warp_size) + warp_index()];
   const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
   double sums[longest_run][4] = {}, column_sums[2] = {};
-  for (int64_t number = begin; number < end; ++number) {
+  for (uint32_t turn = 0; turn <= count; ++turn) {
     wait_slab(job.stages);
-    sync_block();
-    copy(number + job.stages - 1);
-    double* const slab = slabs + (number - begin) % 2 * size;
-    widen_slab<along_bands>(
-        cube, job.shape, PixelSlab(cube, number, depth), first_line,
-        raw + (number - begin) % job.stages * job.shape.raw_bytes(), shift,
-        [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
-          auto* const to = reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at);
-          if (blocks == 1) return store_vector(to, pair);
-          for (uint32_t other = 0; other < blocks; ++other)
-            store_vector(map_shared(to, other), pair);
-        });
-    if (blocks > 1)
-      sync_cluster();
-    else
-      sync_block();
-    if (run.count == 0) continue;
+    sync_blocks(blocks);
+    copy(turn + job.stages - 1);
+    if (turn < count) widen(turn);
+    if (turn == 0 || run.count == 0) continue;
+    const double* const slab = slabs + (turn - 1) % 2 * size;
     const auto element = [&](uint32_t pixel, uint32_t band) {
       return along_bands ? slab[pixel * pitch + band] : slab[band * pitch + pixel];
     };
@@ -111,8 +113,8 @@ __global__ void __launch_bounds__(spectral_threads, 1)
     for (uint32_t c = 0; c < longest_run; ++c) {
       const uint32_t column = (run.first + c) * 8 + 2 * t;
       if (c < run.count && bands[column] < job.out.pitch)
-        store_vector(reinterpret_cast<Pack<double, 2>*>(
-                         job.out.row(block_index().y, bands[row]) + bands[column]),
+        store_vector(reinterpret_cast<Pack<double, 2>*>(job.out.row(block_index().y, bands[row]) +
+                                                        bands[column]),
                      Pack<double, 2>{sums[c][2 * half], sums[c][2 * half + 1]});
     }
   }
@@ -128,19 +130,19 @@ void launch_gram(Stream& stream, const Cube& cube, const GramOut& out, bool clus
   };
   const GramCut cut(cube.bands, clusters, {longest_run, spectral_warps, shared_bytes});
   const int64_t slabs = cube.slabs(depth);
-  const GramRanges ranges(slabs, cut, cube.bands, spectral_warps);
-  const Scratch partial = stream.scratch(GramPartials<double>::bytes(cube.bands, ranges.count));
+  const int64_t ranges = gram_ranges(slabs, cut, cube.bands, spectral_warps);
+  const Scratch partial = stream.scratch(GramPartials<double>::bytes(cube.bands, ranges));
   GramJob job{.cube = cube,
               .shape = SlabShape(cube, depth, cut.slab_bands, cut.blocks),
               .place = {},
               .runs = {},
-              .out = GramPartials<double>(partial.as<void>(), cube.bands, slabs, ranges.count),
+              .out = GramPartials<double>(partial.as<void>(), cube.bands, slabs, ranges),
               .stages = cut.stages,
               .wide = clusters};
-  launch_cut(stream, "gram slabs", cut, cube.bands, ranges.count,
+  launch_cut(stream, "gram slabs", cut, cube.bands, ranges,
              shared_bytes(cut.slab_bands, cut.blocks, cut.stages), job,
              cube.along_bands ? gram_slabs<true> : gram_slabs<false>);
-  join_gram(stream, job.out, ranges.count, out);
+  join_gram(stream, job.out, ranges, out);
 }
 
 }  // namespace tessera::kernels::cuda

@@ -25,11 +25,13 @@ struct GramPlace {
     // pairs i < j, those of one j after the other
     for (j = 1, i = block_index().x; i >= j; ++j) i -= j;
     const int64_t left = all - j * panel;
-    return {i * panel, j * panel, panel, panel + (left < panel ? static_cast<uint32_t>(left) : panel)};
+    return {i * panel, j * panel, panel,
+            panel + (left < panel ? static_cast<uint32_t>(left) : panel)};
   }
 };
 
-/// Upper triangles [ranges, whole strips, pitch] and column sums [ranges, pitch] of ranges of slabs.
+/// Upper triangles [ranges, whole strips, pitch] and column sums [ranges, pitch] of ranges of
+/// slabs.
 template <class T>
 struct GramPartials {
   T *data, *sums_data;
@@ -54,17 +56,13 @@ struct GramPartials {
 
 /// Ranges that keep a GPU busy and are worth a partial triangle each; their number depends on
 /// extents alone.
-struct GramRanges {
-  int64_t count;
-  GramRanges(int64_t slabs, const GramCut& cut, int64_t bands, uint32_t most_warps) {
-    constexpr int64_t processors = 132, least_slabs = 8;
-    const int64_t panels = cut.panel ? cut.panels(bands) : 0,
-                  blocks = cut.panel ? panels * (panels + 1) / 2 : cut.blocks,
-                  side_by_side = processors * most_warps / cut.warps / blocks;
-    count = std::clamp<int64_t>(slabs / least_slabs, slabs > 0,
-                                std::max<int64_t>(side_by_side, 1));
-  }
-};
+inline int64_t gram_ranges(int64_t slabs, const GramCut& cut, int64_t bands, uint32_t most_warps) {
+  constexpr int64_t processors = 132, least_slabs = 8;
+  const int64_t panels = cut.panel ? cut.panels(bands) : 0,
+                blocks = cut.panel ? panels * (panels + 1) / 2 : cut.blocks,
+                side_by_side = processors * most_warps / cut.warps / blocks;
+  return std::clamp<int64_t>(slabs / least_slabs, slabs > 0, std::max<int64_t>(side_by_side, 1));
+}
 
 /// Where a Gram matrix goes.
 struct GramOut {
@@ -101,7 +99,13 @@ void join_gram(Stream& stream, const GramPartials<T>& partials, int64_t ranges, 
 
 /// Products and sums in f64. `clusters`: the GPU has these and m16n8k16 of doubles.
 void launch_gram(Stream&, const Cube&, const GramOut&, bool clusters);
+/// When exact sums leave 32 bits, and how many ranges of slabs there are: for tests of long ranges.
+struct ExactLimits {
+  uint32_t flush_pixels = 16384;  // a multiple of 64; 2 * 255 * 255 each in a sum of 32 bits
+  int64_t most_ranges = INT64_MAX;
+};
 /// i16 or u16, g i64: exact.
-void launch_exact_gram(Stream&, const Cube&, const GramOut&, bool clusters);
+void launch_exact_gram(Stream&, const Cube&, const GramOut&, bool clusters,
+                       const ExactLimits& limits = {});
 
 }  // namespace tessera::kernels::cuda

@@ -8,9 +8,9 @@
 namespace tessera::kernels::cuda {
 namespace {
 
-constexpr uint32_t strip_tiles = 2;   // of 8 rows
-constexpr uint32_t schedulers = 4;    // of a multiprocessor; warp w is the business of w % 4
-constexpr uint32_t most_blocks = 8;   // of a cluster on every GPU that has them
+constexpr uint32_t strip_tiles = 2;  // of 8 rows
+constexpr uint32_t schedulers = 4;   // of a multiprocessor; warp w is the business of w % 4
+constexpr uint32_t most_blocks = 8;  // of a cluster on every GPU that has them
 constexpr uint32_t widest_panel = 128;
 
 /// A strip's columns [first, first + width) in equal runs.
@@ -65,8 +65,7 @@ GramCut::GramCut(int64_t bands, bool clusters, const Kernel& kernel) {
     return false;
   };
   if (bands <= 8 * GramRuns::most) {
-    const auto runs_of_all =
-        triangle_runs(static_cast<uint32_t>((bands + 7) / 8), longest);
+    const auto runs_of_all = triangle_runs(static_cast<uint32_t>((bands + 7) / 8), longest);
     slab_bands = static_cast<uint32_t>(bands);
     for (blocks = 1; blocks <= (clusters ? most_blocks : 1); blocks *= 2)
       if (runs_of_all.size() <= size_t{blocks} * kernel.most_warps && fits(slab_bands, blocks)) {

@@ -26,11 +26,11 @@ struct GramRuns {
 /// is read once. Larger triangles, and all of them that one block does not hold where there are no
 /// clusters, are cut into pairs of panels, and a pixel is read once for each panel.
 struct GramCut {
-  uint32_t blocks = 1;      // of a cluster
-  uint32_t warps = 0;       // of a block
-  uint32_t panel = 0;       // bands; 0: no panels
-  uint32_t slab_bands = 0;  // the most that a block has in shared memory
-  uint32_t stages = 0;      // of raw slabs
+  uint32_t blocks = 1;                    // of a cluster
+  uint32_t warps = 0;                     // of a block
+  uint32_t panel = 0;                     // bands; 0: no panels
+  uint32_t slab_bands = 0;                // the most that a block has in shared memory
+  uint32_t stages = 0;                    // of raw slabs
   GramRuns runs = {}, off_diagonal = {};  // the second for pairs of different panels
 
   /// What the kernel can do: columns of a run / 8, warps of a block (a multiple of 4), and the

@@ -1,12 +1,13 @@
 // Exact Gram matrices of whole numbers of 16 bits on the tensor cores for bytes. x = 256 h + l with
-// l in [0, 256), h a byte of x's sign, so x y = 65536 h h' + 256 (h l' + l h') + l l': four products
-// m16n8k32 into three sums of 32 bits, which hold `most_pixels` pixels and then go to 64 bits.
-// Floor: x once, and 4 m n^2 operations on bytes.
+// l in [0, 256), h a byte of x's sign, so x y = 65536 h h' + 256 (h l' + l h') + l l': four
+// products m16n8k32 into three sums of 32 bits, which hold `flush_pixels` pixels and then go to 64
+// bits. Floor: x once, and 4 m n^2 operations on bytes.
 //
 // Bytes must be neighbours along pixels, so a slab is turned on its way from raw to its two planes,
 // of high and low bytes: lines of 64 pixels of a band, whose 16-byte units are exchanged by line so
 // that ldmatrix and the writers of words of four pixels meet all banks. Where lines are pixels,
-// a thread takes four of them, `quads` apart, and eight bands; the order of pixels in a sum is free.
+// a thread takes four of them, `quads` apart, and eight bands; the order of pixels in a sum is
+// free.
 #include "tessera/kernels/cuda/gram.cuh"
 
 #include "tessera/kernels/cuda/warp.cuh"
@@ -14,11 +15,19 @@
 namespace tessera::kernels::cuda {
 namespace {
 
-constexpr uint32_t depth = 64;  // pixels of a slab
-constexpr uint32_t exact_warps = 8;   // three sums of a run take twice the registers of doubles
+constexpr uint32_t depth = 64;       // pixels of a slab
+constexpr uint32_t exact_warps = 8;  // three sums of a run take twice the registers of doubles
 constexpr uint32_t longest_run = 13;
-constexpr uint32_t most_pixels = 16384;  // 2 * 255 * 255 each in a sum of 32 bits
-static_assert(int64_t{most_pixels} * 2 * 255 * 255 <= INT32_MAX);
+static_assert(int64_t{ExactLimits{}.flush_pixels} * 2 * 255 * 255 <= INT32_MAX);
+
+/// Lines of pixels a step apart that lets quads, and the chunks of one, meet all banks.
+SlabShape exact_shape(const Cube& cube, uint32_t bands, uint32_t blocks) {
+  SlabShape shape(cube, depth, bands, blocks);
+  if (!cube.along_bands) return shape;
+  const uint32_t quads = shape.own_lines / 4, step = quads < 8 ? 8 / quads : 1;
+  shape.raw_pitch = (shape.chunks + (8 + step - shape.chunks % 8) % 8) * 16;
+  return shape;
+}
 
 constexpr uint32_t plane_bytes(uint32_t bands) { return whole_strips(bands) * depth; }
 
@@ -28,7 +37,7 @@ struct ExactJob {
   GramPlace place;
   GramRuns runs;
   GramPartials<int64_t> out;
-  uint32_t stages;
+  uint32_t stages, flush_slabs;
 };
 
 /// Where unit `unit` (16 pixels) of a band's line begins in a plane.
@@ -50,10 +59,9 @@ TS_DEVICE void split_slab(const Cube& cube, const SlabShape& shape, const PixelS
   const auto unit_of = [&](uint32_t own, uint32_t chunk) {
     return load_vector(reinterpret_cast<const Words*>(raw + own * shape.raw_pitch + chunk * 16));
   };
-  const uint32_t chunks = shape.chunks.value;
   if constexpr (along_bands) {
     const uint32_t quads = shape.own_lines / 4;  // a power of two
-    for (uint32_t i = thread_index().x; i < quads * chunks; i += block_size().x) {
+    for (uint32_t i = thread_index().x; i < quads * shape.chunks; i += block_size().x) {
       const uint32_t chunk = i / quads, quad = i - chunk * quads;
       // neighbours begin with bands that lie in other banks
       const uint32_t turn = (chunk & 1) | (chunk & 2) << 1 | (chunk & 4) >> 1;
@@ -79,18 +87,20 @@ TS_DEVICE void split_slab(const Cube& cube, const SlabShape& shape, const PixelS
       }
     }
   } else {
-    for (uint32_t i = thread_index().x; i < shape.own_lines * chunks; i += block_size().x) {
-      const uint32_t own = shape.chunks.quotient(i), chunk = i - own * chunks;
-      const Words unit = unit_of(own, chunk);
+    for (uint32_t i = thread_index().x; i < shape.own_lines * shape.chunks; i += block_size().x) {
+      const uint32_t own = i / shape.chunks, chunk = i - own * shape.chunks;
+      Words unit = unit_of(own, chunk);
+      const uint32_t turn = own / 2 % 2;  // lines two apart begin in the same bank
+      turn_pieces<2>(unit, turn);
 #pragma unroll
       for (uint32_t half = 0; half < 2; ++half) {
+        const uint32_t word = chunk * 2 + (half ^ turn);
         uint32_t words[4];
 #pragma unroll
         for (uint32_t p = 0; p < 4; ++p)
-          words[p] = counts(cube, slab, chunk * 8 + half * 4 + p)
-                         ? unit.lane[half * 2 + p / 2] >> p % 2 * 16
-                         : 0;
-        put(first_line + own, chunk * 2 + half, pack_bytes(words, 8), pack_bytes(words, 0));
+          words[p] =
+              counts(cube, slab, word * 4 + p) ? unit.lane[half * 2 + p / 2] >> p % 2 * 16 : 0;
+        put(first_line + own, word, pack_bytes(words, 8), pack_bytes(words, 0));
       }
     }
   }
@@ -107,7 +117,7 @@ TS_DEVICE int32_t sum_bytes(uint32_t word) {
 
 /// High: the type of the high bytes.
 template <class High, bool along_bands>
-__global__ void __launch_bounds__(exact_warps * warp_size, 1)
+__global__ void __launch_bounds__(exact_warps* warp_size, 1)
     gram_bytes(const __grid_constant__ ExactJob job) {
   const Cube& cube = job.cube;
   const uint32_t blocks = job.place.blocks, block = blocks > 1 ? cluster_rank() : 0,
@@ -118,15 +128,32 @@ __global__ void __launch_bounds__(exact_warps * warp_size, 1)
   unsigned char* const planes = &dynamic_shared<unsigned char>();  // two slabs: high, low
   unsigned char* const raw = planes + 4 * size;
 
-  const int64_t begin = job.out.begin(block_index().y), end = job.out.begin(block_index().y + 1);
-  const auto copy = [&](int64_t number) {
-    if (number < end)
-      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, number, depth), first_line,
-                             raw + (number - begin) % job.stages * job.shape.raw_bytes());
+  // slab i of the block's range
+  const int64_t first = job.out.begin(block_index().y);
+  const auto count = static_cast<uint32_t>(job.out.begin(block_index().y + 1) - first);
+  const auto copy = [&](uint32_t i) {
+    if (i < count)
+      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, first + i, depth), first_line,
+                             raw + i % job.stages * job.shape.raw_bytes());
     commit_copies();
   };
-  for (uint32_t s = 0; s + 1 < job.stages; ++s) copy(begin + s);
-  if (blocks > 1) sync_cluster();  // all are there before others write into their shared memory
+  for (uint32_t i = 0; i + 1 < job.stages; ++i) copy(i);
+  const auto split = [&](uint32_t i) {
+    unsigned char* const slab = planes + i % 2 * 2 * size;
+    split_slab<along_bands>(cube, job.shape, PixelSlab(cube, first + i, depth), first_line,
+                            raw + i % job.stages * job.shape.raw_bytes(),
+                            [&](uint32_t band, uint32_t word, uint32_t of_high, uint32_t of_low) {
+                              if (band >= room) return;
+                              auto* const to =
+                                  reinterpret_cast<uint32_t*>(slab + unit_place(band, word / 4)) +
+                                  word % 4;
+                              for (uint32_t other = 0; other < blocks; ++other) {
+                                uint32_t* const there = blocks == 1 ? to : map_shared(to, other);
+                                *there = of_high;
+                                there[size / 4] = of_low;
+                              }
+                            });
+  };
 
   const GramRun run = job.runs.of[block * (block_size().x / warp_size) + warp_index()];
   const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
@@ -136,9 +163,7 @@ __global__ void __launch_bounds__(exact_warps * warp_size, 1)
 
   // sums of 32 bits to the partial triangle, which nobody else writes
   const auto flush = [&] {
-    const auto add = [&](int64_t* to, int64_t value) {
-      *to = first_flush ? value : *to + value;
-    };
+    const auto add = [&](int64_t* to, int64_t value) { *to = first_flush ? value : *to + value; };
 #pragma unroll
     for (uint32_t half = 0; half < 2; ++half) {
       const uint32_t row = run.strip * 16 + g + half * 8;
@@ -167,83 +192,70 @@ __global__ void __launch_bounds__(exact_warps * warp_size, 1)
     first_flush = false;
   };
 
-  for (int64_t number = begin; number < end; ++number) {
+  for (uint32_t turn = 0; turn <= count; ++turn) {
     wait_slab(job.stages);
-    sync_block();
-    copy(number + job.stages - 1);
-    unsigned char* const slab = planes + (number - begin) % 2 * 2 * size;
-    split_slab<along_bands>(
-        cube, job.shape, PixelSlab(cube, number, depth), first_line,
-        raw + (number - begin) % job.stages * job.shape.raw_bytes(),
-        [&](uint32_t band, uint32_t word, uint32_t of_high, uint32_t of_low) {
-          if (band >= room) return;
-          auto* const to = reinterpret_cast<uint32_t*>(slab + unit_place(band, word / 4)) + word % 4;
-          for (uint32_t other = 0; other < blocks; ++other) {
-            uint32_t* const there = blocks == 1 ? to : map_shared(to, other);
-            *there = of_high;
-            there[size / 4] = of_low;
-          }
-        });
-    if (blocks > 1)
-      sync_cluster();
-    else
-      sync_block();
-    if (run.count > 0) {
+    sync_blocks(blocks);
+    copy(turn + job.stages - 1);
+    if (turn < count) split(turn);
+    if (turn == 0 || run.count == 0) continue;
+    const unsigned char* const slab = planes + (turn - 1) % 2 * 2 * size;
 #pragma unroll
-      for (uint32_t step = 0; step < depth / 32; ++step) {
-        uint32_t a_high[4], a_low[4];
-        const uint32_t a_at = unit_place(run.strip * 16 + lane % 16, step * 2 + lane / 16);
-        load_matrices(a_high, slab + a_at);
-        load_matrices(a_low, slab + size + a_at);
+    for (uint32_t step = 0; step < depth / 32; ++step) {
+      uint32_t a_high[4], a_low[4];
+      const uint32_t a_at = unit_place(run.strip * 16 + lane % 16, step * 2 + lane / 16);
+      load_matrices(a_high, slab + a_at);
+      load_matrices(a_low, slab + size + a_at);
 #pragma unroll
-        for (uint32_t c = 0; c < longest_run; ++c) {
-          if (c >= run.count) continue;
-          // the two units of eight bands, high and low
-          uint32_t b[4];
-          load_matrices(b, slab + lane / 16 * size +
-                               unit_place((run.first + c) * 8 + lane % 8, step * 2 + lane / 8 % 2));
-          const uint32_t b_high[2] = {b[0], b[1]}, b_low[2] = {b[2], b[3]};
-          mma_m16n8k32<High, High>(high[c], a_high, b_high);
-          mma_m16n8k32<High, uint8_t>(cross[c], a_high, b_low);
-          mma_m16n8k32<uint8_t, High>(cross[c], a_low, b_high);
-          mma_m16n8k32<uint8_t, uint8_t>(low[c], a_low, b_low);
-        }
-        if (run.lead)
-#pragma unroll
-          for (int i = 0; i < 4; ++i)
-            column_sums[i % 2] += 256 * sum_bytes<High>(a_high[i]) + sum_bytes<uint8_t>(a_low[i]);
+      for (uint32_t c = 0; c < longest_run; ++c) {
+        if (c >= run.count) continue;
+        // the two units of eight bands, high and low
+        uint32_t b[4];
+        load_matrices(b, slab + lane / 16 * size +
+                             unit_place((run.first + c) * 8 + lane % 8, step * 2 + lane / 8 % 2));
+        const uint32_t b_high[2] = {b[0], b[1]}, b_low[2] = {b[2], b[3]};
+        mma_m16n8k32<High, High>(high[c], a_high, b_high);
+        mma_m16n8k32<High, uint8_t>(cross[c], a_high, b_low);
+        mma_m16n8k32<uint8_t, High>(cross[c], a_low, b_high);
+        mma_m16n8k32<uint8_t, uint8_t>(low[c], a_low, b_low);
       }
-      if ((number - begin + 1) % (most_pixels / depth) == 0 || number + 1 == end) flush();
+      if (run.lead)
+#pragma unroll
+        for (int i = 0; i < 4; ++i)
+          column_sums[i % 2] += 256 * sum_bytes<High>(a_high[i]) + sum_bytes<uint8_t>(a_low[i]);
     }
+    if (turn % job.flush_slabs == 0 || turn == count) flush();
   }
   wait_all_copies();
 }
 
 }  // namespace
 
-void launch_exact_gram(Stream& stream, const Cube& cube, const GramOut& out, bool clusters) {
+void launch_exact_gram(Stream& stream, const Cube& cube, const GramOut& out, bool clusters,
+                       const ExactLimits& limits) {
   const auto shared_bytes = [&](uint32_t bands, uint32_t blocks, uint32_t stages) {
     return size_t{4} * plane_bytes(bands) +
-           size_t{stages} * SlabShape(cube, depth, bands, blocks).raw_bytes();
+           size_t{stages} * exact_shape(cube, bands, blocks).raw_bytes();
   };
   const GramCut cut(cube.bands, clusters, {longest_run, exact_warps, shared_bytes});
   const int64_t slabs = cube.slabs(depth);
-  const GramRanges ranges(slabs, cut, cube.bands, exact_warps);
-  const Scratch partial = stream.scratch(GramPartials<int64_t>::bytes(cube.bands, ranges.count));
+  const int64_t ranges =
+      std::min(gram_ranges(slabs, cut, cube.bands, exact_warps), limits.most_ranges);
+  const Scratch partial = stream.scratch(GramPartials<int64_t>::bytes(cube.bands, ranges));
   ExactJob job{.cube = cube,
-               .shape = SlabShape(cube, depth, cut.slab_bands, cut.blocks),
+               .shape = exact_shape(cube, cut.slab_bands, cut.blocks),
                .place = {},
                .runs = {},
-               .out = GramPartials<int64_t>(partial.as<void>(), cube.bands, slabs, ranges.count),
-               .stages = cut.stages};
+               .out = GramPartials<int64_t>(partial.as<void>(), cube.bands, slabs, ranges),
+               .stages = cut.stages,
+               .flush_slabs = limits.flush_pixels / depth};
   const auto launch_for = [&]<class High>() {
-    launch_cut(stream, "gram bytes", cut, cube.bands, ranges.count,
+    launch_cut(stream, "gram bytes", cut, cube.bands, ranges,
                shared_bytes(cut.slab_bands, cut.blocks, cut.stages), job,
                cube.along_bands ? gram_bytes<High, true> : gram_bytes<High, false>);
   };
   cube.dtype == DType::u16 ? launch_for.template operator()<uint8_t>()
                            : launch_for.template operator()<int8_t>();
-  join_gram(stream, job.out, ranges.count, out);
+  join_gram(stream, job.out, ranges, out);
 }
 
 }  // namespace tessera::kernels::cuda

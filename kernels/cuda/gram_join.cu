@@ -21,7 +21,7 @@ __global__ void __launch_bounds__(join_threads, 4)
   const uint32_t i = thread_index().x / edge, j = thread_index().x % edge;
   const int64_t row = first_row + i, column = first_column + j;
   T sum = 0;
-  if (row <= column && column < n)
+  if (row < n && column < from.pitch)
 #pragma unroll 4
     for (int64_t r = 0; r < ranges; ++r) sum += from.row(r, row)[column];
   shared.tile[i][j] = sum;
@@ -54,8 +54,7 @@ void join_gram(Stream& stream, const GramPartials<T>& partials, int64_t ranges,
                const GramOut& out) {
   const int64_t n = out.g.shape[0], tiles = ceil_divide(n, edge);
   const auto join = [&]<class G>() {
-    launch(stream,
-           {"gram join", {static_cast<uint32_t>(tiles * (tiles + 1) / 2)}, {join_threads}},
+    launch(stream, {"gram join", {static_cast<uint32_t>(tiles * (tiles + 1) / 2)}, {join_threads}},
            join_triangles<T, G>, partials, ranges, n, out.g.as<G>(), out.accumulate);
   };
   if (out.g.dtype == DType::f32)

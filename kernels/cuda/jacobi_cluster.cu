@@ -11,9 +11,9 @@
 namespace tessera::kernels::cuda {
 namespace {
 
-constexpr uint32_t cluster_threads = 512, cluster_teams = cluster_threads / team;
+constexpr uint32_t most_threads = 512;
 constexpr uint32_t blocks = 8, group_count = 2 * blocks, turns = group_count - 1;
-constexpr int piece = 8;  // elements of a group that a thread moves between two barriers
+constexpr int piece = 16;  // elements of a group that a thread moves between two barriers
 constexpr size_t most_shared_bytes = 226 * 1024;
 
 template <class T>
@@ -51,12 +51,12 @@ struct Held {
     const T* const to_one = block + 1 < blocks ? map_shared(one, block + 1) : two;
     const T* const to_two = block > 0 ? map_shared(two, block - 1) : map_shared(one, 1);
     sync_cluster();
-    for (int64_t first = 0; first < each; first += piece * cluster_threads) {
+    for (int64_t first = 0; first < each; first += piece * block_size().x) {
       T ones[piece], twos[piece];
       const auto for_mine = [&](auto&& body) {
 #pragma unroll
         for (int k = 0; k < piece; ++k) {
-          const int64_t i = first + k * cluster_threads + thread_index().x;
+          const int64_t i = first + k * block_size().x + thread_index().x;
           if (i < each) body(i, ones[k], twos[k]);
         }
       };
@@ -75,8 +75,7 @@ struct Held {
 };
 
 template <class T>
-__global__ void __launch_bounds__(cluster_threads, 1)
-    rotate_groups(Matrices<T> xs, int32_t* status) {
+__global__ void __launch_bounds__(most_threads, 1) rotate_groups(Matrices<T> xs, int32_t* status) {
   struct Shared {
     int32_t turned;
   };
@@ -87,7 +86,7 @@ __global__ void __launch_bounds__(cluster_threads, 1)
   const int64_t n = x.rows, slot = (n + group_count - 1) / group_count;
   const Held<T> held{{&dynamic_shared<T>(), 2 * slot, n, held_stride(n)}, n, slot, cluster_rank()};
   const auto for_held = [&](auto&& body) {  // of turn 0
-    for (int64_t i = warp_index(); i < 2 * slot; i += cluster_threads / warp_size) {
+    for (int64_t i = warp_index(); i < 2 * slot; i += block_size().x / warp_size) {
       const auto place = static_cast<uint32_t>(i / slot);
       const int64_t row = held.first_row(place, 0) + i % slot;
       for (int64_t j = lane_index(); row < n && j < n; j += warp_size)
@@ -112,10 +111,11 @@ __global__ void __launch_bounds__(cluster_threads, 1)
     // within the groups: pairs of the first, then of the second
     const int64_t players = slot + slot % 2, others = players - 1, pairs = players / 2;
     for (int64_t round = 0; round < others; ++round) {
-      for (int64_t first = 0; first < 2 * pairs; first += cluster_teams) {
+      for (int64_t first = 0; first < 2 * pairs; first += block_size().x / team) {
         const int64_t pair = first + my_team, k = pair % pairs;
         const auto place = static_cast<uint32_t>(pair / pairs);
-        const int64_t one = k == 0 ? others : (round + k) % others, two = (round + others - k) % others;
+        const int64_t one = k == 0 ? others : (round + k) % others,
+                      two = (round + others - k) % others;
         const bool plays = place < 2;
         play(plays ? held.at(place, 0, one < two ? one : two) : -1,
              plays ? held.at(place, 0, one < two ? two : one) : -1);
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(cluster_threads, 1)
     }
     for (uint32_t turn = 0; turn < turns; ++turn) {
       for (int64_t round = 0; round < slot; ++round) {
-        for (int64_t first = 0; first < slot; first += cluster_teams) {
+        for (int64_t first = 0; first < slot; first += block_size().x / team) {
           const int64_t i = first + my_team;
           play(held.at(0, turn, i), i < slot ? held.at(1, turn, (i + round) % slot) : -1);
         }
@@ -148,10 +148,14 @@ template <class T>
 bool rotate_in_clusters(Stream& stream, const Matrices<T>& x, int32_t* status) {
   const size_t bytes = groups_bytes<T>(x.first.rows);
   if (!has_warpgroups(stream) || bytes > most_shared_bytes) return false;
+  // a team for each pair of a round
+  const auto pairs = static_cast<uint32_t>(ceil_divide(x.first.rows, group_count));
+  const uint32_t threads =
+      std::min((pairs * team + warp_size - 1) / warp_size * warp_size, most_threads);
   launch(stream,
          {.name = "jacobi cluster",
           .grid = {blocks, static_cast<uint32_t>(x.count)},
-          .block = {cluster_threads},
+          .block = {threads},
           .shared_bytes = bytes,
           .cluster = {blocks}},
          rotate_groups<T>, x, status);

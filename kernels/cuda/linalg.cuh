@@ -8,8 +8,8 @@
 /// What the files of the linalg family share. linalg.cu holds statuses and the table; factor.cu
 /// Cholesky, LU and triangular solves; qr.cu Householder's QR; jacobi.cu and jacobi_cluster.cu
 /// eigenvalues and singular values; spectral.cu what cubes of pixels and bands need (spectral.cuh);
-/// vendor_linalg.cpp cuSOLVER's ways, with the kernels of column_major.cu. A block works on one matrix of a batch, in shared memory where
-/// what it changes fits there.
+/// vendor_linalg.cpp cuSOLVER's ways, with the kernels of column_major.cu. A block works on one
+/// matrix of a batch, in shared memory where what it changes fits there.
 namespace tessera::kernels::cuda {
 
 inline constexpr uint32_t linalg_threads = 256, linalg_warps = linalg_threads / warp_size;

@@ -8,7 +8,6 @@
 
 #include "tessera/kernels/linalg_operands.hpp"
 
-
 namespace tessera::kernels::cuda {
 namespace {
 
@@ -71,24 +70,29 @@ __global__ void __launch_bounds__(spectral_threads, 1)
   };
   for (uint32_t s = 0; s + 1 < stages; ++s) copy(s);
 
+  const auto widen = [&](int64_t turn) {
+    double* const slab = slabs + turn % 2 * size;
+    widen_slab<along_bands>(
+        cube, job.shape, PixelSlab(cube, first + turn / steps, depth), 0,
+        raw + turn % stages * job.shape.raw_bytes(),
+        shift + static_cast<uint32_t>(turn % steps) * step_bands,
+        [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
+          store_vector(reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at), pair);
+        });
+  };
+
   const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
   const uint32_t strip = warp_index() % strips * 16, group = warp_index() / strips;
   double sums[warp_tiles][4] = {};
-  for (int64_t turn = 0; turn < turns; ++turn) {
-    const PixelSlab place(cube, first + turn / steps, depth);
-    const auto first_band = static_cast<uint32_t>(turn % steps) * step_bands;
+  for (int64_t turn = -1; turn < turns; ++turn) {
     wait_slab(stages);
     sync_block();
-    copy(turn + stages - 1);
-    double* const slab = slabs + turn % 2 * size;
-    widen_slab<along_bands>(cube, job.shape, place, 0,
-                            raw + turn % stages * job.shape.raw_bytes(), shift + first_band,
-                            [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
-                              store_vector(
-                                  reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at),
-                                  pair);
-                            });
-    sync_block();
+    copy(turn + stages);
+    if (turn + 1 < turns) widen(turn + 1);
+    if (turn < 0) continue;
+    const PixelSlab place(cube, first + turn / steps, depth);
+    const auto first_band = static_cast<uint32_t>(turn % steps) * step_bands;
+    const double* const slab = slabs + turn % 2 * size;
     const auto element = [&](uint32_t pixel, uint32_t band) {
       return along_bands ? slab[pixel * pitch + band] : slab[band * pitch + pixel];
     };
@@ -150,8 +154,7 @@ void launch_project(Stream& stream, const Cube& cube, const View& basis, const V
   while (columns > 8 && shared_bytes(columns) > spectral_shared_bytes(clusters)) columns -= 8;
   const int64_t column_blocks = ceil_divide(k, columns);
   constexpr int64_t processors = 132;
-  const int64_t ranges =
-      std::clamp<int64_t>(ceil_divide(2 * processors, column_blocks), 1, slabs);
+  const int64_t ranges = std::clamp<int64_t>(ceil_divide(2 * processors, column_blocks), 1, slabs);
   const int64_t y_column = y.stride[y.rank - 1];
   for_real(y.dtype, "project", [&]<class Y>() {
     const ProjectJob job{.cube = cube,

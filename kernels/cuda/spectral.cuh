@@ -9,15 +9,16 @@
 /// gram.cu and gram_exact.cu hold Gram matrices, gram_cut.cuh how their warps share the upper
 /// triangle, project.cu products with a basis.
 ///
-/// A slab is `depth` pixels of some bands. It passes through shared memory twice: raw, as copy_async
-/// brings it, a few slabs ahead of use; then as doubles, less the shift, zero where pixels do not
-/// count. It keeps its direction: lines of a pixel's bands where those are neighbours in memory
-/// (band-interleaved by pixel), lines of a band's pixels otherwise (by line, band-sequential).
-/// Lines of doubles are 4 modulo 8 apart, so that a fragment of doubles (ptx_tensor.cuh), four
-/// neighbours of eight lines or the other way round, meets all banks.
+/// A slab is `depth` pixels of some bands. It passes through shared memory twice: raw, as
+/// copy_async brings it, a few slabs ahead of use; then as doubles, less the shift, zero where
+/// pixels do not count. It keeps its direction: lines of a pixel's bands where those are neighbours
+/// in memory (band-interleaved by pixel), lines of a band's pixels otherwise (by line,
+/// band-sequential). Lines of doubles are 4 modulo 8 apart, so that a fragment of doubles
+/// (ptx_tensor.cuh), four neighbours of eight lines or the other way round, meets all banks.
 ///
-/// The blocks of a cluster share a slab: each copies a part of its lines, and writes their doubles
-/// into the shared memory of all.
+/// Between two barriers a block works on three slabs: it copies one, makes doubles of the one
+/// before and multiplies those of the one before that. The blocks of a cluster share a slab: each
+/// copies a part of its lines, and writes their doubles into the shared memory of all.
 namespace tessera::kernels::cuda {
 
 inline constexpr uint32_t spectral_threads = 512, spectral_warps = spectral_threads / warp_size;
@@ -73,17 +74,22 @@ struct SlabBands {
 /// Lines of a slab with up to `bands` bands, of which each of `blocks` blocks copies own_lines.
 struct SlabShape {
   uint32_t own_lines;
-  Divisor copies, chunks;  // of a line: copies of Cube::copy_bytes, units of 16 bytes
-  uint32_t raw_pitch;      // bytes; units of 16 lie in odd steps, to meet all banks
+  Divisor copies;   // of a line, of Cube::copy_bytes
+  uint32_t chunks;  // of 16 bytes of a line
+  Divisor places;   // for them: eight neighbouring threads share a line, or have whole ones
+  uint32_t turn_shift, turn_mask;  // in which order threads write the pairs of a chunk
+  uint32_t raw_pitch;              // bytes
 
-  SlabShape() = default;
   SlabShape(const Cube& cube, uint32_t depth, uint32_t bands, uint32_t blocks) {
     const uint32_t lines = cube.along_bands ? depth : bands,
                    bytes = (cube.along_bands ? bands : depth) * cube.size;
     own_lines = (lines + blocks - 1) / blocks;
     copies = Divisor((bytes + cube.copy_bytes - 1) / cube.copy_bytes);
-    chunks = Divisor((bytes + 15) / 16);
-    raw_pitch = (chunks.value | 1) * 16;
+    chunks = (bytes + 15) / 16;
+    places = Divisor(chunks <= 2 ? chunks : chunks <= 4 ? 4 : (chunks + 7) / 8 * 8);
+    turn_shift = cube.size == 2 && chunks > 2 ? 1 : 2;
+    turn_mask = cube.size == 2 && chunks > 4 ? 3 : cube.size < 8 ? 1 : 0;
+    raw_pitch = chunks * 16;
   }
   TS_HD uint32_t raw_bytes() const { return own_lines * raw_pitch; }
 };
@@ -120,9 +126,9 @@ TS_DEVICE void copy_slab(const Cube& cube, const SlabShape& shape, const SlabBan
     int64_t elements = 0;
     if ((along_bands ? at * each : line) < bands.count && band < cube.bands && pixel < slab.count)
       elements = along_bands ? cube.bands - band : int64_t{slab.count} - pixel;
-    const uint32_t bytes =
-        elements <= 0 ? 0 : elements < each ? static_cast<uint32_t>(elements) * cube.size
-                                            : cube.copy_bytes;
+    const uint32_t bytes = elements <= 0     ? 0
+                           : elements < each ? static_cast<uint32_t>(elements) * cube.size
+                                             : cube.copy_bytes;
     const char* from = bytes ? base + pixel * cube.inner_step + band * cube.band_step : cube.data;
     unsigned char* to = raw + own * shape.raw_pitch + at * cube.copy_bytes;
     if (cube.copy_bytes == 16)
@@ -140,8 +146,8 @@ TS_DEVICE void copy_slab(const Cube& cube, const SlabShape& shape, const SlabBan
 /// Whether a pixel of the slab counts.
 TS_DEVICE bool counts(const Cube& cube, const PixelSlab& slab, uint32_t pixel) {
   return pixel < slab.count &&
-         (!cube.valid || cube.valid[slab.outer * cube.valid_outer +
-                                    (slab.first + pixel) * cube.valid_inner]);
+         (!cube.valid ||
+          cube.valid[slab.outer * cube.valid_outer + (slab.first + pixel) * cube.valid_inner]);
 }
 
 /// Exchanges the pieces of 16 bytes so that piece i is the one that was i ^ turn.
@@ -169,15 +175,17 @@ template <bool along_bands, class Put>
 TS_DEVICE void widen_slab(const Cube& cube, const SlabShape& shape, const PixelSlab& slab,
                           uint32_t first_line, const unsigned char* raw, const double* shift,
                           Put&& put) {
-  const uint32_t chunks = shape.chunks.value;
-  for (uint32_t i = thread_index().x; i < shape.own_lines * chunks; i += block_size().x) {
-    const uint32_t own = shape.chunks.quotient(i), line = first_line + own, chunk = i - own * chunks;
+  const uint32_t places = shape.places.value;
+  for (uint32_t i = thread_index().x; i < shape.own_lines * places; i += block_size().x) {
+    const uint32_t own = shape.places.quotient(i), line = first_line + own,
+                   chunk = i - own * places;
+    if (chunk >= shape.chunks) continue;
     auto words = load_vector(
         reinterpret_cast<const Pack<uint32_t, 4>*>(raw + own * shape.raw_pitch + chunk * 16));
     const bool line_counts = along_bands && counts(cube, slab, line);
     for_stored_type(cube.dtype, [&]<class T>() {
       constexpr uint32_t length = 16 / sizeof(T), pieces = length / 2;
-      const uint32_t turn = pieces == 1 ? 0 : pieces == 2 ? i / 4 % 2 : i / 2 % 4;
+      const uint32_t turn = i >> shape.turn_shift & shape.turn_mask;
       turn_pieces<pieces>(words, turn);
       const auto values = bit_cast<Pack<T, length>>(words);
 #pragma unroll
@@ -218,6 +226,14 @@ TS_DEVICE void wait_slab(uint32_t stages) {
     wait_copies<1>();
   else
     wait_copies<0>();
+}
+
+/// Waits for all threads of a block, or of a cluster of `blocks` blocks.
+TS_DEVICE void sync_blocks(uint32_t blocks) {
+  if (blocks > 1)
+    sync_cluster();
+  else
+    sync_block();
 }
 
 }  // namespace tessera::kernels::cuda

@@ -136,9 +136,8 @@ class Cube : public test::TargetTest {
     gram(stream(), x.view(), g.view());
     EXPECT_EQ(to_doubles(g), naive_gram(values, n, {}, {}).g) << what;
     const Wanted wanted = naive_gram(values, n, shift, valid);
-    SpectralParams params{.shift = f64(shift).view(), .valid = valid_view.view()};
     const Tensor shift_tensor = f64(shift);
-    params.shift = shift_tensor.view();
+    SpectralParams params{.shift = shift_tensor.view(), .valid = valid_view.view()};
     gram(stream(), x.view(), g.view(), sums.view(), params);
     EXPECT_EQ(to_doubles(g), wanted.g) << what;
     EXPECT_EQ(to_doubles(sums), wanted.sums) << what;
@@ -194,6 +193,83 @@ TEST_P(Cube, GramOfManyBands) {
   for (const int64_t n : {72, 130, 200, 224, 330})
     check_gram_of({2, 24, n}, n == 200 || n == 330 ? by_band : by_pixel);
   check_gram_of({1, 17, 500}, dtype() == DType::f32 ? by_band : by_pixel);
+}
+
+TEST_P(Cube, ProjectReadsAndWritesAnyInterleave) {
+  for (const Interleave& from : interleaves)
+    for (const Interleave& to : {by_pixel, by_line, by_band})
+      for (const DType y_dtype : {DType::f32, DType::f64})
+        for (const Shape& shape : {Shape{5, 48, 40}, Shape{3, 21, 19}}) {
+          const int64_t n = shape[2], m = shape[0] * shape[1], k = shape[1] == 21 ? 5 : 12;
+          const Values values = numbers(m * n, dtype(), false),
+                       weights = numbers(n * k, DType::f64, false, 3),
+                       shift = numbers(n, DType::f64, false, 2);
+          const std::vector<bool> valid = some(m);
+          const Tensor x = cube(values, shape, dtype(), from, device()),
+                       basis = on_device(test::from_doubles(weights, {n, k}, DType::f64)),
+                       shift_tensor = f64(shift), mask_of = mask(valid, {shape[0], shape[1]});
+          Values wanted;  // exact, and in f32 too
+          for (int64_t p = 0; p < m; ++p)
+            for (int64_t j = 0; j < k; ++j) {
+              double sum = 0;
+              for (int64_t i = 0; i < n && valid[at(p)]; ++i)
+                sum += (values[at(p * n + i)] - shift[at(i)]) * weights[at(i * k + j)];
+              wanted.push_back(sum);
+            }
+          const Tensor y =
+              cube(Values(wanted.size()), {shape[0], shape[1], k}, y_dtype, to, device());
+          project(stream(), x.view(), basis.view(), y.view(),
+                  {.shift = shift_tensor.view(), .valid = mask_of.view()});
+          EXPECT_EQ(to_doubles(y.clone()), wanted)
+              << concat(shape, " ", from.name, " to ", to.name, " ", y_dtype);
+        }
+}
+
+TEST_P(Cube, ProjectOnManyColumns) {
+  for (const int64_t n : {33, 200, 420})
+    for (const int64_t k : {1, 64, 131}) {
+      const int64_t m = 70;
+      const Values values = numbers(m * n, dtype(), false),
+                   weights = numbers(n * k, DType::f64, false, 3);
+      const Tensor x = cube(values, {1, m, n}, dtype(), by_pixel, device()).select(0, 0),
+                   basis = on_device(test::from_doubles(weights, {n, k}, DType::f64)),
+                   y = empty({m, k}, DType::f64);
+      project(stream(), x.view(), basis.view(), y.view());
+      Values wanted(at(m * k));
+      for (int64_t p = 0; p < m; ++p)
+        for (int64_t i = 0; i < n; ++i)
+          for (int64_t j = 0; j < k; ++j)
+            wanted[at(p * k + j)] += values[at(p * n + i)] * weights[at(i * k + j)];
+      EXPECT_EQ(to_doubles(y), wanted) << n << " " << k;
+    }
+}
+
+class FloatCube : public Cube {};
+INSTANTIATE_TEST_SUITE_P(Targets, FloatCube, test::targets(test::float_dtypes, &Backend::linalg),
+                         test::target_name);
+
+TEST_P(FloatCube, PixelsThatDoNotCountMayBeNaN) {
+  const int64_t m = 40, n = 24;
+  Values values = numbers(m * n, dtype(), false);
+  std::vector<bool> valid = some(m);
+  for (int64_t p = 0; p < m; ++p)
+    if (!valid[at(p)]) values[at(p * n + p % n)] = NAN;
+  const Tensor valid_view = mask(valid, {1, m}), g = empty({n, n}, DType::f64);
+  const Wanted wanted = naive_gram(values, n, {}, valid);
+  for (const Interleave& lie : {by_pixel, by_band}) {
+    const Tensor x = cube(values, {1, m, n}, dtype(), lie, device());
+    gram(stream(), x.view(), g.view(), {}, {.valid = valid_view.view()});
+    EXPECT_EQ(to_doubles(g), wanted.g) << lie.name;
+  }
+}
+
+TEST_P(Cube, WithoutPixels) {
+  const Tensor x = empty({0, 7, 5}), g = empty({5, 5}, DType::f64), sums = empty({5}, DType::f64),
+               basis = empty({5, 2}, DType::f64), y = empty({0, 7, 2}, DType::f64);
+  gram(stream(), x.view(), g.view(), sums.view());
+  EXPECT_EQ(to_doubles(g), Values(25));
+  EXPECT_EQ(to_doubles(sums), Values(5));
+  EXPECT_NO_THROW(project(stream(), x.view(), basis.view(), y.view()));
 }
 
 }  // namespace

@@ -10,17 +10,13 @@ using test::Pinned;
 using test::Traffic;
 
 const Pinned pinned{
-    // jacobi.cu, qr.cu, linalg.cu: rows of teams, columns of matrices, and triangles
+    // jacobi.cu, qr.cu: rows of teams, columns of matrices, and triangles
     {"f32, eigh, eigh scale_matrix", {2.326}}, {"f32, eigh, eigh write_eigenvectors", {1.982}},
     {"f32, eigh, jacobi", {1, 1.214}},         {"f32, qr", {1.009}},
     {"f32, svd, jacobi", {1, 1.210}},          {"f32, svd, svd write_singular_vectors", {1.720}},
-    {"f32[1024, 64], gram join", {2.333}},     {"f32[1024, 64], gram slabs", {1.011}},
-    {"f32[256, 128], gram join", {2.000}},     {"f32[256, 128], gram slabs", {1.006}},
     {"f64, eigh, eigh scale_matrix", {1.596}}, {"f64, eigh, eigh write_eigenvectors", {1.494}},
     {"f64, eigh, jacobi", {1, 1.058}},         {"f64, qr", {1.005}},
     {"f64, svd, jacobi", {1, 1.058}},          {"f64, svd, svd write_singular_vectors", {1.337}},
-    {"f64[1024, 64], gram join", {2.200}},     {"f64[1024, 64], gram slabs", {1.006}},
-    {"f64[256, 128], gram join", {1.750}},     {"f64[256, 128], gram slabs", {1.003}},
 };
 
 class LinalgTraffic : public Traffic {
@@ -76,15 +72,6 @@ TEST_F(LinalgTraffic, Jacobi) {
         concat(dtype, ", svd"), [&](Stream& s) { svd(s, a.view(), u.view(), w.view(), v.view()); },
         pinned);
   }
-}
-
-TEST_F(LinalgTraffic, Gram) {
-  for (DType dtype : {DType::f32, DType::f64})
-    for (const Shape& shape : {Shape{1024, 64}, Shape{256, 128}}) {
-      const Tensor x = numbers(shape, dtype), g = empty({shape[1], shape[1]}, dtype);
-      expect_ideal(
-          concat(dtype, shape), [&](Stream& s) { gram(s, x.view(), g.view()); }, pinned);
-    }
 }
 
 }  // namespace
