@@ -109,17 +109,84 @@ inline MatrixBatch check_svd(const View& a, const View& u, const View& s, const 
   return batch;
 }
 
-inline void check_gram(const View& x, const View& shift, const View& g) {
-  TS_CHECK(x.rank == 2 && x.contiguous(), "gram: x must be contiguous [m, n], got ", x.dims());
-  const int64_t n = x.shape[1];
+/// Calls body.operator()<T>() for the dtypes of pixels: floating ones, i16 and u16.
+template <class Body>
+void for_pixel(DType dtype, std::string_view operation, Body&& body) {
+  switch (dtype) {
+    case DType::i16:
+      return body.template operator()<int16_t>();
+    case DType::u16:
+      return body.template operator()<uint16_t>();
+    default:
+      return for_float(dtype, operation, body);
+  }
+}
+
+/// The pixels x bands operand of `gram` and `project`: pixel r lies at row(r), its bands `band`
+/// elements apart.
+struct Pixels {
+  int64_t count = 1, bands, columns;  // pixels per image row
+  int64_t row_step, column_step, band;
+
+  Pixels(std::string_view operation, const View& x, const SpectralParams& params) {
+    TS_CHECK(x.rank == 2 || x.rank == 3, operation,
+             ": x must be [pixels, bands] or [rows, columns, bands], got ", x.dims());
+    for (int i = 0; i + 1 < x.rank; ++i) count *= x.shape[i];
+    bands = x.shape[x.rank - 1];
+    columns = x.shape[x.rank - 2];
+    row_step = x.rank == 3 ? x.stride[0] : 0;
+    column_step = x.stride[x.rank - 2];
+    band = x.stride[x.rank - 1];
+    const View &shift = params.shift, &valid = params.valid;
+    TS_CHECK(!shift || (shift.rank == 1 && shift.shape[0] == bands && shift.dtype == DType::f64 &&
+                        shift.contiguous()),
+             operation, ": shift must be contiguous f64 [", bands, "], got ", shift.dtype, " ",
+             shift.dims());
+    TS_CHECK(
+        !valid || (valid.dims() == leading(x) && valid.dtype == DType::bool_ && valid.contiguous()),
+        operation, ": valid must be contiguous bool ", leading(x), ", got ", valid.dtype, " ",
+        valid.dims());
+  }
+  /// Offset of pixel r in elements.
+  int64_t row(int64_t r) const { return r / columns * row_step + r % columns * column_step; }
+  static Shape leading(const View& x) {
+    return Shape(std::span<const int64_t>(x.shape, x.rank - 1));
+  }
+};
+
+inline Pixels check_gram(const View& x, const View& g, const View& sums,
+                         const SpectralParams& params) {
+  const Pixels pixels("gram", x, params);
+  const int64_t n = pixels.bands;
   TS_CHECK(g.rank == 2 && g.shape[0] == n && g.shape[1] == n && g.contiguous(), "gram: x ",
-           x.dims(), " does not give g ", g.dims());
-  TS_CHECK(g.dtype == x.dtype || g.dtype == DType::f64, "gram: g is ", g.dtype, ", expected ",
-           x.dtype, " or f64");
-  TS_CHECK(!shift || (shift.rank == 1 && shift.shape[0] == n && shift.dtype == x.dtype &&
-                      shift.contiguous()),
-           "gram: shift must be contiguous ", x.dtype, " [", n, "], got ", shift.dtype, " ",
-           shift.dims());
+           x.dims(), " needs contiguous g [", n, ", ", n, "], got ", g.dims());
+  const bool exact = g.dtype == DType::i64;
+  TS_CHECK(exact ? x.dtype == DType::i16 || x.dtype == DType::u16
+                 : g.dtype == DType::f64 || (g.dtype == DType::f32 && x.dtype == DType::f32),
+           "gram: g ", g.dtype, " does not go with x ", x.dtype,
+           ": expected f64, or f32 with x f32, or i64 with x i16 or u16");
+  TS_CHECK(!exact || !params.shift, "gram: i64 sums take no shift");
+  const DType sum_dtype = exact ? DType::i64 : DType::f64;
+  TS_CHECK(!sums || (sums.rank == 1 && sums.shape[0] == n && sums.dtype == sum_dtype &&
+                     sums.contiguous()),
+           "gram: sums must be contiguous ", sum_dtype, " [", n, "], got ", sums.dtype, " ",
+           sums.dims());
+  return pixels;
+}
+
+inline Pixels check_project(const View& x, const View& basis, const View& y,
+                            const SpectralParams& params) {
+  const Pixels pixels("project", x, params);
+  TS_CHECK(!params.accumulate, "project: overwrites y, it does not accumulate");
+  TS_CHECK(basis.rank == 2 && basis.shape[0] == pixels.bands && basis.dtype == DType::f64 &&
+               basis.contiguous(),
+           "project: x ", x.dims(), " needs contiguous f64 basis [", pixels.bands, ", k], got ",
+           basis.dtype, " ", basis.dims());
+  Shape expected = Pixels::leading(x);
+  expected.push_back(basis.shape[1]);
+  TS_CHECK(y.dims() == expected && (y.dtype == DType::f32 || y.dtype == DType::f64),
+           "project: expected y f32 or f64 ", expected, ", got ", y.dtype, " ", y.dims());
+  return pixels;
 }
 
 /// Completes the sentence "matrix 3 ..." about a matrix with this status, which is not 0.

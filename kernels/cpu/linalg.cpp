@@ -353,41 +353,6 @@ void svd(Stream& stream, View a, View u, View s, View vt, const LinalgParams& pa
   });
 }
 
-void gram(Stream& stream, View x, View shift, View g) {
-  check_gram(x, shift, g);
-  const int64_t m = x.shape[0], n = x.shape[1];
-  // A strip of rows at a time is widened to f64 and multiplied; a strip's size does not depend on
-  // threads.
-  const int64_t strip = std::clamp<int64_t>((1 << 18) / std::max<int64_t>(n, 1), 64, 4096);
-  const Scratch sums = stream.scratch(static_cast<size_t>(n * n) * sizeof(double));
-  const Scratch widened =
-      stream.scratch(static_cast<size_t>(std::min(strip, m) * n) * sizeof(double));
-  std::fill_n(sums.as<double>(), n * n, 0.0);
-  for_real(x.dtype, "gram", [&]<class T>() {
-    for (int64_t begin = 0; begin < m; begin += strip) {
-      const int64_t rows = std::min(strip, m - begin);
-      parallel_for(rows, 1 + (1 << 14) / std::max<int64_t>(n, 1), [&](int64_t first, int64_t last) {
-        for (int64_t i = first; i < last; ++i) {
-          const T* from = x.as<T>() + (begin + i) * n;
-          double* to = widened.as<double>() + i * n;
-          for (int64_t j = 0; j < n; ++j)
-            to[j] = static_cast<double>(from[j]) -
-                    (shift ? static_cast<double>(shift.as<T>()[j]) : 0.0);
-        }
-      });
-      const Matrix<double> part(widened.as<double>(), rows, n);
-      if (n > 0)
-        multiply_add(stream, 1.0, part, true, part, false, Matrix<double>(sums.as<double>(), n, n));
-    }
-  });
-  for_real(g.dtype, "gram", [&]<class T>() {
-    for (int64_t i = 0; i < n;
-         ++i)  // one triangle for both, so that g is symmetric to the last bit
-      for (int64_t j = 0; j <= i; ++j)
-        g.as<T>()[i * n + j] = g.as<T>()[j * n + i] = static_cast<T>(sums.as<double>()[i * n + j]);
-  });
-}
-
 }  // namespace
 
 const LinalgKernels linalg_kernels{
@@ -398,6 +363,7 @@ const LinalgKernels linalg_kernels{
     .eigh = eigh,
     .svd = svd,
     .gram = gram,
+    .project = project,
 };
 
 }  // namespace tessera::kernels::cpu

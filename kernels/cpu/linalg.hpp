@@ -9,7 +9,7 @@
 /// What the files of the linalg family share. Each function here works on one row-major matrix and
 /// returns a status as LinalgParams has it. linalg.cpp checks operands, walks through batches and
 /// holds the table; factor.cpp has Cholesky, triangular solves, LU and QR, spectral.cpp eigenvalues
-/// and singular values, lapack.hpp the vendor's.
+/// and singular values, gram.cpp the passes over pixels, lapack.hpp the vendor's.
 namespace tessera::kernels::cpu {
 
 /// A row-major matrix, perhaps a part of a larger one.
@@ -81,5 +81,9 @@ constexpr int64_t svd_work(int64_t m, int64_t n) { return m * n + 2 * n * n + qr
 /// along.
 template <class T>
 void fix_signs(Matrix<T> rows, const Matrix<T>* other);
+
+/// The passes over pixels, as LinalgKernels has them (gram.cpp).
+void gram(Stream&, View x, View g, View sums, const SpectralParams&);
+void project(Stream&, View x, View basis, View y, const SpectralParams&);
 
 }  // namespace tessera::kernels::cpu

@@ -69,7 +69,8 @@ struct TriangleTile {
 /// partial [slabs, n, n], lower triangle: sums over the rows of a slab.
 template <class T>
 __global__ void __launch_bounds__(linalg_threads, 2)
-    gram_slabs(const T* x, const T* shift, int64_t m, int64_t n, int64_t slab, double* partial) {
+    gram_slabs(const T* x, const double* shift, int64_t m, int64_t n, int64_t slab,
+               double* partial) {
   struct Shared {
     double left[gram_rows][gram_tile + 1], right[gram_rows][gram_tile + 1];
   };
@@ -80,9 +81,8 @@ __global__ void __launch_bounds__(linalg_threads, 2)
   const auto load = [&](double(*to)[gram_tile + 1], int64_t first, int64_t column) {
     for (uint32_t r = warp; r < gram_rows; r += linalg_warps) {
       const int64_t row = first + r, c = column + lane;
-      to[r][lane] = row < end && c < n ? static_cast<double>(x[row * n + c]) -
-                                             (shift ? static_cast<double>(shift[c]) : 0.0)
-                                       : 0.0;
+      to[r][lane] =
+          row < end && c < n ? static_cast<double>(x[row * n + c]) - (shift ? shift[c] : 0.0) : 0.0;
     }
   };
   double sums[gram_each] = {};
@@ -118,8 +118,15 @@ __global__ void __launch_bounds__(linalg_threads, 2)
   }
 }
 
-void gram(Stream& stream, View x, View shift, View g) {
-  check_gram(x, shift, g);
+void gram(Stream& stream, View x, View g, View sums, const SpectralParams& params) {
+  check_gram(x, g, sums, params);
+  if (x.rank != 2 || !x.contiguous() || sums || params.valid || params.accumulate ||
+      g.dtype == DType::i64)
+    throw Error(
+        ErrorKind::unsupported,
+        concat("gram: on CUDA only contiguous [pixels, bands] without column sums, mask or ",
+               "accumulation, got x ", x.dtype, " ", x.dims(), ", g ", g.dtype));
+  const View shift = params.shift;
   const int64_t m = x.shape[0], n = x.shape[1];
   if (n == 0) return;
   const int64_t edge = ceil_divide(n, gram_tile), tiles = edge * (edge + 1) / 2;
@@ -132,12 +139,17 @@ void gram(Stream& stream, View x, View shift, View g) {
              {"gram slabs",
               {static_cast<uint32_t>(tiles), static_cast<uint32_t>(slabs)},
               {linalg_threads}},
-             gram_slabs<T>, x.as<T>(), shift.as<T>(), m, n, slab, partial.as<double>());
+             gram_slabs<T>, x.as<T>(), shift.as<double>(), m, n, slab, partial.as<double>());
   });
   for_real(g.dtype, "gram", [&]<class T>() {
     launch(stream, {"gram join", {blocks_for(n * n, linalg_threads)}, {linalg_threads}},
            join_slabs<T>, partial.as<double>(), n, slabs, g.as<T>());
   });
+}
+
+void project(Stream&, View x, View basis, View y, const SpectralParams& params) {
+  check_project(x, basis, y, params);
+  throw Error(ErrorKind::unsupported, concat("project: not on CUDA, got x ", x.dtype));
 }
 
 // ---------------------------------------------------------------- variants
@@ -213,6 +225,7 @@ extern const LinalgKernels linalg_kernels{
     .eigh = eigh,
     .svd = svd,
     .gram = gram,
+    .project = project,
 };
 
 }  // namespace tessera::kernels::cuda

@@ -28,9 +28,9 @@ TEST_P(Gram, SumsInDoubleAndSubtractsTheShift) {
     for (double& x : values)
       x += 1000;  // without the shift nothing of the variance would survive in f32
     const Tensor x = on_device(from_doubles(values, shape, dtype())),
-                 shift = on_device(from_doubles(Values(at(n), 1000), {n}, dtype()));
+                 shift = on_device(from_doubles(Values(at(n), 1000), {n}, DType::f64));
     const Tensor g = empty({n, n}, DType::f64);
-    gram(stream(), x.view(), shift.view(), g.view());
+    gram(stream(), x.view(), g.view(), {}, {.shift = shift.view()});
     Plain centred(m, n, to_doubles(x));
     for (double& v : centred.v) v -= 1000;
     const Plain wanted = transpose(centred) * centred;
@@ -38,7 +38,7 @@ TEST_P(Gram, SumsInDoubleAndSubtractsTheShift) {
     const Plain got(n, n, to_doubles(g));
     EXPECT_EQ(got.v, transpose(got).v);
     const Tensor narrow = empty({n, n});
-    gram(stream(), x.view(), shift.view(), narrow.view());
+    gram(stream(), x.view(), narrow.view(), {}, {.shift = shift.view()});
     expect_close(narrow, wanted.v,
                  test::Tolerance{test::roundoff(dtype()) * 2, 1e-12 * static_cast<double>(m)});
   }
