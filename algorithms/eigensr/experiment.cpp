@@ -79,7 +79,7 @@ Plot loss_plot(const Learnt& learnt) {
 
 Curve singular_values(const Scene& scene) {
   Curve curve{scene.name, {}, {}};
-  for (const double s : spectral_basis(scene.reference).singular_values) {
+  for (const double s : models::spectral_basis(scene.reference).sigma) {
     curve.x.push_back(static_cast<double>(curve.x.size() + 1));
     curve.y.push_back(std::log10(s));
   }

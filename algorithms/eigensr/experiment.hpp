@@ -30,7 +30,7 @@ struct Config {
   Task task = Task::train;
   int64_t scale = 2;
   std::vector<Stage> stages{Stage::eigen, Stage::rgb, Stage::rgb_eigen};
-  int64_t rgb_steps = 200, fine_steps = 200, eigen_steps = 400;
+  int64_t rgb_steps = 400, fine_steps = 400, eigen_steps = 800;
   bool freeze_body = false;
   double share = 0.97;
   NetworkOptions network;

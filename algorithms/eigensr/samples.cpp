@@ -26,8 +26,8 @@ Tensor normalised(const Tensor& patch, const PatchScale& by) {
 }  // namespace
 
 Tensor training_planes(const Tensor& cube, double share) {
-  const SpectralBasis basis = spectral_basis(cube);
-  return eigenimages(cube, basis, components_within(basis.singular_values, share));
+  const models::SpectralBasis basis = models::spectral_basis(cube);
+  return models::eigenimages(cube, basis, models::components_within(basis.sigma, share));
 }
 
 Tensor channel_planes(const Tensor& picture) {

@@ -37,12 +37,12 @@ Tensor super_resolve(const Tensor& cube, int64_t scale, const Regularisation& op
                      const Upscaler& upscale, const std::function<void(int64_t)>& on_pass) {
   TS_CHECK(scale >= 1 && options.iterations >= 1, "super_resolve: scale ", scale, ", ",
            options.iterations, " iterations");
-  const int64_t count = rank_of(options.rank, cube.size(2));
+  const int64_t count = models::rank_of(options.rank, cube.size(2));
   Tensor average = cube, estimate;
   for (int64_t k = 0; k < options.iterations && !stop_requested(); ++k) {
-    const SpectralBasis basis = spectral_basis(average);
+    const models::SpectralBasis basis = models::spectral_basis(average);
     const Dihedral& turn = dihedral_group[static_cast<size_t>(k % orientations)];
-    const Tensor enlarged = upscale(turned(eigenimages(cube, basis, count), turn));
+    const Tensor enlarged = upscale(turned(models::eigenimages(cube, basis, count), turn));
     estimate = from_eigenimages(turned_back(enlarged, turn), basis);
     if (on_pass) on_pass(k + 1);
     if (options.iterations == 1) return estimate;

@@ -149,42 +149,10 @@ TEST(Tiling, PatchesAreNormalised) {
 
 // ---- eigenimages
 
-TEST(Eigenimages, RankRules) {
-  EXPECT_EQ(rank_of(0.5, 5), 3);
-  EXPECT_EQ(rank_of(0.01, 5), 1);
-  EXPECT_EQ(rank_of(0, 5), 5);
-  EXPECT_EQ(rank_of(4, 5), 4);
-  EXPECT_EQ(rank_of(9, 5), 5);
-  expect_error([] { rank_of(1.5, 5); }, {"1.5"}, invalid);
-  EXPECT_EQ(components_within({6, 3, 1}, 0.97), 2);
-  EXPECT_EQ(components_within({6, 3, 1}, 0.9), 2);
-  EXPECT_EQ(components_within({99, 1}, 0.97), 1);  // the first alone is more
-  EXPECT_EQ(components_within({1, 1}, 1), 2);
-}
-
-TEST(Eigenimages, AreTheSingularVectors) {
+TEST(Eigenimages, CubesComeBack) {
   const Tensor cube = test::uniform({6, 7, 4}, DType::f32, 1);
-  const SpectralBasis basis = spectral_basis(cube);
-  const Tensor all = eigenimages(cube, basis, 4);
-  double previous = test::infinity;
-  for (int64_t j = 0; j < 4; ++j) {
-    // columns of A V are orthogonal and as long as the singular values
-    for (int64_t k = 0; k <= j; ++k) {
-      double product = 0;
-      for (int64_t p = 0; p < 42; ++p)
-        product += double{at(all, j, 0, p)} * double{at(all, k, 0, p)};
-      const double s = basis.singular_values[static_cast<size_t>(j)];
-      EXPECT_NEAR(product, j == k ? s * s : 0, 1e-5) << j << k;
-    }
-    EXPECT_LE(basis.singular_values[static_cast<size_t>(j)], previous);
-    previous = basis.singular_values[static_cast<size_t>(j)];
-    double largest = 0;
-    for (int64_t b = 0; b < 4; ++b) {
-      const double v = basis.vectors.host<double>()[static_cast<size_t>(4 * b + j)];
-      if (std::abs(v) > std::abs(largest)) largest = v;
-    }
-    EXPECT_GT(largest, 0);
-  }
+  const models::SpectralBasis basis = models::spectral_basis(cube);
+  const Tensor all = models::eigenimages(cube, basis, 4);
   expect_close(test::to_doubles(from_eigenimages(all, basis)), test::to_doubles(cube),
                {1e-6, 1e-6});
   // a cube of rank 2 needs two
@@ -192,9 +160,9 @@ TEST(Eigenimages, AreTheSingularVectors) {
   for (int64_t p = 0; p < 42; ++p)
     for (int64_t b = 0; b < 4; ++b)
       flat.host_mutable<float>()[static_cast<size_t>(4 * p + b)] = static_cast<float>(p * b + 3);
-  const SpectralBasis two = spectral_basis(flat);
-  EXPECT_LT(two.singular_values[2], 1e-4 * two.singular_values[0]);
-  expect_close(test::to_doubles(from_eigenimages(eigenimages(flat, two, 2), two)),
+  const models::SpectralBasis two = models::spectral_basis(flat);
+  EXPECT_LT(two.sigma[2], 1e-4 * two.sigma[0]);
+  expect_close(test::to_doubles(from_eigenimages(models::eigenimages(flat, two, 2), two)),
                test::to_doubles(flat), {1e-5, 1e-4});
 }
 
@@ -229,8 +197,8 @@ TEST(SuperResolution, IsItsEquations) {
   const Upscaler upscale = [](const Tensor& planes) { return repeated(planes, 2, 0.125F); };
   const int64_t rank = 2;
   const auto pass = [&](const Tensor& z, const auto& turn, const auto& back) {
-    const SpectralBasis basis = spectral_basis(z);
-    return from_eigenimages(back(upscale(turn(eigenimages(x, basis, rank)))), basis);
+    const models::SpectralBasis basis = models::spectral_basis(z);
+    return from_eigenimages(back(upscale(turn(models::eigenimages(x, basis, rank)))), basis);
   };
   const auto same = [](const Tensor& t) { return t; };
   const auto quarter = [](const Tensor& t) {
@@ -366,13 +334,13 @@ TEST(Samples, PlanesOfCubesAndPictures) {
   // three materials and no noise: three eigenimages hold everything
   const Tensor cube =
       leaves_scene({.rows = 16, .columns = 16, .bands = 12, .materials = 3, .noise = 0}, Rng(5));
-  const SpectralBasis basis = spectral_basis(cube);
-  EXPECT_GT(basis.singular_values[2], 1e-3 * basis.singular_values[0]);
-  EXPECT_LT(basis.singular_values[3], 1e-5 * basis.singular_values[0]);
+  const models::SpectralBasis basis = models::spectral_basis(cube);
+  EXPECT_GT(basis.sigma[2], 1e-3 * basis.sigma[0]);
+  EXPECT_LT(basis.sigma[3], 1e-5 * basis.sigma[0]);
   EXPECT_EQ(training_planes(cube, 1).size(0), 12);
   const Tensor one = training_planes(cube, 0.01);
   EXPECT_EQ(one.shape(), (Shape{1, 16, 16}));
-  EXPECT_EQ(one.values<float>(), eigenimages(cube, basis, 1).values<float>());
+  EXPECT_EQ(one.values<float>(), models::eigenimages(cube, basis, 1).values<float>());
   const Tensor picture = Tensor::from<uint8_t>({0, 51, 255, 102, 0, 51}, {1, 2, 3}, Device::cpu());
   const Tensor planes = channel_planes(picture);
   EXPECT_EQ(planes.shape(), (Shape{3, 1, 2}));
