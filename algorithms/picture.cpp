@@ -42,6 +42,8 @@ double value_at(const Tensor& t, int64_t i) {
   const auto at = static_cast<size_t>(i);
   if (t.dtype() == DType::f64) return t.host<double>()[at];
   if (t.dtype() == DType::f32) return t.host<float>()[at];
+  if (t.dtype() == DType::i16) return t.host<int16_t>()[at];
+  if (t.dtype() == DType::u16) return t.host<uint16_t>()[at];
   return t.host<int32_t>()[at];
 }
 

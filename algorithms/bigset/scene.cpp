@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/linalg.hpp"
 #include "tessera/runtime/config.hpp"
 #include "tessera/runtime/error.hpp"
@@ -55,18 +56,15 @@ Scene make_scene(const models::Cube& cube, bool drop_bad) {
   const auto bands = std::ssize(scene.bands);
   scene.spectra = Tensor::zeros({cube.pixels(), bands}, DType::f64, Device::cpu());
   const auto to = scene.spectra.host_mutable<double>();
-  const auto copy = [&](const auto& from) {
-    for (int64_t p = 0; p < cube.pixels(); ++p) {
-      scene.valid.push_back(cube.is_valid(p));
-      if (!scene.valid.back()) continue;
-      for (int64_t k = 0; k < bands; ++k)
-        to[static_cast<size_t>(p * bands + k)] = static_cast<double>(
-            from[static_cast<size_t>(p * cube.bands() + scene.bands[static_cast<size_t>(k)])]);
-    }
-  };
-  if (cube.values.dtype() == DType::f64) copy(cube.values.host<double>());
-  if (cube.values.dtype() == DType::f32) copy(cube.values.host<float>());
-  if (cube.values.dtype() == DType::i32) copy(cube.values.host<int32_t>());
+  const Tensor wide = autograd::convert(cube.values, DType::f64);
+  const auto from = wide.host<double>();
+  for (int64_t p = 0; p < cube.pixels(); ++p) {
+    scene.valid.push_back(cube.is_valid(p));
+    if (!scene.valid.back()) continue;
+    for (int64_t k = 0; k < bands; ++k)
+      to[static_cast<size_t>(p * bands + k)] =
+          from[static_cast<size_t>(p * cube.bands() + scene.bands[static_cast<size_t>(k)])];
+  }
   if (cube.truth.defined()) scene.truth = bytes_of(cube.truth);
   return scene;
 }

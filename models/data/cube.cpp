@@ -107,7 +107,16 @@ void for_numbers(const Tensor& t, const std::string& path, Body&& body) {
 
 /// As the types that a cube has.
 Tensor as_values(const Tensor& t, const std::string& path) {
-  if (t.dtype() == DType::f64 || t.dtype() == DType::f32 || t.dtype() == DType::i32) return t;
+  switch (t.dtype()) {
+    case DType::f64:
+    case DType::f32:
+    case DType::i32:
+    case DType::i16:
+    case DType::u16:
+      return t;
+    default:
+      break;
+  }
   Tensor out = Tensor::empty(t.shape(), DType::f64, Device::cpu());
   const auto to = out.host_mutable<double>();
   for_numbers(t, path, [&](const auto& from) {

@@ -14,7 +14,7 @@ namespace tessera::models {
 /// * columns + c.
 struct Cube {
   std::string name;
-  Tensor values;                    // [rows, columns, bands]: f64, f32 or i32
+  Tensor values;                    // [rows, columns, bands]: f64 f32 i32 i16 u16
   std::vector<double> wavelengths;  // [bands], in nanometres (or what else the file has), or empty
   std::vector<bool> good_bands;     // [bands], or empty: the file says nothing about bad ones
   Tensor valid;                     // bool [rows, columns]; undefined: every pixel

@@ -389,9 +389,7 @@ Tensor parse_envi_values(const EnviHeader& h, std::span<const std::byte> bytes,
     source.fail("the header says ", h.lines, " lines x ", h.samples, " samples x ", h.bands,
                 " bands of ", h.type, ", ", needed, " bytes; there are ",
                 source.remaining_at_most());
-  const Tensor image_values =
-      read_elements(source, stored, h.type, h.byte_order, "the image").permute(back);
-  return image_values.contiguous() ? image_values : image_values.clone();
+  return read_elements(source, stored, h.type, h.byte_order, "the image").permute(back).clone();
 }
 
 EnviImage load_envi(const std::string& path) {

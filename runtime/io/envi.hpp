@@ -60,9 +60,9 @@ Tensor parse_envi_values(const EnviHeader& header, std::span<const std::byte> by
 /// files that were looked for, and the file and field that are wrong.
 EnviImage load_envi(const std::string& path);
 
-/// Writes PATH.hdr and the data file PATH, which does not end in .hdr, each all or nothing, the
-/// data first. values [lines, samples, bands] of any strides and device. Of `header`, sizes are
-/// those of `values`; `type` must hold every value, of floating values a floating type.
+/// Writes PATH.hdr and the data file PATH, each all or nothing, the data first. values [lines,
+/// samples, bands] of any strides and device. Of `header`, sizes are those of `values`; `type` must
+/// hold every value, of floating values a floating type. PATH may not end in .hdr.
 void save_envi(const std::string& path, const Tensor& values, EnviHeader header);
 
 }  // namespace tessera

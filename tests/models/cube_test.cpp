@@ -97,6 +97,20 @@ TEST(Cube, BandsByPixels) {
       {"[2, 6]", "rows 4"});
 }
 
+TEST(Cube, SensorNumbersStaySmall) {
+  const TemporaryFolder folder;
+  const auto stored = [&](StoredType type) {
+    save_envi(folder / "x", from_doubles(std::vector<double>(24, 7), {2, 3, 4}, DType::i32),
+              {.type = type});
+    return load_cube(folder / "x").values.dtype();
+  };
+  EXPECT_EQ(stored(StoredType::u16), DType::u16);
+  EXPECT_EQ(stored(StoredType::i16), DType::i16);
+  EXPECT_EQ(stored(StoredType::u8), DType::f64);
+  EXPECT_EQ(stored(StoredType::i32), DType::i32);
+  EXPECT_EQ(stored(StoredType::i64), DType::f64);
+}
+
 TEST(Cube, PixelsWithoutData) {
   const TemporaryFolder folder;
   Tensor values = counting({2, 3, 2});
