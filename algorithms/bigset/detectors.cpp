@@ -41,6 +41,12 @@ Tensor centred(const Scene& scene) {
   return (x - autograd::mean(x, {0}, true)).value();
 }
 
+Tensor identity(int64_t n) {
+  Tensor ones = Tensor::zeros({n, n}, DType::f64, Device::cpu());
+  for (int64_t i = 0; i < n; ++i) ones.host_mutable<double>()[static_cast<size_t>(i * n + i)] = 1;
+  return ones;
+}
+
 /// L L' = s + ridge I with the least ridge of 0, 1e-10, 1e-8, ... of the mean diagonal that works.
 Var factor_with_ridge(const Tensor& s) {
   const auto n = static_cast<size_t>(s.size(0));
@@ -175,8 +181,10 @@ std::vector<double> global_rx(const Scene& scene) {
   TS_CHECK(x.size(0) >= 2, "global_rx: ", x.size(0), " valid pixels; at least 2 are needed");
   const Var covariance = autograd::gram(Var(x)) * (1 / static_cast<double>(x.size(0) - 1));
   const Var factor = factor_with_ridge(covariance.value());
-  const Var white = autograd::triangular_solve(factor, Var(x.transpose(0, 1).clone()));
-  const auto squares = autograd::sum(white * white, {0}).value().values<double>();
+  // |L^-1 d|^2: L^-1 is small, and rows of x stay where they are
+  const Var inverse = autograd::triangular_solve(factor, Var(identity(x.size(1))));
+  const Var white = autograd::matmul(Var(x), autograd::transpose(inverse, 0, 1));
+  const auto squares = autograd::sum(white * white, {1}).value().values<double>();
   std::vector<double> scores(scene.valid.size(), nan);
   for (size_t p = 0, at = 0; p < scores.size(); ++p)
     if (scene.valid[p]) scores[p] = squares[at++];

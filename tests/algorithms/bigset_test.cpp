@@ -134,6 +134,33 @@ TEST(Networks, MsNetHasThePapersSize) {
   EXPECT_THROW(net(models::Var(test::uniform({1, 64, 3, 7}, DType::f32, 1))), Error);
 }
 
+// With one scale both of its losses are sums of squares over valid pixels.
+TEST(Networks, MsNetIsNotAskedForPixelsWithoutData) {
+  const Scene scene = random_scene(8, 7, 5, 3, 12);
+  const auto valid = static_cast<double>(scene.valid_pixels());
+  ASSERT_LT(valid, 50);
+  Options o;
+  o.detector = Detector::msnet;
+  o.mask = MaskKind::none;
+  o.normalisation = Normalisation::none;
+  o.scales = 1, o.channels = 4, o.periods = 1, o.epochs = 1;
+  const Detection found = detect(scene, o, Device::cpu(), Rng(9));
+
+  Rng initial = Rng(9).split(0);
+  const auto net = models::MsNet::make(5, 4, 1, initial);
+  const Doubles x = test::to_doubles(scene.spectra);
+  Doubles image(x.size());  // [bands, pixels]
+  for (size_t p = 0; p < 56; ++p)
+    for (size_t b = 0; b < 5; ++b) image[b * 56 + p] = x[p * 5 + b];
+  const Doubles y = test::to_doubles(
+      net(models::Var(test::from_doubles(image, {1, 5, 8, 7}, DType::f32)))[0].value());
+  double squares = 0;
+  for (size_t p = 0; p < 56; ++p)
+    for (size_t b = 0; b < 5 && scene.valid[p]; ++b)
+      squares += std::pow(y[b * 56 + p] - image[b * 56 + p], 2);
+  EXPECT_NEAR(found.history.loss.at(0), squares * (1 / valid + 1 / 56.0) / 5, 1e-5);
+}
+
 TEST(Networks, SeparationTellsAnomaliesApart) {
   models::SyntheticCubeOptions options;
   options.rows = 28, options.columns = 24, options.bands = 16;

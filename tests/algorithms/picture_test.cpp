@@ -50,9 +50,9 @@ TEST(Picture, TheBarIsBrightAbove) {
   }
 }
 
-models::Cube cube_of(const Doubles& values, const Shape& shape) {
+models::Cube cube_of(const Doubles& values, const Shape& shape, DType dtype = DType::f64) {
   models::Cube cube;
-  cube.values = test::from_doubles(values, shape, DType::f64);
+  cube.values = test::from_doubles(values, shape, dtype);
   return cube;
 }
 
@@ -80,17 +80,19 @@ TEST(Picture, BandsByWavelength) {
 TEST(Picture, StretchFromThe2ndToThe98thPercentile) {
   Doubles values;
   for (int i = 0; i <= 100; ++i) values.push_back(i);
-  values.push_back(1e6);
-  models::Cube cube = cube_of(values, {1, 102, 1});
-  cube.valid = Tensor::zeros({1, 102}, DType::bool_, Device::cpu());
-  std::fill_n(static_cast<uint8_t*>(cube.valid.data()), 101, uint8_t{1});  // all but the last
-  const Tensor picture = pseudo_rgb(cube);
-  for (int i = 0; i <= 100; ++i) {
-    const double share = std::min(std::max((i - 2) / 96.0, 0.0), 1.0);
-    EXPECT_EQ(pixel(picture, 0, i),
-              Colour(3, static_cast<int>(std::lround(255 * std::sqrt(share)))));
+  values.push_back(30000);
+  for (const DType dtype : {DType::f64, DType::f32, DType::i32, DType::i16, DType::u16}) {
+    models::Cube cube = cube_of(values, {1, 102, 1}, dtype);
+    cube.valid = Tensor::zeros({1, 102}, DType::bool_, Device::cpu());
+    std::fill_n(static_cast<uint8_t*>(cube.valid.data()), 101, uint8_t{1});  // all but the last
+    const Tensor picture = pseudo_rgb(cube);
+    for (int i = 0; i <= 100; ++i) {
+      const double share = std::min(std::max((i - 2) / 96.0, 0.0), 1.0);
+      EXPECT_EQ(pixel(picture, 0, i),
+                Colour(3, static_cast<int>(std::lround(255 * std::sqrt(share)))));
+    }
+    EXPECT_EQ(pixel(picture, 0, 101), black);
   }
-  EXPECT_EQ(pixel(picture, 0, 101), black);
 }
 
 TEST(Picture, PanelsSideBySide) {
