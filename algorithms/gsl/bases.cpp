@@ -79,11 +79,9 @@ std::vector<Tensor> make_bases(Base base, const Problem& problem,
     case Base::gcn:
       break;
   }
-  LearningOptions two_layers = learning;
-  two_layers.layers = 2;
   return train_network(problem, problem.features, views_of(problem), Backbone::gcn,
-                       base == Base::mlp ? Fusion::none : Fusion::original, 0, splits, two_layers,
-                       rngs, true)
+                       base == Base::mlp ? Fusion::none : Fusion::original, 0, splits,
+                       two_layers(learning), rngs, true)
       .representations;
 }
 

@@ -265,11 +265,9 @@ Table summary_table(std::span<const Comparison> comparisons, const ComparisonOpt
 
 CsrMatrix predicted_graph(const Problem& problem, const models::Split& split,
                           const LearningOptions& learning, const Rng& rng) {
-  LearningOptions two_layers = learning;
-  two_layers.layers = 2;
   const Trained trained =
       train_network(problem, problem.features, views_of(problem), Backbone::gcn, Fusion::none, 0,
-                    std::span(&split, 1), two_layers, std::span(&rng, 1), true);
+                    std::span(&split, 1), two_layers(learning), std::span(&rng, 1), true);
   if (!trained.logits.front().defined()) return {};
   const Tensor classes = autograd::argmax(trained.logits.front(), 1);
   return models::similarity_graph(

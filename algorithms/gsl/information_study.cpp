@@ -74,9 +74,9 @@ void study_graph(const models::GraphData& graph, const StudyOptions& o, Device d
     const Views views = views_of(problem, structure);
     for (size_t m = 0; m < std::size(networks); ++m) {
       const Rng own[] = {rng.split(1 + m)};
-      const Trained trained =
-          train_network(problem, models::NodeFeatures(bases[b]), views, Backbone::gcn,
-                        networks[m].fusion, 0, std::span(&split, 1), o.learning, own, true);
+      const Trained trained = train_network(
+          problem, models::NodeFeatures(bases[b]), views, Backbone::gcn, networks[m].fusion, 0,
+          std::span(&split, 1), two_layers(o.learning), own, true);
       if (stop_requested()) return;
       StudyPoint& point = at(series + 1 + m);
       point.accuracy.push_back(trained.scores.front().test);

@@ -26,7 +26,7 @@ struct StudyOptions {
   double variance0 = 1, variance1 = 5;
   double degree0 = 5, degree1 = 5;
   int64_t k = 5;  // neighbours in A'
-  LearningOptions learning{.hidden = 16, .dropout = 0};
+  TaskOptions learning{.hidden = 16, .dropout = 0};
   models::MutualInformationOptions information;
   GrcnOptions grcn{.task = {.hidden = 16, .dropout = 0, .epochs = 100}, .k = 5};
 

@@ -11,6 +11,13 @@ namespace {
 
 constexpr std::string_view names[] = {"grcn", "idgl", "slaps", "gen", "gaug", "nodeformer"};
 
+/// Of the learner's GCN.
+LearningOptions task_of(Learner learner, const LearnerOptions& o) {
+  const TaskOptions* tasks[] = {&o.grcn.task, &o.idgl.task, &o.slaps.task,
+                                &o.gen.task,  &o.gaug.task, &o.nodeformer.task};
+  return two_layers(*tasks[static_cast<int>(learner)]);
+}
+
 template <class Train>
 void measure(const Problem& problem, LearnerSide& side, const Train& train) {
   double test = 0;
@@ -44,12 +51,6 @@ Learned learn(Learner learner, const Problem& problem, const models::Split& spli
   return nodeformer(problem, split, o.nodeformer, rng);
 }
 
-const LearningOptions& task_of(Learner learner, const LearnerOptions& o) {
-  const LearningOptions* tasks[] = {&o.grcn.task, &o.idgl.task, &o.slaps.task,
-                                    &o.gen.task,  &o.gaug.task, &o.nodeformer.task};
-  return *tasks[static_cast<int>(learner)];
-}
-
 std::vector<LearnerResult> compare_learners(
     const Problem& problem, std::span<const models::Split> splits, const LearnerOptions& o,
     const Rng& rng, const std::function<void(int64_t, int64_t, const std::string&)>& on_step) {
@@ -60,8 +61,7 @@ std::vector<LearnerResult> compare_learners(
   for (const Learner learner : o.methods) {
     LearnerResult& result = results.emplace_back();
     result.learner = learner;
-    LearningOptions task = task_of(learner, o);
-    task.layers = 2;
+    const LearningOptions task = task_of(learner, o);
     for (size_t r = 0; r < splits.size() && !stop_requested(); ++r) {
       const Rng own = rng.split(r);
       measure(problem, result.with, [&] {

@@ -33,8 +33,6 @@ struct LearnerOptions {
 
 Learned learn(Learner learner, const Problem& problem, const models::Split& split,
               const LearnerOptions& options, const Rng& rng);
-/// The settings of the learner's GCN.
-const LearningOptions& task_of(Learner learner, const LearnerOptions& options);
 
 /// One number for each split.
 struct LearnerSide {

@@ -24,7 +24,7 @@ struct Learned {
 /// d1 and d2; each node chooses the k others of largest e_i . e_j, W holds those where positive; a
 /// GCN on A + W + W' + I, normalised symmetrically.
 struct GrcnOptions {
-  LearningOptions task{.hidden = 32, .epochs = 300, .learning_rate = 0.005, .weight_decay = 5e-3};
+  TaskOptions task{.hidden = 32, .epochs = 300, .learning_rate = 0.005, .weight_decay = 5e-3};
   double graph_learning_rate = 0.001;
   int64_t k = 100;
 
@@ -44,7 +44,7 @@ Learned grcn(const Problem& problem, const models::Split& split, const GrcnOptio
 /// P_1, until |R_t - R_t-1|^2 < tolerance |R_1|^2. The loss is that of the first structure and the
 /// mean of the others, each cross-entropy + smoothness tr(X' (D - R L^-1 R') X) / n^2.
 struct IdglOptions {
-  LearningOptions task{.hidden = 16, .epochs = 300};
+  TaskOptions task{.hidden = 16, .epochs = 300};
   int64_t anchors = 300;
   int64_t heads = 4;
   double threshold = 0;
@@ -75,7 +75,7 @@ Learned idgl(const Problem& problem, const models::Split& split, const IdglOptio
 /// the ones 1 in `mask` and zeros as many times `zeros`, binary cross-entropy; others: of all
 /// entries 1 in `mask`, squared error. A is not used.
 struct SlapsOptions {
-  LearningOptions task{.hidden = 32, .epochs = 2000};
+  TaskOptions task{.hidden = 32, .epochs = 2000};
   int64_t k = 20;
   double graph_learning_rate = 0.01;
   double graph_dropout = 0.25;
@@ -104,7 +104,7 @@ Learned slaps(const Problem& problem, const models::Split& split, const SlapsOpt
 /// follow by expectation maximisation; those above `threshold` are the next graph, on which the GCN
 /// is trained further; `iterations` times. See `block_posterior`.
 struct GenOptions {
-  LearningOptions task{.hidden = 16, .epochs = 200};
+  TaskOptions task{.hidden = 16, .epochs = 200};
   int64_t k = 9;
   double threshold = 0.5;
   int64_t iterations = 50;
@@ -129,7 +129,7 @@ Learned gen(const Problem& problem, const models::Split& split, const GenOptions
 /// scores all. The loss adds `edge` times the cross-entropy of A on those pairs, positives weighted
 /// as the rest.
 struct GaugOptions {
-  LearningOptions task{.hidden = 128, .epochs = 200};
+  TaskOptions task{.hidden = 128, .epochs = 200};
   int64_t embedding_hidden = 128, embedding = 32;
   int64_t candidates = 20;
   double alpha = 1;
@@ -157,7 +157,8 @@ Learned gaug(const Problem& problem, const models::Split& split, const GaugOptio
 /// A_s times the values is added with a trained gate. Layers are residual and normalised. The loss
 /// takes off `edge` times the mean over A's edges (i, j) of log p_ij / d_i, p_ij the attention.
 struct NodeformerOptions {
-  LearningOptions task{.hidden = 32, .dropout = 0.2, .epochs = 300, .weight_decay = 5e-3};
+  TaskOptions task{.hidden = 32, .dropout = 0.2, .epochs = 300, .weight_decay = 5e-3};
+  int64_t layers = 2;
   int64_t features = 30;  // random ones
   int64_t samples = 10;
   double tau = 0.25;
@@ -165,6 +166,7 @@ struct NodeformerOptions {
 
   static void visit(auto& self, auto&& f) {
     f("task", self.task);
+    f("layers", self.layers, "of attention", Bounds::at_least(1));
     f("features", self.features, "random ones of the kernel", Bounds::at_least(1));
     f("samples", self.samples, "of Gumbel noise", Bounds::at_least(1));
     f("tau", self.tau, "temperature", Bounds::at_least(1e-2));

@@ -41,6 +41,26 @@ struct Problem {
 /// none.
 Problem prepare(models::GraphData graph, bool normalize_features, Device device);
 
+/// A GCN or MLP of two layers.
+struct TaskOptions {
+  int64_t hidden = 64;
+  double dropout = 0.5;
+  int64_t epochs = 200;
+  double learning_rate = 0.01;
+  double weight_decay = 5e-4;  // L2 in the gradient, of all parameters
+  int64_t evaluate_every = 5;
+
+  static void visit(auto& self, auto&& f) {
+    f("hidden", self.hidden, "width of the hidden layers", Bounds::at_least(1));
+    f("dropout", self.dropout, "on the input of every layer", Bounds::up_to_below(0, 1));
+    f("epochs", self.epochs, "full-batch Adam steps", Bounds::at_least(1));
+    f("lr", self.learning_rate, "learning rate", Bounds::at_least(0));
+    f("weight_decay", self.weight_decay, "L2 penalty", Bounds::at_least(0));
+    f("evaluate_every", self.evaluate_every, "epochs between validations", Bounds::at_least(1));
+  }
+};
+
+/// Any backbone.
 struct LearningOptions {
   int64_t layers = 2;
   int64_t hidden = 64;
@@ -49,21 +69,25 @@ struct LearningOptions {
   double dropout = 0.5;
   int64_t epochs = 200;
   double learning_rate = 0.01;
-  double weight_decay = 5e-4;  // L2 in the gradient, of all parameters
+  double weight_decay = 5e-4;
   int64_t evaluate_every = 5;
 
   static void visit(auto& self, auto&& f) {
     f("layers", self.layers, "of gcn, sage, gat and the mlp", Bounds::at_least(1));
-    f("hidden", self.hidden, "width of the hidden layers", Bounds::at_least(1));
     f("heads", self.heads, "of gat; they share the hidden width", Bounds::at_least(1));
     f("steps", self.steps, "of sgc", Bounds::at_least(1));
-    f("dropout", self.dropout, "on the input of every layer", Bounds::up_to_below(0, 1));
-    f("epochs", self.epochs, "full-batch Adam steps", Bounds::at_least(1));
-    f("lr", self.learning_rate, "learning rate", Bounds::at_least(0));
-    f("weight_decay", self.weight_decay, "L2 penalty", Bounds::at_least(0));
-    f("evaluate_every", self.evaluate_every, "epochs between validations", Bounds::at_least(1));
+    TaskOptions::visit(self, f);
   }
 };
+/// The settings of either, of a network of two layers.
+LearningOptions two_layers(const auto& settings) {
+  return {.hidden = settings.hidden,
+          .dropout = settings.dropout,
+          .epochs = settings.epochs,
+          .learning_rate = settings.learning_rate,
+          .weight_decay = settings.weight_decay,
+          .evaluate_every = settings.evaluate_every};
+}
 
 struct Scores {
   double train = 0, validation = -1, test = 0;

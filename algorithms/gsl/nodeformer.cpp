@@ -123,9 +123,9 @@ Learned nodeformer(const Problem& problem, const models::Split& split, const Nod
   const NodeTask task(problem, std::span(&split, 1));
   const Device device = problem.device();
   Rng initial = rng.split(0);
-  Nodeformer model = models::to(Nodeformer::make(problem.features.width(), o.task.hidden,
-                                                 problem.classes, o.task.layers, initial),
-                                device);
+  Nodeformer model = models::to(
+      Nodeformer::make(problem.features.width(), o.task.hidden, problem.classes, o.layers, initial),
+      device);
   models::Adam adam{.learning_rate = o.task.learning_rate, .weight_decay = o.task.weight_decay};
   std::vector<float> inverse;
   for (const int64_t degree : models::degrees(problem.adjacency))

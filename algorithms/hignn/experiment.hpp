@@ -12,7 +12,7 @@ namespace tessera::algorithms::hignn {
 /// Settings of the experiment; config.json holds the same defaults.
 struct Config {
   StageOptions first, second;
-  NewGraphOptions new_graph;  // its threshold gives way to `thresholds`
+  NewGraphOptions new_graph;
   std::vector<double> thresholds{0.9};
   std::vector<double> lambdas{1, 0.1};
   bool second_stage = true;

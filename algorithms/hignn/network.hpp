@@ -43,7 +43,7 @@ struct NetworkOptions {
   int64_t heads = 8;
   int64_t steps = 2;
   double dropout = 0.5;
-  double lambda = 1;
+  double lambda = 1;  // weight of the convolutions on the new graph; `lambdas` of the experiment
 
   static void visit(auto& self, auto&& f) {
     f("backbone", self.backbone, "acm_gcn, gcn, gat, sage, sgc or mixhop");
@@ -54,7 +54,6 @@ struct NetworkOptions {
     f("heads", self.heads, "of gat", Bounds::at_least(1));
     f("steps", self.steps, "of propagation in sgc", Bounds::at_least(1));
     f("dropout", self.dropout, "on the input of every layer", Bounds::up_to_below(0, 1));
-    f("lambda", self.lambda, "weight of the convolutions on the new graph", Bounds::finite());
   }
 };
 

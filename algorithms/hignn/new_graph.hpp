@@ -28,7 +28,8 @@ void parse(std::string_view text, NewGraphKind& kind);
 
 struct NewGraphOptions {
   NewGraphKind kind = NewGraphKind::histogram;
-  double threshold = 0.9, below = 2;        // of cosines
+  double threshold = 0.9;  // delta, the least cosine of a link; `thresholds` of the experiment
+  double below = 2;        // of cosines
   double rank_from = 0.9, rank_span = 0.1;  // shares of a node's cosines in rising order
   int64_t clusters = 0;
   double links_per_node = 0;
@@ -36,7 +37,6 @@ struct NewGraphOptions {
   static void visit(auto& self, auto&& f) {
     f("new_graph", self.kind,
       "histogram, histogram_rank, degree, feature_cosine, k_means, label or soft_label");
-    f("threshold", self.threshold, "delta, the least cosine of a link", Bounds::between(-1, 1));
     f("below", self.below, "cosines of links are below, 2: no bound", Bounds::between(-1, 2));
     f("rank_from", self.rank_from, "histogram_rank: the lowest rank, as a share",
       Bounds::between(0, 1));

@@ -26,7 +26,7 @@ LearnerOptions quick() {
   LearnerOptions o;
   o.methods = {Learner::grcn, Learner::idgl, Learner::slaps,
                Learner::gen,  Learner::gaug, Learner::nodeformer};
-  for (LearningOptions* task :
+  for (TaskOptions* task :
        {&o.grcn.task, &o.idgl.task, &o.slaps.task, &o.gen.task, &o.gaug.task, &o.nodeformer.task}) {
     task->epochs = 40;
     task->hidden = 16;

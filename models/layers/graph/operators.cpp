@@ -1,5 +1,6 @@
 #include "tessera/models/layers/graph/operators.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <mutex>
 #include <vector>
@@ -57,18 +58,22 @@ CsrMatrix strict_two_hop(const CsrMatrix& m) {
         static_cast<size_t>(row_ptr[static_cast<size_t>(i)]),
         static_cast<size_t>(row_ptr[static_cast<size_t>(i) + 1] - row_ptr[static_cast<size_t>(i)]));
   };
-  std::vector<int64_t> row, column, seen(static_cast<size_t>(m.rows), -1);
+  std::vector<int64_t> seen(static_cast<size_t>(m.rows), -1);
+  std::vector<int32_t> first{0}, column;  // in place: A^2 may be nearly full
   for (int64_t i = 0; i < m.rows; ++i) {
     seen[static_cast<size_t>(i)] = i;
     for (const int32_t j : neighbours(i)) seen[static_cast<size_t>(j)] = i;
     for (const int32_t j : neighbours(i))
-      for (const int32_t k : neighbours(j)) {
-        if (std::exchange(seen[static_cast<size_t>(k)], i) == i) continue;
-        row.push_back(i);
-        column.push_back(k);
-      }
+      for (const int32_t k : neighbours(j))
+        if (std::exchange(seen[static_cast<size_t>(k)], i) != i) column.push_back(k);
+    std::sort(column.begin() + first.back(), column.end());
+    TS_CHECK(column.size() < INT32_MAX, "two_hop: ", m,
+             " has more than 2^31 pairs two steps apart");
+    first.push_back(static_cast<int32_t>(column.size()));
   }
-  CsrMatrix pattern = CsrMatrix::from_edges(m.rows, m.cols, row, column);
+  CsrMatrix pattern =
+      CsrMatrix::from_parts(m.rows, m.cols, Tensor::from(first, {m.rows + 1}, Device::cpu()),
+                            Tensor::from(column, {std::ssize(column)}, Device::cpu()));
   pattern.symmetric = m.symmetric;
   return pattern;
 }
