@@ -86,6 +86,8 @@ constexpr Problem problems[] = {
     {"qr", 1, 200, 200, DType::f64, qr},
     {"qr", 1, 2000, 200, DType::f32, qr},
     {"eigh", 1, 200, 200, DType::f64, eigh},
+    {"eigh", 1, 100, 100, DType::f64, eigh},
+    {"eigh", 1, 400, 400, DType::f64, eigh},
     {"eigh", 1, 512, 512, DType::f64, eigh},
     {"eigh", 256, 32, 32, DType::f32, eigh},
     {"svd", 1, 200, 200, DType::f64, svd},

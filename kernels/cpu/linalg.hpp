@@ -70,7 +70,7 @@ constexpr int64_t qr_work(int64_t m, int64_t n) { return 2 * m + n; }
 /// work [eigh_work(n)].
 template <class T>
 int32_t own_eigh(Stream&, Matrix<T> a, T* w, Matrix<T> vt, double* work);
-constexpr int64_t eigh_work(int64_t n) { return n * n + 8 * n; }
+constexpr int64_t eigh_work(int64_t n) { return n * n + 71 * n; }
 /// a [m, n], m >= n, is used up. ut [n, m] and vt [n, n] get the singular vectors as rows, s falls.
 /// work [svd_work(m, n)].
 template <class T>
