@@ -20,6 +20,7 @@ int main(int argc, char** argv) {
     bench::add_order();
     bench::add_networks();
     bench::add_linalg();
+    bench::add_cubes();
   } else if (std::getenv("TESSERA_BENCH_DEVICE")) {
     std::fprintf(stderr, "%s: %s\n", argv[0], why.c_str());
     return 2;

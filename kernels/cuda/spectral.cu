@@ -1,4 +1,6 @@
 // The table's entries for cubes: Gram matrices and products with a basis.
+#include "tessera/kernels/copy.hpp"
+#include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/gram.cuh"
 #include "tessera/kernels/cuda/linalg.cuh"
 #include "tessera/kernels/cuda/project.cuh"
@@ -19,6 +21,7 @@ void own_gram(Stream& stream, View x, View g, View sums, const SpectralParams& p
 void own_project(Stream& stream, View x, View basis, View y, const SpectralParams& params) {
   check_project(x, basis, y, params);
   if (y.numel() == 0) return;
+  if (basis.numel() == 0) return copy_kernels.fill(stream, 0, y);
   launch_project(stream, Cube(x, params, y), basis, y, has_warpgroups(stream));
 }
 

@@ -263,13 +263,17 @@ TEST_P(FloatCube, PixelsThatDoNotCountMayBeNaN) {
   }
 }
 
-TEST_P(Cube, WithoutPixels) {
+TEST_P(Cube, WithoutPixelsOrBands) {
   const Tensor x = empty({0, 7, 5}), g = empty({5, 5}, DType::f64), sums = empty({5}, DType::f64),
                basis = empty({5, 2}, DType::f64), y = empty({0, 7, 2}, DType::f64);
   gram(stream(), x.view(), g.view(), sums.view());
   EXPECT_EQ(to_doubles(g), Values(25));
   EXPECT_EQ(to_doubles(sums), Values(5));
   EXPECT_NO_THROW(project(stream(), x.view(), basis.view(), y.view()));
+  const Tensor no_bands = empty({6, 0}), no_basis = empty({0, 2}, DType::f64),
+               zeros = on_device(test::uniform({6, 2}, DType::f64, 1));
+  project(stream(), no_bands.view(), no_basis.view(), zeros.view());
+  EXPECT_EQ(to_doubles(zeros), Values(12));
 }
 
 }  // namespace

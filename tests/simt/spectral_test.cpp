@@ -42,18 +42,27 @@ TEST(Spectral, GramWithoutClusters) {
       }
 }
 
-TEST(Spectral, ProjectWithoutClusters) {
-  const int64_t m = 100, n = 200, k = 40;
-  const Tensor x = pixels(m, n, DType::f32, false), basis = test::integers({n, k}, DType::f64, 2),
-               y = Tensor::empty({m, k}, DType::f64, Device::cpu());
-  launch_project(stream(), Cube(x.view(), {}, y.view()), basis.view(), y.view(), false);
-  const test::Values from = test::to_doubles(x), weights = test::to_doubles(basis);
-  test::Values wanted(at(m * k));
-  for (int64_t p = 0; p < m; ++p)
-    for (int64_t i = 0; i < n; ++i)
-      for (int64_t j = 0; j < k; ++j)
-        wanted[at(p * k + j)] += from[at(p * n + i)] * weights[at(i * k + j)];
-  EXPECT_EQ(test::to_doubles(y), wanted);
+// All of the basis in shared memory, and tiles of it.
+TEST(Spectral, ProjectWithAndWithoutRoomForTheBasis) {
+  for (const bool clusters : {false, true})
+    for (const bool by_band : {false, true})
+      for (const int64_t n : {100, 400, 1700}) {
+        const int64_t m = 100, k = 40;
+        const Tensor x = pixels(m, n, DType::f64, by_band),
+                     basis = test::integers({n, k}, DType::f64, 2),
+                     shift = test::integers({n}, DType::f64, 3),
+                     y = Tensor::empty({m, k}, DType::f64, Device::cpu());
+        launch_project(stream(), Cube(x.view(), {.shift = shift.view()}, y.view()), basis.view(),
+                       y.view(), clusters);
+        const test::Values from = test::to_doubles(x.clone()), weights = test::to_doubles(basis),
+                           less = test::to_doubles(shift);
+        test::Values wanted(at(m * k));
+        for (int64_t p = 0; p < m; ++p)
+          for (int64_t i = 0; i < n; ++i)
+            for (int64_t j = 0; j < k; ++j)
+              wanted[at(p * k + j)] += (from[at(p * n + i)] - less[at(i)]) * weights[at(i * k + j)];
+        EXPECT_EQ(test::to_doubles(y), wanted) << concat(n, " ", clusters, " ", by_band);
+      }
 }
 
 /// g and sums of m pixels with `value` in all n bands.

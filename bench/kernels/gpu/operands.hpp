@@ -180,5 +180,6 @@ void add_rows();
 void add_order();
 void add_networks();
 void add_linalg();
+void add_cubes();
 
 }  // namespace tessera::bench
