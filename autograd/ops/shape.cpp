@@ -3,6 +3,7 @@
 #include "tessera/autograd/launch.hpp"
 #include "tessera/kernels/copy.hpp"
 #include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/strides.hpp"
 
 namespace tessera::autograd {
 namespace {
@@ -11,7 +12,12 @@ struct Reshape final : LinearOp {
   Shape target;
   explicit Reshape(const Shape& shape) : target(shape) {}
   std::string_view name() const override { return "reshape"; }
-  Tensor eval(const Tensor& x) const override { return x.reshape(target); }
+  // A view, or one copy by the device's kernel.
+  Tensor eval(const Tensor& x) const override {
+    const Shape shape = Tensor::meta(x.shape(), x.dtype(), x.device()).reshape(target).shape();
+    const bool viewable = reshaped_strides(x.shape(), x.strides(), shape).has_value();
+    return (viewable ? x : contiguous(x)).reshape(shape);
+  }
   Var transpose(const Var& gy, const Var& x) const override { return reshape(gy, x.shape()); }
 };
 
