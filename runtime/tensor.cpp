@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/strides.hpp"
 
 namespace tessera {
 namespace {
@@ -151,43 +152,12 @@ Tensor Tensor::reshape(const Shape& wanted) const {
   if (shape == shape_) return *this;
   if (!has_data()) return meta(shape, dtype_, device_);
 
-  // A view exists when every run of old axes that a new axis spans is laid out without gaps.
+  const auto strides = reshaped_strides(shape_, strides_, shape);
+  if (!strides) return clone().reshape(shape);
   Tensor t = *this;
   t.shape_ = shape;
-  t.strides_ = contiguous_strides(shape);
-  if (contiguous() || numel() == 0) return t;
-  Shape old_dims = {}, old_strides = {};
-  for (int i = 0; i < rank(); ++i) {
-    if (shape_[i] == 1) continue;
-    old_dims.push_back(shape_[i]);
-    old_strides.push_back(strides_[i]);
-  }
-  int old = 0;
-  bool viewable = true;
-  for (int i = 0; i < shape.rank() && viewable;) {
-    if (shape[i] == 1) {
-      ++i;
-      continue;
-    }
-    int64_t have = old_dims[old], want = shape[i];
-    int old_end = old + 1, new_end = i + 1;
-    while (have != want) {
-      if (have < want)
-        have *= old_dims[old_end++];
-      else
-        want *= shape[new_end++];
-    }
-    for (int k = old + 1; k < old_end && k < max_rank; ++k)
-      viewable = viewable && old_strides[k - 1] == old_dims[k] * old_strides[k];
-    int64_t stride = old_strides[old_end - 1];
-    for (int k = new_end - 1; k >= i; --k) {
-      t.strides_[k] = stride;
-      stride *= shape[k];
-    }
-    old = old_end;
-    i = new_end;
-  }
-  return viewable ? t : clone().reshape(shape);
+  t.strides_ = *strides;
+  return t;
 }
 
 Tensor Tensor::permute(const Axes& axes) const {

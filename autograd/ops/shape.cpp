@@ -3,40 +3,20 @@
 #include "tessera/autograd/launch.hpp"
 #include "tessera/kernels/copy.hpp"
 #include "tessera/runtime/stream.hpp"
+#include "tessera/runtime/strides.hpp"
 
 namespace tessera::autograd {
 namespace {
-
-/// Whether Tensor::reshape makes a view: every run of old axes that a run of new ones has the
-/// elements of lies without gaps. Where there is none it copies, by way of the host.
-bool has_view(const Tensor& x, const Shape& wanted) {
-  if (x.contiguous() || !x.has_data() || x.numel() == 0) return true;
-  int old = 0, now = 0;
-  while (old < x.rank() && now < wanted.rank()) {
-    const int first = old;
-    int64_t of_old = x.size(old++), of_now = wanted[now++];
-    while (of_old != of_now)
-      if (of_old < of_now)
-        of_old *= x.size(old++);
-      else
-        of_now *= wanted[now++];
-    int64_t stride = -1;  // that the next axis inwards asks for
-    for (int axis = old - 1; axis >= first; --axis) {
-      if (x.size(axis) == 1) continue;
-      if (stride >= 0 && x.strides()[axis] != stride) return false;
-      stride = x.strides()[axis] * x.size(axis);
-    }
-  }
-  return true;
-}
 
 struct Reshape final : LinearOp {
   Shape target;
   explicit Reshape(const Shape& shape) : target(shape) {}
   std::string_view name() const override { return "reshape"; }
+  // A view, or one copy by the device's kernel.
   Tensor eval(const Tensor& x) const override {
     const Shape shape = Tensor::meta(x.shape(), x.dtype(), x.device()).reshape(target).shape();
-    return (has_view(x, shape) ? x : contiguous(x)).reshape(shape);
+    const bool viewable = reshaped_strides(x.shape(), x.strides(), shape).has_value();
+    return (viewable ? x : contiguous(x)).reshape(shape);
   }
   Var transpose(const Var& gy, const Var& x) const override { return reshape(gy, x.shape()); }
 };

@@ -36,6 +36,8 @@ FILES = {
     "graph_networks": graph_networks.tensors,
     "trunk_modules": trunk_modules.tensors,
     "super_resolution": super_resolution.tensors,
+    "super_resolution_ipt": super_resolution.ipt,
+    "super_resolution_swinir": super_resolution.swinir,
     "tiny_resnet": training.tiny_resnet,
     "resnet20": training.resnet20,
     "vit": training.vit,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from values import uniform
 
-CHANNELS, SIZE, SCALE = 4, 6, 2
+SIZE, SCALE = 6, 2
 
 
 # ---- ends: residual blocks with instance norm, or one convolution each
@@ -40,18 +40,19 @@ class UpBlock(nn.Module):
 
 
 class Stack(nn.Module):
-    def __init__(self, n, m, blocks):
+    def __init__(self, n, channels, m, block):
         super().__init__()
-        self.block1, self.blocks, self.blockn = ResBlock(n, CHANNELS), blocks, ResBlock(CHANNELS, m, last=True)
+        self.block1, self.blocks = ResBlock(n, channels), nn.Sequential(block)
+        self.blockn = ResBlock(channels, m, last=True)
 
     def forward(self, x):
         return self.blockn(self.blocks(self.block1(x)))
 
 
 class SubPixel(nn.Module):
-    def __init__(self):
+    def __init__(self, channels):
         super().__init__()
-        self.conv = nn.Conv2d(CHANNELS, SCALE * SCALE, 3, padding=1)
+        self.conv = nn.Conv2d(channels, SCALE * SCALE, 3, padding=1)
 
     def forward(self, x):
         return F.pixel_shuffle(self.conv(x), SCALE)
@@ -60,17 +61,153 @@ class SubPixel(nn.Module):
 # ---- bodies
 
 
-def conv_body():
+def conv_body(channels):
+    conv = lambda: nn.Conv2d(channels, channels, 3, padding=1)
+
     class Block(nn.Module):
         def __init__(self):
             super().__init__()
-            conv = lambda: nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
             self.body = nn.Sequential(conv(), nn.ReLU(), conv())
 
         def forward(self, x):
             return x + self.body(x)
 
-    return nn.Sequential(Block(), Block(), nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1))
+    return nn.Sequential(Block(), Block(), conv())
+
+
+class LowRankAttention(nn.MultiheadAttention):
+    """With low-rank updates of the projections to queries and values."""
+
+    def __init__(self, width, heads, rank):
+        super().__init__(width, heads, bias=False, batch_first=True)
+        self.lora = nn.Module()
+        for of in "qv":
+            setattr(self.lora, f"w_A_{of}", nn.Linear(width, rank, bias=False))
+            setattr(self.lora, f"w_B_{of}", nn.Linear(rank, width, bias=False))
+
+    def forward(self, query, key, value):
+        wq, wk, wv = self.in_proj_weight.chunk(3)
+        wq = wq + self.lora.w_B_q.weight @ self.lora.w_A_q.weight
+        wv = wv + self.lora.w_B_v.weight @ self.lora.w_A_v.weight
+        heads = lambda x: x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+        y = F.scaled_dot_product_attention(heads(query @ wq.T), heads(key @ wk.T), heads(value @ wv.T))
+        return self.out_proj(y.transpose(1, 2).flatten(-2)), None
+
+
+def attention(width, heads, rank):
+    if rank:
+        return LowRankAttention(width, heads, rank)
+    return nn.MultiheadAttention(width, heads, bias=False, batch_first=True)
+
+
+class TransformerLayer(nn.Module):
+    def __init__(self, width, heads, hidden, rank, decoder):
+        super().__init__()
+        self.self_attn = attention(width, heads, rank)
+        if decoder:
+            self.multihead_attn, self.norm3 = attention(width, heads, rank), nn.LayerNorm(width)
+        self.linear1, self.linear2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+
+    def forward(self, t, memory=None, query=0):
+        n = self.norm1(t)
+        t = t + self.self_attn(n + query, n + query, n)[0]
+        norm = self.norm2
+        if memory is not None:
+            t = t + self.multihead_attn(self.norm2(t) + query, memory, memory)[0]
+            norm = self.norm3
+        return t + self.linear2(F.relu(self.linear1(norm(t))))
+
+
+class TransformerBody(nn.Module):
+    PATCH, HEADS, LAYERS, RATIO = 3, 3, 2, 2
+
+    def __init__(self, channels, rank=0):
+        super().__init__()
+        width, tokens = channels * self.PATCH**2, (SIZE // self.PATCH) ** 2
+        hidden = self.RATIO * width
+        layers = lambda decoder: nn.ModuleList(
+            [TransformerLayer(width, self.HEADS, hidden, rank, decoder) for _ in range(self.LAYERS)])
+        self.linear_encoding = nn.Linear(width, width)
+        self.mlp_head = nn.Sequential(nn.Linear(width, hidden), nn.Dropout(0.0), nn.ReLU(), nn.Linear(hidden, width))
+        self.query_embed = nn.Embedding(1, tokens * width)
+        self.encoder, self.decoder, self.position_encoding = nn.Module(), nn.Module(), nn.Module()
+        self.encoder.layers, self.decoder.layers = layers(False), layers(True)
+        self.position_encoding.pe = nn.Embedding(tokens, width)
+
+    def forward(self, x):
+        t = F.unfold(x, self.PATCH, stride=self.PATCH).transpose(1, 2)
+        t = t + self.linear_encoding(t) + self.position_encoding.pe.weight
+        for layer in self.encoder.layers:
+            t = layer(t)
+        memory, query = t, self.query_embed.weight[0].reshape(t.shape[1:])
+        for layer in self.decoder.layers:
+            t = layer(t, memory, query)
+        t = t + self.mlp_head(t)
+        return F.fold(t.transpose(1, 2), (SIZE, SIZE), self.PATCH, stride=self.PATCH)
+
+
+class WindowAttention(nn.Module):
+    """Pixel by pixel: who sees whom, and which entry of the table is added, follow from coordinates."""
+
+    def __init__(self, width, window, heads):
+        super().__init__()
+        self.window, self.heads = window, heads
+        self.relative_position_bias_table = nn.Parameter(torch.zeros((2 * window - 1) ** 2, heads))
+        self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+
+    def forward(self, x, shift):
+        n, h, w, width = x.shape
+        m, y = self.window, torch.empty_like(x)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)) for part in self.qkv(x).chunk(3, -1))
+        for top in range(0, h, m):
+            for left in range(0, w, m):
+                places = [((top + i + shift) % h, (left + j + shift) % w) for i in range(m) for j in range(m)]
+                for i, (r, c) in enumerate(places):
+                    seen = [j for j, (s, d) in enumerate(places) if abs(r - s) < m and abs(c - d) < m]
+                    rows, columns = zip(*(places[j] for j in seen))
+                    offsets = [(i // m - j // m + m - 1) * (2 * m - 1) + i % m - j % m + m - 1 for j in seen]
+                    scores = torch.einsum("nhd,nkhd->nkh", q[:, r, c], k[:, rows, columns]) / q.shape[-1] ** 0.5
+                    shares = torch.softmax(scores + self.relative_position_bias_table[offsets], 1)
+                    y[:, r, c] = torch.einsum("nkh,nkhd->nhd", shares, v[:, rows, columns]).flatten(1)
+        return self.proj(y)
+
+
+class SwinBlock(nn.Module):
+    def __init__(self, width, window, shift, heads, hidden):
+        super().__init__()
+        self.shift, self.mlp = shift, nn.Module()
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attn = WindowAttention(width, window, heads)
+        self.mlp.fc1, self.mlp.fc2 = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x):
+        x = x + self.attn(self.norm1(x), self.shift)
+        return x + self.mlp.fc2(F.gelu(self.mlp.fc1(self.norm2(x))))
+
+
+class SwinBody(nn.Module):
+    WINDOW, GROUPS, DEPTH, HEADS, RATIO = 3, 2, 2, 2, 2
+
+    def __init__(self, channels):
+        super().__init__()
+        self.patch_embed, self.layers = nn.Module(), nn.ModuleList()
+        self.patch_embed.norm, self.norm = nn.LayerNorm(channels), nn.LayerNorm(channels)
+        for _ in range(self.GROUPS):
+            group = nn.Module()
+            group.residual_group, group.conv = nn.Module(), nn.Conv2d(channels, channels, 3, padding=1)
+            group.residual_group.blocks = nn.Sequential(*(
+                SwinBlock(channels, self.WINDOW, self.WINDOW // 2 * (i % 2), self.HEADS, self.RATIO * channels)
+                for i in range(self.DEPTH)))
+            self.layers.append(group)
+        self.conv_after_body = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x):
+        last, first = lambda y: y.permute(0, 2, 3, 1), lambda y: y.permute(0, 3, 1, 2)
+        y = self.patch_embed.norm(last(x))
+        for group in self.layers:
+            y = y + last(group.conv(first(group.residual_group.blocks(y))))
+        return self.conv_after_body(first(self.norm(y)))
 
 
 # ---- networks
@@ -90,14 +227,14 @@ def imresize_matrix(n, m):
 
 
 class Network(nn.Module):
-    def __init__(self, body, plain=False):
+    def __init__(self, channels, body, plain=False):
         super().__init__()
         self.plain, self.body = plain, body
         if plain:
-            self.head, self.tail = nn.Conv2d(1, CHANNELS, 3, padding=1), SubPixel()
+            self.head, self.tail = nn.Conv2d(1, channels, 3, padding=1), SubPixel(channels)
         else:
-            self.head = Stack(1, CHANNELS, nn.Sequential(ResBlock(CHANNELS, CHANNELS)))
-            self.tail = Stack(CHANNELS, 1, nn.Sequential(UpBlock(CHANNELS)))
+            self.head = Stack(1, channels, channels, ResBlock(channels, channels))
+            self.tail = Stack(channels, channels, 1, UpBlock(channels))
 
     def forward(self, x):
         z = self.head(x)
@@ -109,8 +246,11 @@ class Network(nn.Module):
 
 
 NETWORKS = {
-    "conv": lambda: Network(conv_body()),
-    "conv_plain": lambda: Network(conv_body(), plain=True),
+    "conv": lambda: Network(4, conv_body(4)),
+    "conv_plain": lambda: Network(4, conv_body(4), plain=True),
+    "transformer": lambda: Network(2, TransformerBody(2)),
+    "low_rank": lambda: Network(2, TransformerBody(2, rank=2)),
+    "swin": lambda: Network(4, SwinBody(4), plain=True),
 }
 
 
@@ -120,6 +260,8 @@ def start_of(name, shape):
         return (1.0, 0.25) if name.endswith("weight") else (0.0, 0.125)
     if len(shape) == 1:
         return 0.0, 0.125
+    if "embed" in name or "position_encoding" in name or "table" in name:
+        return 0.0, 0.5
     fan_in = int(np.prod(shape[1:]))
     return 0.0, 2.0 ** round(np.log2((3 / fan_in) ** 0.5))
 
@@ -147,5 +289,41 @@ def tensors():
         out[f"{name}.y"], out[f"{name}.loss"] = y.detach().numpy(), np.array(loss.item())
         for path, p in network.named_parameters():
             out[f"{name}.init.{path}"] = np.array(starts[path])
-            out[f"{name}.grad.{path}"] = p.grad.numpy().astype(np.float32)
+            if name != "low_rank" or "lora" in path:
+                out[f"{name}.grad.{path}"] = p.grad.numpy().astype(np.float32)
     return out
+
+
+# ---- checkpoints as other programs write them, with the bodies of the above
+
+
+def state_of(name, prefix):
+    network = NETWORKS[name]()
+    initialize(network)
+    return {prefix + path: p.detach().numpy() for path, p in network.body.named_parameters()}
+
+
+def ipt():
+    """Two tasks, of which the first is the network's; a head and a tail of its own."""
+    state = state_of("transformer", "body.")
+    query = state["body.query_embed.weight"]
+    state["body.query_embed.weight"] = np.concatenate([query, query + 1])
+    state["body.position_encoding.position_ids"] = np.arange(query.size // 18)[None]
+    return state | {"sub_mean.bias": np.zeros(3, np.float32), "head.0.0.weight": np.ones((2, 3, 3, 3), np.float32)}
+
+
+def swinir():
+    """With the buffers of a training on 6 x 6 pixels, and a first and a last convolution of its own."""
+    state, m = state_of("swin", ""), SwinBody.WINDOW
+    pixel = np.arange(m * m)
+    offset = lambda of: of[:, None] - of[None] + m - 1
+    for layer in range(SwinBody.GROUPS):
+        for block in range(SwinBody.DEPTH):
+            prefix = f"layers.{layer}.residual_group.blocks.{block}"
+            index = offset(pixel // m) * (2 * m - 1) + offset(pixel % m)
+            state[f"{prefix}.attn.relative_position_index"] = index
+            if block % 2:
+                state[f"{prefix}.attn_mask"] = np.zeros((4, m * m, m * m), np.float32)
+    for outside in ("conv_first", "conv_before_upsample.0", "upsample.0", "conv_last"):
+        state[f"{outside}.weight"] = np.ones((1, 1, 3, 3), np.float32)
+    return state

@@ -6,9 +6,11 @@
 #include "tessera/models/init.hpp"
 #include "tessera/models/nets/mlp.hpp"
 #include "tessera/models/nets/resnet.hpp"
+#include "tessera/models/nets/sr/grayscale_sr.hpp"
 #include "tessera/models/nets/vit.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/optim/sgd.hpp"
+#include "tessera/models/part.hpp"
 #include "tessera/models/train.hpp"
 #include "tessera/runtime/recording.hpp"
 #include "tessera/tests/support/files.hpp"
@@ -167,6 +169,53 @@ TEST_P(DeviceTraining, RecordedResNet20) {
   }
   EXPECT_EQ(losses[1], losses[0]);
   EXPECT_EQ(buffers[1], buffers[0]) << "parameters and running statistics";
+}
+
+/// Adam on the head, the tail and the low-rank updates of a network for super-resolution, or on all
+/// of one without.
+std::vector<double> super_resolution_losses(const GrayscaleSr& start, Device device, bool record) {
+  Part<GrayscaleSr> part{to(clone(start), device), is_fine_tuned};
+  if (std::holds_alternative<SwinBody>(start.body)) part.chosen = [](auto) { return true; };
+  const DType dtype = parameters(start)[0].dtype();
+  const Tensor x = test::uniform({2, 1, 6, 6}, dtype, 1).to(device),
+               target = test::uniform({2, 1, 12, 12}, dtype, 2).to(device);
+  Adam adam{.learning_rate = 1e-2};
+  std::vector<double> losses;
+  TrainHooks hooks;
+  hooks.on_loss = [&](int64_t, std::span<const double> l) { losses.push_back(l[0]); };
+  if (record) hooks.record = device;
+  train(
+      0, 5,
+      [&](int64_t) {
+        const auto [loss, gradients] = value_and_grad(part, [&](const Part<GrayscaleSr>& p) {
+          return autograd::l1_loss(p.whole(x), target);
+        });
+        adam.step(part, gradients);
+        return loss.value();
+      },
+      hooks);
+  return losses;
+}
+
+TEST_P(DeviceTraining, SuperResolution) {
+  Rng rng(3);
+  for (const GrayscaleSrConfig& config :
+       {GrayscaleSrConfig{
+            .channels = 2,
+           .body =
+                TransformerBodyConfig{
+                    .size = 6, .layers = 1, .heads = 3, .hidden_ratio = 2, .rank = 2}},
+        GrayscaleSrConfig{.channels = 4,
+        .plain = true,
+        .body = SwinBodyConfig{.window = 3, .groups = 1, .depth = 2, .heads = 2}}}) {
+    const GrayscaleSr single = GrayscaleSr::make(config, rng), start = cast(single, DType::f64);
+    const auto host = super_resolution_losses(start, Device::cpu(), false),
+               device = super_resolution_losses(start, GetParam(), false);
+    for (size_t i = 0; i < host.size(); ++i) EXPECT_NEAR(device[i], host[i], 1e-9) << i;
+    EXPECT_LT(device.back(), device.front());
+    EXPECT_EQ(super_resolution_losses(single, GetParam(), true),
+              super_resolution_losses(single, GetParam(), false));
+  }
 }
 
 TEST_P(DeviceTraining, AnOptimizerWithoutStateCannotBeRecorded) {

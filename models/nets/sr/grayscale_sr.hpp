@@ -2,18 +2,21 @@
 
 #include "tessera/models/nets/sr/blocks.hpp"
 #include "tessera/models/nets/sr/conv_body.hpp"
+#include "tessera/models/nets/sr/swin_body.hpp"
+#include "tessera/models/nets/sr/transformer_body.hpp"
 #include "tessera/models/one_of.hpp"
 
 namespace tessera::models {
 
 /// What maps features to features of the same shape between head and tail.
-using Backbone = OneOf<ConvBody>;
+using Backbone = OneOf<ConvBody, TransformerBody, SwinBody>;
+using BackboneConfig = std::variant<ConvBodyConfig, TransformerBodyConfig, SwinBodyConfig>;
 
 struct GrayscaleSrConfig {
   int64_t scale = 2;      // 2, 4, 8 with residual ends; any with plain ones
   int64_t channels = 64;  // of the features
   bool plain = false;     // ends of one convolution each, and a bicubic skip
-  ConvBodyConfig body = {};
+  BackboneConfig body = ConvBodyConfig();
 };
 
 /// The network of EigenSR, which enlarges images of one channel:
@@ -38,6 +41,10 @@ struct GrayscaleSr {
     f("tail", self.tail);
   }
 };
+
+/// Low-rank updates of this rank for every attention of a transformer body, which change nothing
+/// before they are trained; other bodies have none and stay as they are.
+void add_low_rank_updates(GrayscaleSr& network, int64_t rank, Rng& rng);
 
 /// What is fine-tuned after the body was trained elsewhere: head, tail and the body's low-rank
 /// updates. For models::Part.
