@@ -104,7 +104,7 @@ Report run_training(const Config& config, Context& context) {
           {config.network, config.scale, low_rank_of(config, stage), learnt.networks.at(stage)});
 
   Table table{
-      .name = "quality", .corner = "scene, method", .rows = {}, .columns = {}, .values = {}};
+      .name = "quality", .corner = "scene: method", .rows = {}, .columns = {}, .values = {}};
   Quality names;
   Quality::visit(names, [&](const char* name, double) { table.columns.push_back(name); });
   Plot values{"singular values", "number", "log10", {}};
@@ -118,7 +118,7 @@ Report run_training(const Config& config, Context& context) {
         report.add(concat(name, " ", e.method), value);
         row.push_back(value);
       });
-      table.add(concat(scene.name, ", ", e.method), std::move(row));
+      table.add(concat(scene.name, ": ", e.method), std::move(row));
     }
     values.curves.push_back(singular_values(scene));
     if (context.out.empty()) continue;

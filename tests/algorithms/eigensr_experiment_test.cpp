@@ -135,6 +135,7 @@ TEST_F(EigensrExperiment, ReportsAndFiles) {
     for (const char* name : {"psnr ", "ssim ", "sam "}) mean(report, concat(name, method));
   ASSERT_EQ(report.tables.size(), 1u);
   EXPECT_EQ(report.tables[0].rows.size(), 7u);
+  EXPECT_EQ(parse_csv(to_csv(report.tables[0]), "quality").values, report.tables[0].values);
   EXPECT_EQ(report.plots.size(), 2u);
   for (const char* name : {"rgb.safetensors", "eigen.safetensors", "rgb+eigen.safetensors",
                            "checkpoint.safetensors", "leaves-0/estimate.img.hdr"})
@@ -221,7 +222,7 @@ TEST_F(EigensrExperiment, FoldersAndSingleFiles) {
   config.data.validation = {"c"};
   config.training.validate_every = 2;
   const Report report = run_in("out", config, folder / "cubes");
-  EXPECT_EQ(report.tables[0].rows[0], "b, bicubic");
+  EXPECT_EQ(report.tables[0].rows[0], "b: bicubic");
   ASSERT_EQ(report.notes.size(), 1u);
   EXPECT_NE(report.notes[0].find("d.npy"), std::string::npos);
   const EnviImage image = load_envi(folder / "out/b/estimate.img");
@@ -232,7 +233,7 @@ TEST_F(EigensrExperiment, FoldersAndSingleFiles) {
   // left half to train on, right half for the test
   config = smoke();
   const Report one = run_in("", config, folder / "cubes/a.npy");
-  EXPECT_EQ(one.tables[0].rows[0], "a-right, bicubic");
+  EXPECT_EQ(one.tables[0].rows[0], "a-right: bicubic");
   config.data.rgb = folder / "cubes";
   expect_error([&] { run_in("", config); }, {"cubes", "no .png"});
   config.data.rgb = folder / "nowhere";
