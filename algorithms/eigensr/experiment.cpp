@@ -89,6 +89,8 @@ Curve singular_values(const Scene& scene) {
 Report run_training(const Config& config, Context& context) {
   TS_CHECK(config.scale == 2 || config.scale == 4 || config.scale == 8, "eigensr: scale ",
            config.scale, " is not 2, 4 or 8");
+  check_patch(config.network, "patch", config.training.patch);
+  check_patch(config.network, "tile", config.tiling.tile);
   Report report;
   const Scenes scenes =
       load_scenes(context.data, config.data, config.scale, Rng(context.seed).split(1'000'000));
@@ -97,11 +99,12 @@ Report run_training(const Config& config, Context& context) {
   if (stop_requested()) return report;
   if (!context.out.empty())
     for (const Stage stage : config.stages)
-      save_network(context.file(concat(stage, ".safetensors")),
-                   {config.network, config.scale, learnt.networks.at(stage)});
+      save_network(
+          context.file(concat(stage, ".safetensors")),
+          {config.network, config.scale, low_rank_of(config, stage), learnt.networks.at(stage)});
 
   Table table{
-      .name = "quality", .corner = "scene, method", .rows = {}, .columns = {}, .values = {}};
+      .name = "quality", .corner = "scene: method", .rows = {}, .columns = {}, .values = {}};
   Quality names;
   Quality::visit(names, [&](const char* name, double) { table.columns.push_back(name); });
   Plot values{"singular values", "number", "log10", {}};
@@ -115,7 +118,7 @@ Report run_training(const Config& config, Context& context) {
         report.add(concat(name, " ", e.method), value);
         row.push_back(value);
       });
-      table.add(concat(scene.name, ", ", e.method), std::move(row));
+      table.add(concat(scene.name, ": ", e.method), std::move(row));
     }
     values.curves.push_back(singular_values(scene));
     if (context.out.empty()) continue;
@@ -156,6 +159,7 @@ Report run_cubes(const Config& config, Context& context, const std::string& suff
 Report run_inference(const Config& config, Context& context) {
   TS_CHECK(!config.weights.empty(), "eigensr: task infer needs the setting weights");
   const StoredNetwork stored = load_network(config.weights);
+  check_patch(stored.options, "tile", config.tiling.tile);
   Config with = config;
   with.scale = stored.scale;
   const Upscaler upscale = upscaler_of(models::to(stored.network, context.device), with);
@@ -190,6 +194,11 @@ std::string_view to_string(Task task) { return task_names[static_cast<int>(task)
 void parse(std::string_view text, Task& task) { parse_enum(text, task_names, task); }
 std::string_view to_string(Stage stage) { return stage_names[static_cast<int>(stage)]; }
 void parse(std::string_view text, Stage& stage) { parse_enum(text, stage_names, stage); }
+
+int64_t low_rank_of(const Config& config, Stage stage) {
+  const bool frozen = stage == Stage::rgb_eigen && config.freeze_body;
+  return frozen && config.network.body == Body::transformer ? config.low_rank : 0;
+}
 
 Report run(const Config& config, Context& context) {
   switch (config.task) {

@@ -32,6 +32,7 @@ struct Config {
   std::vector<Stage> stages{Stage::eigen, Stage::rgb, Stage::rgb_eigen};
   int64_t rgb_steps = 400, fine_steps = 400, eigen_steps = 800;
   bool freeze_body = false;
+  int64_t low_rank = 4;
   double share = 0.97;
   NetworkOptions network;
   TrainingOptions training;
@@ -39,7 +40,7 @@ struct Config {
   Tiling tiling;
   DataOptions data;
   int64_t checkpoint_every = 200;
-  std::string weights, reference;
+  std::string weights, foreign_body, reference;
 
   static void visit(auto& self, auto&& f) {
     f("task", self.task, "train, infer, degrade or metrics");
@@ -50,6 +51,8 @@ struct Config {
     f("fine_steps", self.fine_steps, "of training on eigenimages after that", Bounds::at_least(0));
     f("eigen_steps", self.eigen_steps, "of training on eigenimages alone", Bounds::at_least(0));
     f("freeze_body", self.freeze_body, "after pre-training, train head, tail and LoRA only");
+    f("low_rank", self.low_rank, "of LoRA in a frozen transformer's attention; 0: none",
+      Bounds::between(0, 1024));
     f("share", self.share, "of the sum of singular values, in the eigenimages trained on",
       Bounds::between(0, 1));
     NetworkOptions::visit(self.network, f);
@@ -59,9 +62,14 @@ struct Config {
     DataOptions::visit(self.data, f);
     f("checkpoint_every", self.checkpoint_every, "steps", Bounds::at_least(1));
     f("weights", self.weights, "file of a network: what to infer with, or to start from");
+    f("foreign_body", self.foreign_body,
+      "EDSR, IPT or SwinIR checkpoint (safetensors) whose body pre-training begins with");
     f("reference", self.reference, "metrics: the cube that is right");
   }
 };
+
+/// Of the updates that a network of this stage has.
+int64_t low_rank_of(const Config& config, Stage stage);
 
 /// Trains the networks of `stages` on the training scenes of `context.data` and compares what they
 /// make of the test scenes with bicubic interpolation, with one pass and with `iterations`. Metrics

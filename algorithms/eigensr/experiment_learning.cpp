@@ -5,6 +5,7 @@
 #include "tessera/algorithms/eigensr/experiment_weights.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
 #include "tessera/models/checkpoint.hpp"
+#include "tessera/models/nets/sr/foreign_weights.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
 namespace tessera::algorithms::eigensr {
@@ -65,16 +66,31 @@ class Trainings {
                                    : config_.fine_steps;
   }
 
-  Network initial() const {
+  Network initial(Stage stage) const {
     Rng numbers = rng_.split(0);
-    return models::to(make_network(config_.network, config_.scale, numbers), context_.device);
+    return models::to(
+        make_network(config_.network, config_.scale, low_rank_of(config_, stage), numbers),
+        context_.device);
   }
 
   Training begin(Stage stage) const {
-    const bool fine = stage == Stage::rgb_eigen;
-    return start(fine ? pre_trained() : initial(),
-                 fine && config_.freeze_body ? Trained::fine : Trained::all, config_.training,
-                 steps_of(stage));
+    const auto from = [&](const Network& network, Trained what) {
+      return start(network, what, config_.training, steps_of(stage));
+    };
+    if (stage != Stage::rgb_eigen) {
+      Network network = initial(stage);
+      if (stage == Stage::rgb && !config_.foreign_body.empty())
+        models::load_foreign_body(network, config_.foreign_body);
+      return from(network, Trained::all);
+    }
+    Network network = models::clone(pre_trained());
+    if (!config_.freeze_body) return from(network, Trained::all);
+    if (const int64_t rank = low_rank_of(config_, stage); rank > 0) {
+      Rng numbers = rng_.split(10);
+      models::add_low_rank_updates(network, rank, numbers);
+      network = models::to(network, context_.device);
+    }
+    return from(network, Trained::fine);
   }
 
   Network pre_trained() const {
@@ -85,6 +101,8 @@ class Trainings {
     const std::string difference = config_difference(stored.options, config_.network);
     TS_CHECK(difference.empty(), "eigensr: ", config_.weights,
              " is another network than the settings: ", difference);
+    TS_CHECK(stored.low_rank == 0, "eigensr: ", config_.weights,
+             " has low-rank updates of an earlier fine-tuning");
     return models::to(stored.network, context_.device);
   }
 
@@ -185,7 +203,7 @@ class Trainings {
     finished_ =
         std::min<size_t>(order_.size(), std::strtoull(text("finished").c_str(), nullptr, 10));
     for (size_t k = 0; k < finished_; ++k) {
-      Network network = initial();
+      Network network = initial(order_[k]);
       models::load_state(network, checkpoint.tensors, concat(order_[k], "."));
       learnt_.networks.insert_or_assign(order_[k], std::move(network));
       learnt_.histories[order_[k]] = histories.of(order_[k]);

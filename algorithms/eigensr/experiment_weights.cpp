@@ -9,11 +9,12 @@ namespace {
 /// The metadata as settings.
 struct Header {
   NetworkOptions network;
-  int64_t scale = 2;
+  int64_t scale = 2, low_rank = 0;
 
   static void visit(auto& self, auto&& f) {
     f("network", self.network);
     f("scale", self.scale, "", Bounds::between(2, 8));
+    f("low_rank", self.low_rank, "", Bounds::between(0, 1024));
   }
 };
 constexpr const char* header_key = "eigensr";
@@ -21,7 +22,7 @@ constexpr const char* header_key = "eigensr";
 }  // namespace
 
 void save_network(const std::string& path, const StoredNetwork& stored) {
-  const Header header{stored.options, stored.scale};
+  const Header header{stored.options, stored.scale, stored.low_rank};
   save_safetensors(path, models::state(stored.network),
                    {{header_key, to_string(config_json(header))}});
 }
@@ -35,8 +36,8 @@ StoredNetwork load_network(const std::string& path) {
   Header header;
   parse_config(header, found->second, path);
   Rng rng(0);  // of values that the file's replace
-  StoredNetwork stored{header.network, header.scale,
-                       make_network(header.network, header.scale, rng)};
+  StoredNetwork stored{header.network, header.scale, header.low_rank,
+                       make_network(header.network, header.scale, header.low_rank, rng)};
   try {
     models::load_state(stored.network, file.tensors);
   } catch (const Error& error) {

@@ -10,6 +10,7 @@ namespace tessera::algorithms::eigensr {
 struct StoredNetwork {
   NetworkOptions options;
   int64_t scale = 2;
+  int64_t low_rank = 0;  // of updates that are there; 0: none
   Network network;
 };
 void save_network(const std::string& path, const StoredNetwork& stored);

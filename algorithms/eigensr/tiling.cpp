@@ -162,12 +162,22 @@ PatchScale scale_of(std::span<const float> patch) {
 
 Upscaler tiled(PatchNetwork network, int64_t scale, const Tiling& tiling) {
   return [network = std::move(network), scale, tiling](const Tensor& planes) {
-    Mosaic mosaic(planes, scale, tiling);
-    for (int64_t first = 0; first < mosaic.tiles(); first += tiling.batch) {
-      const int64_t batch = std::min(tiling.batch, mosaic.tiles() - first);
-      mosaic.add(first, network(mosaic.patches(first, batch)));
+    const int64_t count = planes.size(0), rows = planes.size(1), columns = planes.size(2);
+    Tensor result =
+        Tensor::empty({count, scale * rows, scale * columns}, DType::f32, Device::cpu());
+    // as many planes at a time as fill a batch
+    const int64_t tiles = Mosaic(planes.narrow(0, 0, 1), scale, tiling).tiles();
+    const int64_t group = std::max<int64_t>(1, tiling.batch / tiles);
+    for (int64_t plane = 0; plane < count; plane += group) {
+      const int64_t together = std::min(group, count - plane);
+      Mosaic mosaic(planes.narrow(0, plane, together), scale, tiling);
+      for (int64_t first = 0; first < mosaic.tiles(); first += tiling.batch) {
+        const int64_t batch = std::min(tiling.batch, mosaic.tiles() - first);
+        mosaic.add(first, network(mosaic.patches(first, batch)));
+      }
+      result.narrow(0, plane, together).copy_from(mosaic.result());
     }
-    return mosaic.result();
+    return result;
   };
 }
 

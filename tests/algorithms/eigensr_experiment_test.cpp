@@ -7,6 +7,7 @@
 #include <streambuf>
 
 #include "tessera/algorithms/eigensr/experiment.hpp"
+#include "tessera/algorithms/eigensr/experiment_learning.hpp"
 #include "tessera/algorithms/eigensr/experiment_weights.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
 #include "tessera/runtime/interrupt.hpp"
@@ -52,12 +53,13 @@ class EigensrExperiment : public testing::Test {
   }
   /// Runs in a folder of its own below the test's.
   Report run_in(const std::string& out, const Config& config, const std::string& data = "",
-                bool resume = false, const std::string& stop_at = "") {
+                bool resume = false, const std::string& stop_at = "",
+                Device device = Device::cpu()) {
     StopAt buffer(stop_at);
     std::ostream stream(&buffer);
     Progress progress(stream, 0);
     Context context;
-    context.device = Device::cpu();
+    context.device = device;
     context.seed = 3;
     context.data = data;
     context.resume = resume;
@@ -84,7 +86,7 @@ PatchDataset pictures() {
 
 TEST_F(EigensrExperiment, AFrozenBodyStaysAsItWas) {
   Rng rng(1);
-  const Network before = make_network({.plain = false, .channels = 4, .blocks = 1}, 2, rng);
+  const Network before = make_network({.plain = false, .channels = 4, .blocks = 1}, 2, 0, rng);
   Training training = start(before, Trained::fine, {.batch = 4, .patch = 8}, 3);
   ASSERT_TRUE(train(training, pictures(), 3, {.batch = 4, .patch = 8}, Rng(2)));
   const auto old = models::state(before), now = models::state(training.network());
@@ -106,7 +108,7 @@ TEST_F(EigensrExperiment, TheBestNetworkIsKept) {
   Rng rng(1);
   const TrainingOptions options{.batch = 4, .patch = 8, .validate_every = 2};
   Training training =
-      start(make_network({.channels = 4, .blocks = 1}, 2, rng), Trained::all, options, 8);
+      start(make_network({.channels = 4, .blocks = 1}, 2, 0, rng), Trained::all, options, 8);
   std::vector<models::NamedTensors> states;
   TrainingHooks hooks;
   hooks.validate = [&](const Network& network) {
@@ -133,6 +135,7 @@ TEST_F(EigensrExperiment, ReportsAndFiles) {
     for (const char* name : {"psnr ", "ssim ", "sam "}) mean(report, concat(name, method));
   ASSERT_EQ(report.tables.size(), 1u);
   EXPECT_EQ(report.tables[0].rows.size(), 7u);
+  EXPECT_EQ(parse_csv(to_csv(report.tables[0]), "quality").values, report.tables[0].values);
   EXPECT_EQ(report.plots.size(), 2u);
   for (const char* name : {"rgb.safetensors", "eigen.safetensors", "rgb+eigen.safetensors",
                            "checkpoint.safetensors", "leaves-0/estimate.img.hdr"})
@@ -174,6 +177,17 @@ TEST_F(EigensrExperiment, StoppedAndResumedIsNeverStopped) {
                ErrorKind::invalid_argument);
 }
 
+// The CUDA kernels, recorded and replayed, train the same networks but for rounding.
+TEST_F(EigensrExperiment, OnTheInterpreter) {
+  std::string reason;
+  if (!available(Device::simt(), &reason)) GTEST_SKIP() << reason;
+  const Report host = run_in("", smoke()),
+               device = run_in("", smoke(), "", false, "", Device::simt());
+  ASSERT_EQ(host.metrics.size(), device.metrics.size());
+  for (const Metric& m : host.metrics)
+    EXPECT_NEAR(mean(device, m.name), m.runs[0], 1e-3 * std::abs(m.runs[0])) << m.name;
+}
+
 // Every network gains on a scene that it has not seen.
 TEST_F(EigensrExperiment, TrainedNetworksBeatBicubic) {
   Config config = smoke();
@@ -208,7 +222,7 @@ TEST_F(EigensrExperiment, FoldersAndSingleFiles) {
   config.data.validation = {"c"};
   config.training.validate_every = 2;
   const Report report = run_in("out", config, folder / "cubes");
-  EXPECT_EQ(report.tables[0].rows[0], "b, bicubic");
+  EXPECT_EQ(report.tables[0].rows[0], "b: bicubic");
   ASSERT_EQ(report.notes.size(), 1u);
   EXPECT_NE(report.notes[0].find("d.npy"), std::string::npos);
   const EnviImage image = load_envi(folder / "out/b/estimate.img");
@@ -219,7 +233,7 @@ TEST_F(EigensrExperiment, FoldersAndSingleFiles) {
   // left half to train on, right half for the test
   config = smoke();
   const Report one = run_in("", config, folder / "cubes/a.npy");
-  EXPECT_EQ(one.tables[0].rows[0], "a-right, bicubic");
+  EXPECT_EQ(one.tables[0].rows[0], "a-right: bicubic");
   config.data.rgb = folder / "cubes";
   expect_error([&] { run_in("", config); }, {"cubes", "no .png"});
   config.data.rgb = folder / "nowhere";
@@ -257,6 +271,53 @@ TEST_F(EigensrExperiment, DegradeInferAndMeasure) {
   ++config.network.blocks;
   expect_error([&] { run_in("", config); }, {"another network", "blocks"},
                ErrorKind::invalid_argument);
+}
+
+// A frozen transformer with low-rank updates, and windows: trained, stored, loaded, resumed.
+TEST_F(EigensrExperiment, EveryBody) {
+  const Tensor cube = leaves_scene({.rows = 14, .columns = 16, .bands = 5}, Rng(9));
+  save_npy(folder / "cube.npy", cube);
+  for (const Body body : {Body::transformer, Body::swin}) {
+    Config config = smoke();
+    config.network = {.body = body,
+                      .channels = 2,
+                      .size = 12,
+                      .layers = 1,
+                      .window = 4,
+                      .groups = 1,
+                      .depth = 2,
+                      .heads = 2};
+    config.training.patch = config.tiling.tile = 12;
+    config.tiling.step = 9;
+    config.freeze_body = true;
+    config.low_rank = 2;
+    config.stages = {Stage::rgb, Stage::rgb_eigen};
+    const std::string name(to_string(body)), other = name + "2";
+    const Report report = run_in(name, config);
+    run_in(other, config, "", false, "training on rgb+eigen  ");
+    clear_stop_request();
+    const Report resumed = run_in(other, config, "", true);
+    EXPECT_EQ(mean(report, "psnr rgb+eigen T=2"), mean(resumed, "psnr rgb+eigen T=2"));
+    const auto pictures = load_safetensors(folder / (name + "/rgb.safetensors")),
+               fine = load_safetensors(folder / (name + "/rgb+eigen.safetensors"));
+    for (const auto& [path, tensor] : pictures) {
+      if (!path.starts_with("body.")) continue;
+      EXPECT_EQ(test::to_doubles(tensor), test::to_doubles(fine.at(path))) << path;
+    }
+    EXPECT_EQ(fine.size() > pictures.size(), body == Body::transformer);
+
+    config.task = Task::infer;
+    config.weights = folder / (name + "/rgb+eigen.safetensors");
+    run_in(name + "3", config, folder / "cube.npy");
+    const StoredNetwork stored = load_network(config.weights);
+    const Tensor wanted =
+        super_resolve(cube, 2, config.regularisation, upscaler_of(stored.network, config));
+    EXPECT_EQ(load_envi(folder / (name + "3/cube.x2.img")).values.values<float>(),
+              wanted.values<float>());
+    config.tiling.tile = 13;
+    expect_error([&] { run_in("", config, folder / "cube.npy"); }, {"tile is 13"},
+                 ErrorKind::invalid_argument);
+  }
 }
 
 TEST_F(EigensrExperiment, BadInput) {

@@ -173,6 +173,10 @@ TEST(Eigenimages, InvalidPixelsTakeTheMean) {
   const Spectra spectra = spectra_of(cube);
   EXPECT_EQ(spectra.filled, 1);
   EXPECT_EQ(test::to_doubles(spectra.values), (Doubles{1, 2, 2, 4, 3, 6}));
+  for (const DType dtype : {DType::u16, DType::i16, DType::i32, DType::f32}) {
+    cube.values = test::from_doubles({1, 2, 30000, 7, 3, 6}, {1, 3, 2}, dtype);
+    EXPECT_EQ(test::to_doubles(spectra_of(cube).values), (Doubles{1, 2, 2, 4, 3, 6}));
+  }
 }
 
 // ---- the iteration
