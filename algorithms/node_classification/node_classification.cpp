@@ -59,7 +59,7 @@ void parse(std::string_view text, Decay& decay) { parse_enum(text, decay_names, 
 
 Problem prepare(models::GraphData graph, bool normalize_features, Device device) {
   TS_CHECK(
-      graph.has_features(), "graph ", graph.name,
+      graph.has_features() && graph.features() >= 1, "graph ", graph.name,
       " has no node features: expected an array 'x', or 'x_shape', 'x_indptr' and 'x_indices'");
   if (normalize_features) models::normalize_feature_rows(graph);
   return {models::GraphOperators(graph.adjacency, device), features_of(graph, device),

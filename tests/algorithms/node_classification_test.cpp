@@ -310,6 +310,8 @@ TEST(NodeClassification, RejectsWhatCannotBeTrained) {
   EXPECT_THROW((void)start(problem, Options(), {}), Error);
   Training training = start(problem, Options(), one);
   EXPECT_THROW(resume(training, problem, {}, Options(), one), Error);
+  graph.dense_features = Tensor::zeros({graph.nodes, 0}, DType::f32, Device::cpu());
+  EXPECT_THROW(prepare(graph, true, Device::cpu()), Error);
   graph.dense_features = Tensor();
   EXPECT_THROW(prepare(graph, true, Device::cpu()), Error);
 }
