@@ -14,7 +14,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 SCRIPTS = ("scipy_spmm", "torch_spmm", "torch_elementwise", "torch_rowwise", "torch_gemm", "torch_conv",
-           "torch_eager", "torch_resnet", "torch_gcn", "pyg_gcn")
+           "torch_eager", "torch_resnet", "torch_super_resolution", "torch_gcn", "pyg_gcn")
 NEED_DATA = ("torch_gcn", "pyg_gcn")
 
 
