@@ -61,7 +61,7 @@ class SubPixel(nn.Module):
 # ---- bodies
 
 
-def conv_body(channels):
+def conv_body(channels, blocks=2):
     conv = lambda: nn.Conv2d(channels, channels, 3, padding=1)
 
     class Block(nn.Module):
@@ -72,7 +72,7 @@ def conv_body(channels):
         def forward(self, x):
             return x + self.body(x)
 
-    return nn.Sequential(Block(), Block(), conv())
+    return nn.Sequential(*(Block() for _ in range(blocks)), conv())
 
 
 class LowRankAttention(nn.MultiheadAttention):
