@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <numeric>
 
 #include "tessera/algorithms/eigensr/experiment_learning.hpp"
 #include "tessera/algorithms/eigensr/experiment_pictures.hpp"
 #include "tessera/algorithms/eigensr/experiment_weights.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
 #include "tessera/autograd/launch.hpp"
+#include "tessera/models/spectral_basis.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
 namespace tessera::algorithms::eigensr {

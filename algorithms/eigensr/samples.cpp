@@ -4,7 +4,7 @@
 
 #include "tessera/algorithms/eigensr/super_resolution.hpp"
 #include "tessera/algorithms/eigensr/tiling.hpp"
-#include "tessera/autograd/launch.hpp"
+#include "tessera/models/spectral_basis.hpp"
 #include "tessera/runtime/error.hpp"
 
 namespace tessera::algorithms::eigensr {

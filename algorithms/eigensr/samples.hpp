@@ -1,9 +1,7 @@
 #pragma once
 
-#include <string>
 #include <vector>
 
-#include "tessera/algorithms/eigensr/eigenimages.hpp"
 #include "tessera/models/data/dataset.hpp"
 
 /// What networks of one channel train on: planes of pictures, as pairs of a patch and its

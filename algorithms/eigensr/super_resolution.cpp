@@ -1,5 +1,6 @@
 #include "tessera/algorithms/eigensr/super_resolution.hpp"
 
+#include "tessera/algorithms/eigensr/eigenimages.hpp"
 #include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/pool.hpp"

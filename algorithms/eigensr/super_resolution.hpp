@@ -2,7 +2,6 @@
 
 #include <functional>
 
-#include "tessera/algorithms/eigensr/eigenimages.hpp"
 #include "tessera/algorithms/eigensr/tiling.hpp"
 
 /// Super-resolution of a hyperspectral image by a network that knows one channel, with EigenSR's

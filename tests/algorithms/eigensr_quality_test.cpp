@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "tessera/algorithms/eigensr/degradation.hpp"
+#include "tessera/algorithms/eigensr/eigenimages.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
 #include "tessera/algorithms/eigensr/super_resolution.hpp"
 #include "tessera/tests/support/files.hpp"

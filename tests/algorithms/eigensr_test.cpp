@@ -5,6 +5,7 @@
 #include <set>
 
 #include "tessera/algorithms/eigensr/degradation.hpp"
+#include "tessera/algorithms/eigensr/eigenimages.hpp"
 #include "tessera/algorithms/eigensr/leaves.hpp"
 #include "tessera/algorithms/eigensr/samples.hpp"
 #include "tessera/algorithms/eigensr/super_resolution.hpp"
