@@ -17,7 +17,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 # Every script, and the graphs it measures on; torch_gpu is bench/gpu.sh's.
 SCRIPTS = {"scipy_spmm": (), "torch_spmm": (), "torch_elementwise": (), "torch_rowwise": (),
-           "torch_gemm": (), "torch_conv": (), "torch_eager": (), "torch_resnet": (),
+           "torch_gemm": (), "numpy_svd": (), "torch_conv": (), "torch_eager": (), "torch_resnet": (),
            "torch_separation": (), "torch_super_resolution": (), "spectral_rx": (),
            "torch_gcn": ("cora",), "pyg_gcn": ("cora",), "pyg_gat": ("tolokers",),
            "pyg_networks": ("cora", "squirrel"), "sklearn_tfi": ("coauthor_physics",)}
