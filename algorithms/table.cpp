@@ -5,6 +5,8 @@
 #include <charconv>
 #include <cmath>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <limits>
 
 #include "tessera/runtime/error.hpp"
@@ -32,16 +34,45 @@ std::string padded(std::string text, size_t width, bool right) {
   return text;
 }
 
-std::vector<std::string_view> cells_of(std::string_view line) {
-  std::vector<std::string_view> cells;
-  for (size_t begin = 0;;) {
-    const size_t end = line.find(',', begin);
-    std::string_view cell = line.substr(begin, end - begin);
-    while (!cell.empty() && cell.front() == ' ') cell.remove_prefix(1);
-    while (!cell.empty() && (cell.back() == ' ' || cell.back() == '\r')) cell.remove_suffix(1);
-    cells.push_back(cell);
-    if (end == std::string_view::npos) return cells;
-    begin = end + 1;
+std::string_view trimmed(std::string_view cell) {
+  while (!cell.empty() && cell.front() == ' ') cell.remove_prefix(1);
+  while (!cell.empty() && (cell.back() == ' ' || cell.back() == '\r')) cell.remove_suffix(1);
+  return cell;
+}
+
+/// A cell as RFC 4180 has it: in quotes where it must be.
+std::string quoted(const std::string& cell) {
+  if (cell.find_first_of(",\"\n") == cell.npos) return cell;
+  std::string out = "\"";
+  for (const char c : cell) out += c == '"' ? "\"\"" : std::string(1, c);
+  return out + "\"";
+}
+
+/// Cells of a line; what stands in quotes may hold commas, and quotes twice. Nothing where a quote
+/// does not close.
+std::optional<std::vector<std::string>> cells_of(std::string_view line) {
+  std::vector<std::string> cells;
+  line = trimmed(line);
+  for (;;) {
+    std::string cell;
+    line = trimmed(line);
+    if (line.starts_with('"')) {
+      line.remove_prefix(1);
+      for (;;) {
+        const size_t end = line.find('"');
+        if (end == line.npos) return std::nullopt;
+        cell += line.substr(0, end);
+        line.remove_prefix(end + 1);
+        if (!line.starts_with('"')) break;
+        cell += '"';
+        line.remove_prefix(1);
+      }
+    }
+    const size_t end = line.find(',');
+    cell += trimmed(line.substr(0, end));
+    cells.push_back(std::move(cell));
+    if (end == line.npos) return cells;
+    line.remove_prefix(end + 1);
   }
 }
 
@@ -92,7 +123,9 @@ Table parse_csv(std::string_view text, const std::string& file) {
     const std::string_view line = text.substr(0, end);
     text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
     ++number;
-    const auto cells = cells_of(line);
+    const auto found = cells_of(line);
+    if (!found) fail("a quote that does not close");
+    const std::vector<std::string>& cells = *found;
     if (cells.size() == 1 && cells[0].empty()) continue;
     if (table.corner.empty() && table.columns.empty()) {
       table.corner = cells[0];
@@ -123,12 +156,19 @@ Table parse_csv(std::string_view text, const std::string& file) {
   return table;
 }
 
+Table read_csv(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  std::string text{std::istreambuf_iterator<char>(in), {}};
+  if (!in && !in.eof()) throw Error(ErrorKind::io, concat(path, ": cannot be read"));
+  return parse_csv(text, path);
+}
+
 std::string to_csv(const Table& table) {
-  std::string out = table.corner;
-  for (const std::string& column : table.columns) out += "," + column;
+  std::string out = quoted(table.corner);
+  for (const std::string& column : table.columns) out += "," + quoted(column);
   out += "\n";
   for (size_t r = 0; r < table.rows.size(); ++r) {
-    out += table.rows[r];
+    out += quoted(table.rows[r]);
     for (const double value : table.values[r]) {
       out += ",";
       if (std::isnan(value)) continue;

@@ -24,8 +24,10 @@ struct Table {
 /// Reads lines of cells divided by commas, the first line with the names of columns and the first
 /// cell of each line with the row's. Empty cells, "nan" and "-" are NaN. Throws an `io` Error
 /// naming `file`, line and column where a cell is no number, a line has another number of cells,
-/// or a name comes twice.
+/// or a name comes twice. Names may stand in quotes, as RFC 4180 has it, within a line.
 Table parse_csv(std::string_view text, const std::string& file);
+/// The same of a file.
+Table read_csv(const std::string& path);
 /// The reverse: NaN becomes an empty cell, numbers have the fewest digits that read back the same.
 std::string to_csv(const Table& table);
 

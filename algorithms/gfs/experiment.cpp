@@ -4,8 +4,6 @@
 #include <chrono>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
 
@@ -27,13 +25,6 @@ double since(Clock::time_point start) {
 }
 
 double mean(std::span<const double> values) { return models::mean_std(values).mean; }
-
-Table read_table(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in && !in.eof()) throw Error(ErrorKind::io, concat(path, ": cannot be read"));
-  return parse_csv(text, path);
-}
 
 /// Settings of one graph.
 struct Plan {
@@ -288,7 +279,7 @@ Report run(const Config& config, Context& context) {
            "gfs: 'tuned' and 'published' belong to --data; a generated graph has none");
   const auto files =
       synthetic ? std::vector<std::string>{""} : graph_files(context.data, report.notes);
-  const Table settings = config.tuned.empty() ? Table{} : read_table(config.tuned);
+  const Table settings = config.tuned.empty() ? Table{} : read_csv(config.tuned);
   std::optional<Npz> published;
   if (!config.published.empty()) published.emplace(config.published);
 

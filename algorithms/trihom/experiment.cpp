@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "tessera/algorithms/graph_files.hpp"
 #include "tessera/runtime/interrupt.hpp"
@@ -17,13 +15,6 @@ namespace fs = std::filesystem;
 
 constexpr std::string_view generator_names[] = {"csbm_3h", "csbm_h"};
 constexpr Network networks[] = {Network::mlp, Network::gcn};
-
-Table read_table(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  std::string text{std::istreambuf_iterator<char>(in), {}};
-  if (!in && !in.eof()) throw Error(ErrorKind::io, concat(path, ": cannot be read"));
-  return parse_csv(text, path);
-}
 
 void write_picture(const Context& context, const Table& table, HeatScale scale) {
   if (!context.out.empty()) write_file(context.file(table.name + ".svg"), heat_map(table, scale));
@@ -44,17 +35,17 @@ void add_metrics(Report& report, const GraphMetrics& graph) {
 
 void compare(const Config& config, const Context& context, const Table& metrics, Report& report) {
   if (!config.accuracies.empty()) {
-    report.tables.push_back(correlations(metrics, read_table(config.accuracies)));
+    report.tables.push_back(correlations(metrics, read_csv(config.accuracies)));
     write_picture(context, report.tables.back(), HeatScale::columns);
   }
   if (!config.published.empty())
-    report.tables.push_back(deviations(metrics, read_table(config.published)));
+    report.tables.push_back(deviations(metrics, read_csv(config.published)));
 }
 
 Report run_files(const Config& config, const Context& context) {
   Report report;
   const std::vector<std::string> files = graph_files(context.data, report.notes);
-  const Table published = config.published.empty() ? Table{} : read_table(config.published);
+  const Table published = config.published.empty() ? Table{} : read_csv(config.published);
   const auto known = published.column("h_F");
   const Rng rng(context.seed);
   std::vector<GraphMetrics> graphs;
@@ -217,7 +208,7 @@ Report run(const Config& config, Context& context) {
   TS_CHECK(!config.accuracies.empty(), "trihom: ", context.data,
            " is a table of metrics; expected --set accuracies=FILE to correlate them with");
   Report report;
-  compare(config, context, read_table(context.data), report);
+  compare(config, context, read_csv(context.data), report);
   const Table& found = report.tables.front();
   for (size_t c = 0; c < found.columns.size(); ++c)
     for (size_t r = 0; r < found.rows.size(); ++r)

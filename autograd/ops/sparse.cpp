@@ -440,6 +440,8 @@ Var segment_expand(const Var& x, const Tensor& offsets, int64_t rows) {
 Var segment_mean(const Var& x, const Tensor& offsets) {
   check_offsets("segment_mean", offsets);
   check_floating("segment_mean", x.value());
+  if (is_half(x.dtype()))  // sums and sizes may be beyond a half where means are not
+    return cast(segment_mean(cast(x, DType::f32), offsets), x.dtype());
   const int64_t segments = offsets.size(0) - 1;
   const Tensor sizes = binary("segment_mean", kernels::BinaryOp::subtract,
                               offsets.narrow(0, 1, segments), offsets.narrow(0, 0, segments));

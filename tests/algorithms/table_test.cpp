@@ -23,6 +23,20 @@ TEST(Table, CsvThereAndBack) {
   EXPECT_EQ(table.column("c"), std::nullopt);
 }
 
+TEST(Table, NamesWithCommasAndQuotesComeBack) {
+  Table table{"t", "scene, method", {}, {"a \"b\"", "c,d"}, {}};
+  table.add("one, two", {1, 2});
+  table.add("\"", {3, 4});
+  const std::string csv = to_csv(table);
+  EXPECT_EQ(csv, "\"scene, method\",\"a \"\"b\"\"\",\"c,d\"\n\"one, two\",1,2\n\"\"\"\",3,4\n");
+  const Table back = parse_csv(csv, "t.csv");
+  EXPECT_EQ(back.corner, table.corner);
+  EXPECT_EQ(back.rows, table.rows);
+  EXPECT_EQ(back.columns, table.columns);
+  EXPECT_EQ(back.values, table.values);
+  expect_error([] { parse_csv("g,a\n\"x,1\n", "t.csv"); }, {"t.csv, line 2", "quote"});
+}
+
 TEST(Table, ErrorsNameTheFileTheLineAndTheColumn) {
   expect_error([] { parse_csv("g,a\nx,1\ny,two\n", "t.csv"); },
                {"t.csv", "line 3", "column 'a'", "'two'"});

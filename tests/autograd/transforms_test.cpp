@@ -2,6 +2,7 @@
 
 #include <thread>
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops.hpp"
 #include "tessera/autograd/transforms.hpp"
 #include "tessera/tests/support/gradcheck.hpp"
@@ -178,6 +179,16 @@ TEST(Gradients, StopGradient) {
 
 // H v of an MLP with two parameters, against the Hessian built column by column from the gradient's
 // differences.
+TEST(Gradients, MeansOfLongSegmentsInHalves) {
+  constexpr int64_t rows = 70'000;  // more than a half counts to
+  const Tensor offsets = Tensor::from<int32_t>({0, 0, rows}, {3}, Device::cpu());
+  for (const DType dtype : {DType::f16, DType::bf16}) {
+    const Var x = autograd::full({rows, 2}, 3, dtype, Device::cpu());
+    EXPECT_EQ(to_doubles(segment_mean(x, offsets).value()), (std::vector<double>{0, 0, 3, 3}))
+        << to_string(dtype);
+  }
+}
+
 TEST(Hessians, GaussNewtonOfALinearModelIsTheHessian) {
   const Var features = uniform({7, 4}, DType::f64, 1),
             labels = Tensor::from({0, 2, 1, 1, 0, 2, 2}, {7}, Device::cpu());

@@ -2,6 +2,7 @@
 // frozen.
 #include <gtest/gtest.h>
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/loss.hpp"
 #include "tessera/autograd/ops/pool.hpp"
 #include "tessera/models/nets/sr/foreign_weights.hpp"
@@ -256,6 +257,20 @@ TEST(ForeignWeights, BodiesOfIptAndSwinIr) {
   }
   EXPECT_EQ(state(net).at("body.query_embed.weight").values<float>(),
             file.at("body.query_embed.weight").narrow(0, 1, 1).values<float>());
+}
+
+TEST(ForeignWeights, IndicesOfWindowsAreTheNetworksOwn) {
+  NamedTensors tensors = read_safetensors(swinir_file).tensors;
+  for (auto& [name, tensor] : tensors)
+    if (name.ends_with("relative_position_index"))
+      tensor = autograd::full(tensor.shape(), 1e9, tensor.dtype(), Device::cpu());
+  const test::TemporaryFolder folder;
+  save_safetensors(folder / "wrong.safetensors", tensors);
+  GrayscaleSr right = network({.channels = 4, .plain = true, .body = swin}), other = clone(right);
+  load_foreign_body(right, swinir_file);
+  load_foreign_body(other, folder / "wrong.safetensors");
+  const Var x = image("x", {1, 1, 6, 6});
+  EXPECT_EQ(other(x).value().values<float>(), right(x).value().values<float>());
 }
 
 TEST(ForeignWeights, FineTuningOfEigenSr) {

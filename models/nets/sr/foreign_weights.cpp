@@ -8,12 +8,15 @@ namespace {
 
 bool is_low_rank(std::string_view path) { return path.find(".lora.") != path.npos; }
 
+// The window's size says what a Swin layer's index is, whatever a file has.
+bool is_index(std::string_view path) { return path.ends_with(".relative_position_index"); }
+
 // Parts of SwinIR that are no part of its deep features; masks, which follow from sizes.
 bool is_outside_swin(std::string_view name) {
   for (const std::string_view part :
        {"conv_first.", "conv_before_upsample.", "conv_up", "conv_hr.", "upsample.", "conv_last."})
     if (name.starts_with(part)) return true;
-  return name.ends_with(".attn_mask");
+  return name.ends_with(".attn_mask") || is_index(name);
 }
 
 // What load_state is to see of a checkpoint, and the prefix of the body in it.
@@ -56,7 +59,8 @@ void load_foreign_body(GrayscaleSr& network, const std::string& path, int64_t ta
     std::visit(
         [&]<class Body>(Body& body) {
           const std::string prefix = Foreign{tensors, task}.prefix(body);
-          Part<Body> imported{body, [](std::string_view name) { return !is_low_rank(name); }};
+          Part<Body> imported{
+              body, [](std::string_view name) { return !is_low_rank(name) && !is_index(name); }};
           load_state(imported, tensors, prefix);
           body = std::move(imported.whole);
         },
