@@ -6,8 +6,8 @@
 // triangle; join adds these in order. Column sums come from the fragments of the strips' first
 // runs.
 //
-// Elements that no copy of 16 bytes can move (rows of 103 floats, say) come one by one: some
-// passes over shared memory more, as many sectors.
+// Elements that no copy of 16 bytes can move (rows of 103 floats, say) come one by one, with as
+// many sectors.
 #include "tessera/kernels/cuda/gram.cuh"
 
 #include "tessera/kernels/cuda/warp.cuh"

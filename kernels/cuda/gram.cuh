@@ -99,6 +99,7 @@ void join_gram(Stream& stream, const GramPartials<T>& partials, int64_t ranges, 
 
 /// Products and sums in f64. `clusters`: the GPU has these and m16n8k16 of doubles.
 void launch_gram(Stream&, const Cube&, const GramOut&, bool clusters);
+
 /// When exact sums leave 32 bits, and how many ranges of slabs there are: for tests of long ranges.
 struct ExactLimits {
   uint32_t flush_pixels = 16384;  // a multiple of 64; 2 * 255 * 255 each in a sum of 32 bits

@@ -6,8 +6,9 @@
 #include "tessera/kernels/linalg.hpp"
 
 /// What the spectral kernels share: how slabs of a cube come into shared memory as doubles.
-/// gram.cu and gram_exact.cu hold Gram matrices, gram_cut.cuh how their warps share the upper
-/// triangle, project.cu products with a basis.
+/// cube.cu says how a cube lies in memory. gram.cu and gram_exact.cu hold Gram matrices,
+/// gram_cut.cu how their warps share the upper triangle, gram_join.cu what adds up partial ones;
+/// project.cu products with a basis; spectral.cu the table's entries.
 ///
 /// A slab is `depth` pixels of some bands. It passes through shared memory twice: raw, as
 /// copy_async brings it, a few slabs ahead of use; then as doubles, less the shift, zero where
@@ -77,8 +78,10 @@ struct SlabShape {
   Divisor copies;   // of a line, of Cube::copy_bytes
   uint32_t chunks;  // of 16 bytes of a line
   Divisor places;   // for them: eight neighbouring threads share a line, or have whole ones
-  uint32_t turn_shift, turn_mask;  // in which order threads write the pairs of a chunk
-  uint32_t raw_pitch;              // bytes
+  // Thread i begins with pair (i >> turn_shift & turn_mask) of its chunk, so that neighbours, whose
+  // doubles lie 32 or 64 bytes apart, do not meet in a bank.
+  uint32_t turn_shift, turn_mask;
+  uint32_t raw_pitch;  // bytes
 
   SlabShape(const Cube& cube, uint32_t depth, uint32_t bands, uint32_t blocks) {
     const uint32_t lines = cube.along_bands ? depth : bands,
@@ -169,8 +172,7 @@ TS_DEVICE void turn_pieces(Pack<uint32_t, 4>& words, uint32_t turn) {
 }
 
 /// put(line, place in it, two doubles) for what copy_slab has copied. shift: of the slab's bands,
-/// in shared memory. Neighbouring threads, whose doubles lie 32 or 64 bytes apart, begin with other
-/// pairs of them.
+/// in shared memory.
 template <bool along_bands, class Put>
 TS_DEVICE void widen_slab(const Cube& cube, const SlabShape& shape, const PixelSlab& slab,
                           uint32_t first_line, const unsigned char* raw, const double* shift,

@@ -65,6 +65,26 @@ TEST(Spectral, ProjectWithAndWithoutRoomForTheBasis) {
       }
 }
 
+TEST(Spectral, SameBitsInEverySchedule) {
+  const int64_t m = 200, n = 200, k = 24;
+  const Tensor x = test::uniform({m, n}, DType::f32, 1),
+               basis = test::uniform({n, k}, DType::f64, 2);
+  std::vector<test::Values> first;
+  for (const uint64_t seed : {0, 1, 2}) {
+    simt::set_schedule({.seed = seed, .lazy = seed != 1});
+    const Tensor g = Tensor::empty({n, n}, DType::f64, Device::cpu()),
+                 sums = Tensor::empty({n}, DType::f64, Device::cpu()),
+                 y = Tensor::empty({m, k}, DType::f64, Device::cpu());
+    launch_gram(stream(), Cube(x.view(), {}), {g.view(), sums.view(), false}, true);
+    launch_project(stream(), Cube(x.view(), {}, y.view()), basis.view(), y.view(), true);
+    const std::vector<test::Values> all{test::to_doubles(g), test::to_doubles(sums),
+                                        test::to_doubles(y)};
+    if (first.empty()) first = all;
+    EXPECT_EQ(all, first) << "seed " << seed;
+  }
+  simt::set_schedule({});
+}
+
 /// g and sums of m pixels with `value` in all n bands.
 template <class T>
 void check_extreme(T value, int64_t m, int64_t n, bool clusters, const ExactLimits& limits) {
