@@ -208,6 +208,7 @@ Report run(const Config& config, Context& context) {
     try {
       outcome = decompose(config, context, source, i == 0);
     } catch (const Error& error) {
+      if (stop_requested()) break;
       if (context.data.empty()) throw;
       throw Error(error.kind(), concat(context.data, ": ", error.what()));
     }
