@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 
 #include "tessera/algorithms/picture.hpp"
@@ -61,6 +62,8 @@ class Images {
 };
 
 Source open(const Config& config, const Context& context) {
+  if (std::filesystem::is_directory(context.data))
+    throw Error(ErrorKind::io, concat(context.data, ": a folder; svd takes one image"));
   Source source;
   if (config.slab > 0) {
     TS_CHECK(!context.data.empty(), "svd: slab is for files, and there is no --data");
