@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <filesystem>
 #include <optional>
 
 #include "tessera/algorithms/picture.hpp"
@@ -61,6 +62,8 @@ class Images {
 };
 
 Source open(const Config& config, const Context& context) {
+  if (std::filesystem::is_directory(context.data))
+    throw Error(ErrorKind::io, concat(context.data, ": a folder; svd takes one image"));
   Source source;
   if (config.slab > 0) {
     TS_CHECK(!context.data.empty(), "svd: slab is for files, and there is no --data");
@@ -208,6 +211,7 @@ Report run(const Config& config, Context& context) {
     try {
       outcome = decompose(config, context, source, i == 0);
     } catch (const Error& error) {
+      if (stop_requested()) break;
       if (context.data.empty()) throw;
       throw Error(error.kind(), concat(context.data, ": ", error.what()));
     }

@@ -72,9 +72,21 @@ Work svd(const Problem& p, const LinalgParams& params) {
   const Tensor s = empty({p.batch, p.n}, p.dtype), vt = empty({p.batch, p.n, p.n}, p.dtype);
   return {.run = [=] { kernels::svd(stream(), a.view(), u.view(), s.view(), vt.view(), params); }};
 }
-Work gram(const Problem& p, const LinalgParams&) {
-  const Tensor x = random({p.m, p.n}, p.dtype), g = empty({p.n, p.n}, DType::f64);
+Work gram_of(const Tensor& x) {
+  const int64_t n = x.size(1);
+  const Tensor g = empty({n, n}, DType::f64);
   return {.run = [=] { kernels::gram(stream(), x.view(), g.view()); },
+          .flops = static_cast<double>(x.numel() * n)};
+}
+Work gram(const Problem& p, const LinalgParams&) { return gram_of(random({p.m, p.n}, p.dtype)); }
+/// Of a cube stored band after band.
+Work gram_by_band(const Problem& p, const LinalgParams&) {
+  return gram_of(random({p.n, p.m}, p.dtype).transpose(0, 1));
+}
+Work project(const Problem& p, const LinalgParams&) {
+  const Tensor x = random({p.m, p.n}, p.dtype), basis = random({p.n, p.n}, DType::f64);
+  const Tensor y = empty({p.m, p.n}, p.dtype);
+  return {.run = [=] { kernels::project(stream(), x.view(), basis.view(), y.view()); },
           .flops = 2 * static_cast<double>(p.m * p.n * p.n)};
 }
 
@@ -94,6 +106,8 @@ constexpr Problem problems[] = {
     {"svd", 1, 10000, 200, DType::f32, svd},
     {"svd", 256, 32, 32, DType::f32, svd},
     {"gram", 1, 10000, 200, DType::f32, gram},
+    {"gram_by_band", 1, 10000, 200, DType::f32, gram_by_band},
+    {"project", 1, 10000, 200, DType::f32, project},
 };
 
 }  // namespace
@@ -106,7 +120,7 @@ int main(int argc, char** argv) {
                              std::to_string(p.m) + "x" + std::to_string(p.n);
     for (const LinalgVariant variant : {LinalgVariant::own, LinalgVariant::vendor}) {
       const bool own = variant == LinalgVariant::own;
-      if (!own && p.make == gram) continue;
+      if (!own && (p.make == gram || p.make == gram_by_band || p.make == project)) continue;
       bench::add({.name = std::string("linalg/") + p.name,
                   .size = size,
                   .dtype = std::string(to_string(p.dtype)),

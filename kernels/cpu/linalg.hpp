@@ -8,8 +8,8 @@
 
 /// What the files of the linalg family share. Each function here works on one row-major matrix and
 /// returns a status as LinalgParams has it. linalg.cpp checks operands, walks through batches and
-/// holds the table; factor.cpp has Cholesky, triangular solves, LU and QR, spectral.cpp eigenvalues
-/// and singular values, gram.cpp the passes over pixels, lapack.hpp the vendor's.
+/// holds the table; factor.cpp has Cholesky, triangular solves, LU and QR, eigh.cpp eigenvalues,
+/// svd.cpp singular values, gram.cpp the passes over pixels, lapack.hpp the vendor's.
 namespace tessera::kernels::cpu {
 
 /// A row-major matrix, perhaps a part of a larger one.

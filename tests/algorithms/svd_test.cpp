@@ -104,6 +104,8 @@ TEST_F(SvdExperiment, SaysWhatIsWrong) {
   test::expect_error([&] { run(config_, context_); }, {"slab", "--data"},
                      ErrorKind::invalid_argument);
   config_.slab = 0;
+  context_.data = out_ / "";
+  test::expect_error([&] { run(config_, context_); }, {"a folder"});
   context_.data = out_ / "absent.mat";
   test::expect_error([&] { run(config_, context_); }, {"absent.mat"});
   const Tensor nothing =
