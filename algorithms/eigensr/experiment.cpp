@@ -95,6 +95,9 @@ Report run_training(const Config& config, Context& context) {
   const Scenes scenes =
       load_scenes(context.data, config.data, config.scale, Rng(context.seed).split(1'000'000));
   report.notes = scenes.notes;
+  TS_CHECK((config.training.validate_every > 0) == !scenes.validation.empty(),
+           "eigensr: validate_every is ", config.training.validate_every, " with ",
+           scenes.validation.size(), " scenes for validation; set both or neither");
   const Learnt learnt = learn(config, scenes, context);
   if (stop_requested()) return report;
   if (!context.out.empty())

@@ -326,6 +326,9 @@ TEST_F(EigensrExperiment, BadInput) {
   config.scale = 3;
   expect_error([&] { run_in("", config); }, {"scale 3"}, invalid);
   config = smoke();
+  config.training.validate_every = 5;
+  expect_error([&] { run_in("", config); }, {"validate_every is 5 with 0 scenes"}, invalid);
+  config = smoke();
   config.task = Task::infer;
   expect_error([&] { run_in("", config); }, {"weights"}, invalid);
   test::write_bytes(folder / "w.safetensors", "x");
