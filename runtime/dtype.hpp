@@ -10,7 +10,7 @@
 namespace tessera {
 
 /// i16 and u16 are what sensors and files store: they are moved, converted and read by the kernels
-/// that say so (spectral.hpp), and computed with by no other.
+/// that say so (linalg.hpp), and computed with by no other.
 enum class DType : uint8_t { f32, f64, f16, bf16, i64, i32, i8, u8, bool_, i16, u16 };
 inline constexpr int dtype_count = 11;
 
