@@ -23,6 +23,9 @@ struct Event::Handle {
 
 namespace {
 
+// Guards `seen_` of all streams: threads share default streams, and touch it seldom and shortly.
+constinit std::mutex seen_mutex;
+
 void raise(std::atomic<uint64_t>& value, uint64_t to) {
   uint64_t now = value;
   while (now < to && !value.compare_exchange_weak(now, to)) {
@@ -67,14 +70,20 @@ Stream::~Stream() {
 void Stream::synchronize() {
   check_not_recording("synchronize");
   driver_->synchronize(queue_);
-  finish(seen_);
+  {
+    const std::lock_guard lock(seen_mutex);
+    finish(seen_);
+  }
   raise(clock_->finished, ++clock_->now);
   for (const auto& check : checks_) check();
 }
 
 Event Stream::record() {
   Event e;
-  StreamTimes before = seen_;
+  StreamTimes before = [&] {
+    const std::lock_guard lock(seen_mutex);
+    return seen_;
+  }();
   before[clock_] = ++clock_->now;
   e.handle_ = std::make_shared<Event::Handle>(driver_, driver_->record(queue_), std::move(before));
   return e;
@@ -83,6 +92,7 @@ Event Stream::record() {
 void Stream::wait(const Event& event) {
   if (!event.handle_) return;
   driver_->wait(queue_, event.handle_->event);
+  const std::lock_guard lock(seen_mutex);
   for (const auto& [clock, time] : event.handle_->before) {
     if (clock == clock_) continue;
     uint64_t& seen = seen_[clock];
@@ -92,6 +102,7 @@ void Stream::wait(const Event& event) {
 
 bool Stream::after(const std::shared_ptr<StreamClock>& other, uint64_t time) const {
   if (other == clock_ || other->finished > time) return true;
+  const std::lock_guard lock(seen_mutex);
   const auto seen = seen_.find(other);
   return seen != seen_.end() && seen->second > time;
 }
