@@ -36,22 +36,14 @@ std::string bytes_text(int64_t bytes) {
   return fixed(value / (1024.0 * 1024 * 1024), "%.2f GiB");
 }
 
-/// In quotes where a reader of CSV files would cut it.
-std::string cell(const std::string& text) {
-  if (text.find_first_of(",\"\n") == std::string::npos) return text;
-  std::string out = "\"";
-  for (const char c : text) out += c == '"' ? "\"\"" : std::string(1, c);
-  return out + "\"";
-}
-
 /// Long form: plot, curve, x, y.
 std::string curves_csv(const std::vector<Plot>& plots) {
   std::string out = "plot,curve,x,y\n";
   for (const Plot& plot : plots)
     for (const Curve& curve : plot.curves)
       for (size_t i = 0; i < std::min(curve.x.size(), curve.y.size()); ++i)
-        out +=
-            concat(cell(plot.title), ",", cell(curve.name), ",", curve.x[i], ",", curve.y[i], "\n");
+        out += concat(csv_cell(plot.title), ",", csv_cell(curve.name), ",", curve.x[i], ",",
+                      curve.y[i], "\n");
   return out;
 }
 

@@ -43,8 +43,8 @@ constexpr const char* run_examples = R"(examples:
 
 `tessera run NAME --help` lists the settings of NAME. With --out, results/ holds report.json (metrics, config,
 versions), config.json (to repeat the run with --config), curves.svg and curves.csv. Ctrl-C stops at the next
-step, a lost terminal does the same. node_classification then keeps a checkpoint, from which --resume continues;
-with --grid, --resume runs what has no report yet, of any algorithm.)";
+step, a lost terminal does the same. node_classification and eigensr then keep a checkpoint, from which --resume
+continues; with --grid, --resume runs what has no report yet, of any algorithm.)";
 
 struct RunOptions {
   std::string name, device = "auto";

@@ -29,7 +29,7 @@ std::span<const Algorithm> registry() {
       algorithm("bigset", "anomalies in hyperspectral images, by separation training and classics",
                 bigset::run),
       algorithm("eigensr", "super-resolution of hyperspectral images by networks of one channel",
-                eigensr::run),
+                eigensr::run, true),
       algorithm("svd", "singular values, basis and eigenimages of a hyperspectral image", svd::run),
   };
   return list;

@@ -40,14 +40,6 @@ std::string_view trimmed(std::string_view cell) {
   return cell;
 }
 
-/// A cell as RFC 4180 has it: in quotes where it must be.
-std::string quoted(const std::string& cell) {
-  if (cell.find_first_of(",\"\n") == cell.npos) return cell;
-  std::string out = "\"";
-  for (const char c : cell) out += c == '"' ? "\"\"" : std::string(1, c);
-  return out + "\"";
-}
-
 /// Cells of a line; what stands in quotes may hold commas, and quotes twice. Nothing where a quote
 /// does not close.
 std::optional<std::vector<std::string>> cells_of(std::string_view line) {
@@ -163,12 +155,19 @@ Table read_csv(const std::string& path) {
   return parse_csv(text, path);
 }
 
+std::string csv_cell(const std::string& text) {
+  if (text.find_first_of(",\"\n") == text.npos) return text;
+  std::string out = "\"";
+  for (const char c : text) out += c == '"' ? "\"\"" : std::string(1, c);
+  return out + "\"";
+}
+
 std::string to_csv(const Table& table) {
-  std::string out = quoted(table.corner);
-  for (const std::string& column : table.columns) out += "," + quoted(column);
+  std::string out = csv_cell(table.corner);
+  for (const std::string& column : table.columns) out += "," + csv_cell(column);
   out += "\n";
   for (size_t r = 0; r < table.rows.size(); ++r) {
-    out += quoted(table.rows[r]);
+    out += csv_cell(table.rows[r]);
     for (const double value : table.values[r]) {
       out += ",";
       if (std::isnan(value)) continue;

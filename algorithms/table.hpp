@@ -31,6 +31,9 @@ Table read_csv(const std::string& path);
 /// The reverse: NaN becomes an empty cell, numbers have the fewest digits that read back the same.
 std::string to_csv(const Table& table);
 
+/// A cell of a CSV file: in quotes where a comma, a quote or the end of a line is in it (RFC 4180).
+std::string csv_cell(const std::string& text);
+
 /// Columns aligned, four decimals, "-" for NaN.
 std::string to_text(const Table& table);
 

@@ -4,7 +4,7 @@
 
 #include "tessera/algorithms/eigensr/experiment_weights.hpp"
 #include "tessera/algorithms/eigensr/quality.hpp"
-#include "tessera/models/checkpoint.hpp"
+#include "tessera/algorithms/run_checkpoint.hpp"
 #include "tessera/models/nets/sr/foreign_weights.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
@@ -181,27 +181,14 @@ class Trainings {
 
   void load() {
     const std::string path = context_.file(checkpoint_name);
-    const models::Checkpoint checkpoint = models::Checkpoint::load(path);
-    const auto text = [&](const std::string& key) -> const std::string& {
-      const auto found = checkpoint.metadata.find(key);
-      if (found == checkpoint.metadata.end())
-        throw Error(ErrorKind::io, concat(path, ": no '", key, "': not from this experiment"));
-      return found->second;
-    };
-    const auto same = [&](const std::string& key, const std::string& wanted) {
-      TS_CHECK(text(key) == wanted, path, " cannot be resumed with another ", key, ": it has ",
-               text(key), ", now it is ", wanted);
-    };
-    same("seed", std::to_string(context_.seed));
-    same("data", description());
-    Config before;
-    parse_config(before, text("config"), path);
-    const std::string difference = config_difference(before, config_);
-    TS_CHECK(difference.empty(), path, " cannot be resumed with another config: ", difference);
-    Histories histories;
-    parse_config(histories, text("histories"), path);
+    const RunCheckpoint run(path);
+    run.expect("seed", std::to_string(context_.seed));
+    run.expect("data", description());
+    run.expect_config(config_);
+    const models::Checkpoint& checkpoint = run.state();
+    auto histories = run.parsed<Histories>("histories");
     finished_ =
-        std::min<size_t>(order_.size(), std::strtoull(text("finished").c_str(), nullptr, 10));
+        std::min<size_t>(order_.size(), std::strtoull(run.text("finished").c_str(), nullptr, 10));
     for (size_t k = 0; k < finished_; ++k) {
       Network network = initial(order_[k]);
       models::load_state(network, checkpoint.tensors, concat(order_[k], "."));

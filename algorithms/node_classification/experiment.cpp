@@ -5,7 +5,7 @@
 #include <numeric>
 #include <utility>
 
-#include "tessera/models/checkpoint.hpp"
+#include "tessera/algorithms/run_checkpoint.hpp"
 
 namespace tessera::algorithms::node_classification {
 namespace {
@@ -142,34 +142,20 @@ bool fits(const Results& results) {
 /// The first of the runs that the checkpoint was written in has the number of finished ones.
 void load(State& state, const std::string& path, const Config& config, uint64_t seed,
           const std::function<Training(int64_t first)>& fresh) {
-  const models::Checkpoint checkpoint = models::Checkpoint::load(path);
-  const auto text = [&](const std::string& key) -> const std::string& {
-    const auto found = checkpoint.metadata.find(key);
-    if (found == checkpoint.metadata.end())
-      throw Error(ErrorKind::io, concat(path, ": no '", key, "': not from this experiment"));
-    return found->second;
-  };
-  const auto same = [&](const std::string& key, const std::string& wanted) {
-    TS_CHECK(text(key) == wanted, path, " cannot be resumed with another ", key, ": it has ",
-             text(key), ", now it is ", wanted);
-  };
-  same("seed", std::to_string(seed));
-  same("graph", state.graph);
-  Config before;
-  parse_config(before, text("config"), path);
-  const std::string difference = config_difference(before, config);
-  TS_CHECK(difference.empty(), path, " cannot be resumed with another config: ", difference);
-  parse_config(state.results, text("results"), path);
+  const RunCheckpoint checkpoint(path);
+  checkpoint.expect("seed", std::to_string(seed));
+  checkpoint.expect("graph", state.graph);
+  checkpoint.expect_config(config);
+  state.results = checkpoint.parsed<Results>("results");
   if (!fits(state.results))
     throw Error(ErrorKind::io, concat(path, ": its results do not fit each other: damaged"));
   state.training = fresh(static_cast<int64_t>(state.results.test.size()));
-  Histories histories;
-  parse_config(histories, text("history"), path);
-  models::restore(checkpoint, state.training.model, state.training.optimizer);
-  if (!restore(histories, checkpoint.steps_done, state.training))
-    throw Error(ErrorKind::io,
-                concat(path, ": its history does not fit its ", checkpoint.steps_done,
-                       " epochs: damaged or not from this experiment"));
+  const auto histories = checkpoint.parsed<Histories>("history");
+  const int64_t epochs = checkpoint.state().steps_done;
+  models::restore(checkpoint.state(), state.training.model, state.training.optimizer);
+  if (!restore(histories, epochs, state.training))
+    throw Error(ErrorKind::io, concat(path, ": its history does not fit its ", epochs,
+                                      " epochs: damaged or not from this experiment"));
 }
 
 Report report_of(const Results& results) {

@@ -229,32 +229,42 @@ void take_arrays(const Arrays& arrays, const CubeFile& file, Cube& cube) {
 
 /// Leaves out pixels that hold no data.
 void find_invalid(Cube& cube, std::optional<double> ignored, const std::string& path) {
-  const auto bands = static_cast<size_t>(cube.bands());
-  std::vector<int64_t> missing;
-  for_numbers(cube.values, path, [&](const auto& values) {
-    for (size_t p = 0; p < static_cast<size_t>(cube.pixels()); ++p) {
-      const auto all = [&](auto&& holds) {
-        const auto spectrum = values.subspan(p * bands, bands);
-        return std::all_of(spectrum.begin(), spectrum.end(),
-                           [&](auto v) { return holds(static_cast<double>(v)); });
-      };
-      if (!all([](double v) { return std::isfinite(v); }) ||
-          (ignored && all([&](double v) { return v == *ignored; })))
-        missing.push_back(static_cast<int64_t>(p));
-    }
-  });
-  if (missing.empty()) return;
+  const Tensor found = valid_pixels(cube.values, ignored, path);
+  if (!found.defined()) return;
   if (!cube.valid.defined()) {
-    cube.valid = Tensor::empty({cube.rows(), cube.columns()}, DType::bool_, Device::cpu());
-    std::fill_n(static_cast<uint8_t*>(cube.valid.data()), cube.pixels(), uint8_t{1});
+    cube.valid = found;
+    return;
   }
-  for (const int64_t p : missing) static_cast<uint8_t*>(cube.valid.data())[p] = 0;
+  const auto* const with_data = static_cast<const uint8_t*>(found.data());
+  auto* const valid = static_cast<uint8_t*>(cube.valid.data());
+  for (int64_t p = 0; p < cube.pixels(); ++p) valid[p] = valid[p] && with_data[p];
 }
 
 }  // namespace
 
 bool Cube::is_valid(int64_t pixel) const {
   return !valid.defined() || static_cast<const uint8_t*>(valid.data())[pixel] != 0;
+}
+
+Tensor valid_pixels(const Tensor& values, std::optional<double> ignored, const std::string& path) {
+  if (!is_float(values.dtype()) && !ignored) return {};
+  const auto bands = static_cast<size_t>(values.size(2));
+  const Tensor valid = Tensor::empty({values.size(0), values.size(1)}, DType::bool_, Device::cpu());
+  auto* const out = static_cast<uint8_t*>(valid.data());
+  bool all = true;
+  for_numbers(values, path, [&](const auto& numbers) {
+    for (size_t p = 0; p < static_cast<size_t>(valid.numel()); ++p) {
+      const auto each = [&](auto&& holds) {
+        const auto spectrum = numbers.subspan(p * bands, bands);
+        return std::all_of(spectrum.begin(), spectrum.end(),
+                           [&](auto v) { return holds(static_cast<double>(v)); });
+      };
+      out[p] = each([](double v) { return std::isfinite(v); }) &&
+               !(ignored && each([&](double v) { return v == *ignored; }));
+      all = all && out[p] != 0;
+    }
+  });
+  return all ? Tensor() : valid;
 }
 
 Cube load_cube(const std::string& path, const CubeFile& file) {

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,11 @@ struct CubeFile {
 /// micrometres, by a header's unit or, without one, because all are below 100, become nanometres.
 /// Throws an `io` Error that names the file and the variable.
 Cube load_cube(const std::string& path, const CubeFile& file = {});
+
+/// bool [rows, columns]: the pixels of `values` [rows, columns, bands] (host, contiguous, numbers a
+/// Cube or an ENVI raster has) that are all finite and not `ignored` in every band; undefined where
+/// these are all. An Error names `path` where the numbers are of another dtype.
+Tensor valid_pixels(const Tensor& values, std::optional<double> ignored, const std::string& path);
 
 /// The .mat, .npy and .npz files and ENVI headers of a folder, sorted by name.
 std::vector<std::string> cube_files(const std::string& folder);

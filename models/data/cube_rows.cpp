@@ -1,11 +1,10 @@
 #include "tessera/models/data/cube_rows.hpp"
 
-#include <algorithm>
-#include <cmath>
 #include <filesystem>
 #include <memory>
 
 #include "tessera/autograd/launch.hpp"
+#include "tessera/models/data/cube.hpp"
 #include "tessera/runtime/io/envi.hpp"
 #include "tessera/runtime/io/npy.hpp"
 
@@ -27,7 +26,7 @@ bool CubeRows::can_read(const std::string& path) {
   return !ends_with(path, ".mat") && !ends_with(path, ".npz");
 }
 
-CubeRows::CubeRows(const std::string& path) {
+CubeRows::CubeRows(const std::string& path) : path_(path) {
   if (!can_read(path))
     fail(path, "is read as a whole only; ENVI rasters and .npy files are read in parts");
   if (ends_with(path, ".npy")) {
@@ -49,23 +48,7 @@ CubeRows::CubeRows(const std::string& path) {
 }
 
 Tensor CubeRows::valid(const Tensor& values) const {
-  if (!is_float(values.dtype()) && !ignored_) return {};
-  const Tensor wide = autograd::contiguous(autograd::convert(values, DType::f64)),
-               valid = Tensor::empty({values.size(0), values.size(1)}, DType::bool_, Device::cpu());
-  auto* const out = static_cast<uint8_t*>(valid.data());
-  const auto numbers = wide.host<double>();
-  const auto bands = static_cast<size_t>(values.size(2));
-  bool all = true;
-  for (int64_t p = 0; p < valid.numel(); ++p) {
-    const auto spectrum = numbers.subspan(static_cast<size_t>(p) * bands, bands);
-    const auto each = [&](auto&& holds) {
-      return std::all_of(spectrum.begin(), spectrum.end(), holds);
-    };
-    out[p] = each([](double v) { return std::isfinite(v); }) &&
-             !(ignored_ && each([&](double v) { return v == *ignored_; }));
-    all = all && out[p] != 0;
-  }
-  return all ? Tensor() : valid;
+  return valid_pixels(autograd::contiguous(values), ignored_, path_);
 }
 
 }  // namespace tessera::models

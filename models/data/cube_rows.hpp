@@ -23,11 +23,12 @@ class CubeRows {
 
   /// [count, columns, bands], the file's numbers in the file's interleave.
   Tensor values(int64_t first, int64_t count) const { return read_(first, count); }
-  /// bool [count, columns]: the pixels of such rows whose numbers are all finite and not all the
-  /// header's `data ignore value`; undefined where these are all.
+  /// bool [count, columns]: the pixels of such rows with data: valid_pixels by the header's
+  /// `data ignore value`.
   Tensor valid(const Tensor& values) const;
 
  private:
+  std::string path_;
   Shape shape_;
   DType dtype_ = DType::f32;
   std::optional<double> ignored_;

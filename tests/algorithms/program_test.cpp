@@ -301,18 +301,19 @@ TEST_F(Program, ThreadCountDoesNotChangeTheResult) {
   EXPECT_EQ(content(folder / "1" / "curves.csv"), content(folder / "2" / "curves.csv"));
 }
 
-TEST_F(Program, InterruptedAndResumedRunsAreWholeRuns) {
-  const auto arguments = [&](const char* out, bool resume) {
-    std::vector<std::string> all{"run",   "node_classification", "--set", "graph.nodes=60",
-                                 "--set", "epochs=400",          "--set", "runs=3",
-                                 "--set", "checkpoint_every=50", "--out", (folder / out).string()};
+/// Runs `arguments` to the end in one go, and again stopped as often as it takes, into `folder`
+/// "straight" and "stopped": both must leave the same curves.
+void stop_and_resume(const fs::path& folder, const std::vector<std::string>& arguments) {
+  const auto with = [&](const char* out, bool resume) {
+    std::vector<std::string> all = arguments;
+    all.insert(all.end(), {"--out", (folder / out).string()});
     if (resume) all.push_back("--resume");
     return all;
   };
-  ASSERT_EQ(run_program(arguments("straight", false)).status, 0);
+  ASSERT_EQ(run_program(with("straight", false)).status, 0);
 
   // Interrupt as soon as a checkpoint is there, then again and again, each time some steps later.
-  Running first(arguments("stopped", false));
+  Running first(with("stopped", false));
   const fs::path checkpoint = folder / "stopped" / "checkpoint.safetensors";
   for (int i = 0; i < 2000 && !fs::exists(checkpoint); ++i)
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
@@ -322,19 +323,32 @@ TEST_F(Program, InterruptedAndResumedRunsAreWholeRuns) {
   int interruptions = ended.status == 130;
   EXPECT_TRUE(ended.status == 130 || ended.status == 0) << ended.text;
   for (int delay = 20; delay < 2000 && ended.status != 0; delay *= 2) {
-    Running next(arguments("stopped", true));
+    Running next(with("stopped", true));
     std::this_thread::sleep_for(std::chrono::milliseconds(delay));
     next.signal(delay % 3 == 0 ? SIGKILL : SIGINT);  // a kill must not damage the checkpoint either
     ended = next.wait();
     interruptions += ended.status == 130;
   }
   if (ended.status != 0) {
-    ended = run_program(arguments("stopped", true));
+    ended = run_program(with("stopped", true));
   }
   ASSERT_EQ(ended.status, 0) << ended.text;
   EXPECT_GT(interruptions, 0);
+  EXPECT_FALSE(content(folder / "straight" / "curves.csv").empty());
   EXPECT_EQ(content(folder / "straight" / "curves.csv"),
             content(folder / "stopped" / "curves.csv"));
+}
+
+TEST_F(Program, InterruptedAndResumedRunsAreWholeRuns) {
+  stop_and_resume(folder, {"run", "node_classification", "--set", "graph.nodes=60", "--set",
+                           "epochs=400", "--set", "runs=3", "--set", "checkpoint_every=50"});
+}
+
+TEST_F(Program, InterruptedAndResumedTrainingsOfEigensrAreWholeOnes) {
+  stop_and_resume(folder, {"run", "eigensr", "--config",
+                           TESSERA_SOURCE_DIR "/algorithms/eigensr/config.smoke.json", "--set",
+                           "rgb_steps=150", "--set", "fine_steps=100", "--set", "eigen_steps=150",
+                           "--set", "checkpoint_every=10"});
 }
 
 TEST_F(Program, ResumeRefusesOtherSettings) {
