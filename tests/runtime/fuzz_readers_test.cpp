@@ -292,6 +292,22 @@ TEST(FuzzReaders, Npy) {
   fuzz(golden_files(".npy"), 20, [](Bytes bytes) { touch(parse_npy(bytes, "fuzz")); });
 }
 
+TEST(FuzzReaders, NpyByRows) {
+  const TemporaryFolder folder;
+  const std::string path = folder / "fuzz.npy";
+  fuzz(golden_files(".npy"), 20, [&](Bytes bytes) {
+    test::write_bytes(path, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+    const NpyFile file(path);
+    const int64_t rows = file.shape().rank() == 0 ? 0 : file.shape()[0];
+    try {
+      for (int64_t first = 0; first < std::min<int64_t>(rows, 1 << 10); first += 2)
+        touch(file.rows(first, std::min<int64_t>(2, rows - first)));
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::unsupported) throw;  // in Fortran's order
+    }
+  });
+}
+
 TEST(FuzzReaders, Npz) {
   auto seeds = golden_files(".npz");
   const TemporaryFolder folder;
@@ -322,22 +338,42 @@ TEST(FuzzReaders, Mat) {
   });
 }
 
-TEST(FuzzReaders, Envi) {
+/// Headers and numbers of ENVI rasters as one file, so that damage reaches both.
+std::vector<std::string> envi_seeds() {
   const std::string header =
       "ENVI\ndescription = {\n a}\nsamples = 3\nlines = 2\nbands = 4\nheader offset = 2\ndata type "
       "= 2\ninterleave = bil\nbyte order = 1\nwavelength = {400, 500.5,\n 600, 7e2}\nbbl = {1, 1, "
       "0, "
       "1}\ndefault bands = {1, 2, 3}\ndata ignore value = -1\nmap info = {UTM}\n";
-  // as one file, so that damage reaches both
   const std::string numbers = "\n--\nxx" + std::string(48, '\3');
-  std::string words = header + numbers;
-  fuzz({words, header + "fwhm = {1, 2, 3, 4}\nreflectance scale factor = 1e4" + numbers}, 15,
-       [](Bytes bytes) {
-         const std::string_view all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
-         const size_t cut = std::min(all.find("\n--\n"), all.size());
-         const EnviHeader parsed = parse_envi_header(all.substr(0, cut), "fuzz");
-         touch(parse_envi_values(parsed, bytes.subspan(std::min(cut + 4, bytes.size())), "fuzz"));
-       });
+  return {header + numbers,
+          header + "fwhm = {1, 2, 3, 4}\nreflectance scale factor = 1e4" + numbers};
+}
+
+std::pair<std::string, std::string> header_and_numbers(Bytes bytes) {
+  const std::string all(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const size_t cut = std::min(all.find("\n--\n"), all.size());
+  return {all.substr(0, cut), all.substr(std::min(cut + 4, all.size()))};
+}
+
+TEST(FuzzReaders, Envi) {
+  fuzz(envi_seeds(), 15, [](Bytes bytes) {
+    const auto [header, numbers] = header_and_numbers(bytes);
+    touch(parse_envi_values(parse_envi_header(header, "fuzz"),
+                            bytes.subspan(bytes.size() - numbers.size()), "fuzz"));
+  });
+}
+
+TEST(FuzzReaders, EnviByLines) {
+  const TemporaryFolder folder;
+  fuzz(envi_seeds(), 15, [&](Bytes bytes) {
+    const auto [header, numbers] = header_and_numbers(bytes);
+    test::write_bytes(folder / "fuzz.hdr", header);
+    test::write_bytes(folder / "fuzz.img", numbers);
+    const EnviFile file(folder / "fuzz.img");
+    for (int64_t first = 0; first < std::min<int64_t>(file.header().lines, 1 << 10); first += 3)
+      touch(file.lines(first, std::min<int64_t>(3, file.header().lines - first)));
+  });
 }
 
 TEST(FuzzReaders, Bmp) {
