@@ -164,7 +164,7 @@ std::string csv_cell(const std::string& text) {
 
 std::string to_csv(const Table& table) {
   std::string out = csv_cell(table.corner);
-  for (const std::string& column : table.columns) out += "," + csv_cell(column);
+  for (const std::string& column : table.columns) out += concat(",", csv_cell(column));
   out += "\n";
   for (size_t r = 0; r < table.rows.size(); ++r) {
     out += csv_cell(table.rows[r]);

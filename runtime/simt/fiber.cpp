@@ -139,7 +139,7 @@ void arrive(void* fake_stack) {
 void start_arrived(void* fiber) {
   arrive(nullptr);
   const auto* self = static_cast<Fiber*>(fiber);
-  self->entry(self->argument);
+  self->first_call(self->first_argument);
 }
 }  // namespace
 
@@ -164,8 +164,8 @@ void Fiber::start(std::byte* stack, size_t index, void (*entry)(void*), void* ar
   __asan_unpoison_memory_region(stack, stack_bytes);  // frames of an abandoned fiber
   context.stack_bottom = stack;
   context.stack_bytes = stack_bytes;
-  this->entry = std::exchange(entry, &start_arrived);
-  this->argument = std::exchange(argument, this);
+  first_call = std::exchange(entry, &start_arrived);
+  first_argument = std::exchange(argument, this);
 #endif
   const size_t colour = index % 64 * 192;
   const auto top = (reinterpret_cast<uintptr_t>(stack) + stack_bytes - colour) & ~uintptr_t{63};

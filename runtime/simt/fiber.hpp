@@ -33,8 +33,8 @@ class Fiber {
 
   Context context;
 #if defined(__SANITIZE_ADDRESS__)
-  void (*entry)(void*) = nullptr;
-  void* argument = nullptr;
+  void (*first_call)(void*) = nullptr;
+  void* first_argument = nullptr;
 #endif
 };
 
