@@ -55,7 +55,10 @@ TEST_P(NeighborTest, AgreesWithAllPairs) {
                             : qq * pp == 0               ? 1
                                                          : 1 - dot / std::sqrt(qq * pp));
             }
-            const std::vector<int64_t> order = stable_order(all, 0, n, false);
+            std::vector<int64_t> order(at(n));
+            std::iota(order.begin(), order.end(), 0);
+            std::stable_sort(order.begin(), order.end(),
+                             [&](int64_t a, int64_t b) { return all[at(a)] < all[at(b)]; });
             for (int64_t j = 0; j < k; ++j) {
               wanted.push_back(all[at(order[at(j)])]);
               const auto chosen = static_cast<size_t>(found[at(i * k + j)]);
