@@ -372,7 +372,8 @@ TEST(FuzzReaders, EnviByLines) {
     test::write_bytes(folder / "fuzz.img", numbers);
     const EnviFile file(folder / "fuzz.img");
     for (int64_t first = 0; first < std::min<int64_t>(file.header().lines, 1 << 10); first += 3)
-      touch(file.lines(first, std::min<int64_t>(3, file.header().lines - first)));
+      touch(file.lines(first, std::min<int64_t>(3, file.header().lines - first))
+                .permute(file_order(file.header().interleave)));
   });
 }
 
