@@ -384,7 +384,7 @@ TS_DEVICE T atomic_add(T* address, T value) {
   if constexpr (std::is_integral_v<T>) {
     return __atomic_fetch_add(address, value, __ATOMIC_RELAXED);
   } else {
-    T seen = *address, sum;
+    T seen = std::atomic_ref<T>(*address).load(std::memory_order_relaxed), sum;
     do sum = seen + value;
     while (!std::atomic_ref<T>(*address).compare_exchange_weak(seen, sum));
     return seen;

@@ -308,7 +308,7 @@ __global__ void update_cells(const T* in, int64_t n, Cells<T>* cells, uint32_t* 
     atomic_add(&cells->sum, in[i]);
     atomic_max(&cells->greatest, in[i]);
     atomic_min(&cells->least, in[i]);
-    T seen = cells->exchanged, before;
+    T seen = atomic_compare_exchange(&cells->exchanged, T{}, T{}), before;
     do before = seen;
     while ((seen = atomic_compare_exchange(&cells->exchanged, before,
                                            static_cast<T>(before ^ in[i]))) != before);
