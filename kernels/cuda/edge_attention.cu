@@ -245,7 +245,7 @@ struct Gradient : Problem<T> {
                      C& weight) const {
     const C v = this->score(row, column, head);
     const int64_t at = row * this->heads + head;
-    const C before = exp(this->leaky(v) - this->lse[at]);
+    const C lse = this->lse[at], before = exp(this->leaky(v) - (lse == -INFINITY ? C{0} : lse));
     weight = before * this->factor(e, head);
     return (weight * product - before * delta[at]) * (v > 0 ? C{1} : this->slope);
   }
