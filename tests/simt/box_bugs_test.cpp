@@ -19,8 +19,9 @@ enum class Bug {
 };
 
 struct alignas(1024) Boxes {
-  f16 a[64 * 64], b[8 * 64];
   Mbarrier full;
+  alignas(1024) f16 a[64 * 64];
+  f16 b[8 * 64];
 };
 constexpr uint32_t box_bytes = (64 + 8) * 64 * 2;
 
@@ -85,7 +86,9 @@ std::string boxes_failure() {
                   b = make_tensor_map("test", halves(x.data(), 8));
   const std::string message =
       failure({"multiply_boxes", {1}, {128}, sizeof(Boxes)}, multiply_boxes<bug>, a, b, out.data());
-  if (message.empty()) EXPECT_EQ(out[77], 16);
+  if (message.empty()) {
+    EXPECT_EQ(out[77], 16);
+  }
   return message;
 }
 

@@ -145,10 +145,10 @@ TEST_F(GraphTraffic, Neighbors) {
 TEST_F(GraphTraffic, Counts) {
   std::vector<int32_t> bins;
   for (int32_t i = 0; i < 1 << 13; ++i) bins.push_back(i * 37 % 50);
-  const Tensor x = Tensor::from(bins, {1 << 13}, Device::simt()),
-               counts = empty({50}, DType::i64), values = numbers({1 << 13}, DType::f32),
-               edges = numbers({64}, DType::f32), sums = empty({50}, DType::f32),
-               rising = empty({64}, DType::f32), place = empty({1 << 13}, DType::i64);
+  const Tensor x = Tensor::from(bins, {1 << 13}, Device::simt()), counts = empty({50}, DType::i64),
+               values = numbers({1 << 13}, DType::f32), edges = numbers({64}, DType::f32),
+               sums = empty({50}, DType::f32), rising = empty({64}, DType::f32),
+               place = empty({1 << 13}, DType::i64);
   kernels::sort(current_stream(Device::simt()), edges.view(), rising.view(), {});
   expect_ideal(
       "bincount", [&](Stream& s) { bincount(s, x.view(), {}, counts.view()); }, pinned);

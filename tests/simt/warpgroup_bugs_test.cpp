@@ -9,21 +9,22 @@ namespace {
 
 enum class Bug {
   none,
-  no_wait,                // the result is read before the product has ended
-  no_fence,               // registers are not known to be ready
-  no_proxy_fence,         // the product may not see what threads wrote
-  no_commit,              // the wait waits for nothing
-  overwritten,            // an operand is written to before the product has ended
-  other_operand,          // one warp multiplies something else
-  outside,                // the descriptor leads out of shared memory
-  overwritten_by_others,  // ... by a thread that waited for the others' products, not for its own
-  early_write,            // a register of the result is written to before
-  misaligned,             // a matrix at no multiple of 16 bytes
-  within_pattern,         // ... that begins within a pattern
-  off_span,               // a step along the depth that leaves the span
-  stride,                 // blocks of eight rows lie within each other
-  no_stride,              // ... at one place
-  no_leading,             // without a swizzle, the units of a row lie at one place
+  no_wait,             // the result is read before the product has ended
+  no_end,              // nobody ever waits
+  no_fence,            // registers are not known to be ready
+  no_proxy_fence,      // the product may not see what threads wrote
+  no_commit,           // the wait waits for nothing
+  overwritten,         // operands are written to before the product has ended
+  overwritten_by_one,  // ... by a thread that knows that others have started it
+  other_operand,       // one warp multiplies something else
+  outside,             // the descriptor leads out of shared memory
+  early_write,         // a register of the result is written to before
+  misaligned,          // a matrix at no multiple of 16 bytes
+  within_pattern,      // ... that begins within a pattern
+  off_span,            // a step along the depth that leaves the span
+  stride,              // blocks of eight rows lie within each other
+  no_stride,           // ... at one place
+  no_leading,          // without a swizzle, the units of a row lie at one place
 };
 
 struct alignas(1024) Operands {
@@ -54,12 +55,12 @@ __global__ void multiply_ones(float* out) {
   if (bug != Bug::no_fence) warpgroup_fence();
   warpgroup_multiply<f16, 8>(d, a, b, false);
   if (bug != Bug::no_commit) warpgroup_commit();
-  if (bug == Bug::overwritten) s.a[me] = f16::from_bits(0x4000);
-  if (bug == Bug::overwritten_by_others) {
+  if (bug == Bug::overwritten || bug == Bug::overwritten_by_one) {
     sync_block();
-    if (me == 5) s.a[0] = f16::from_bits(0x4000);
+    if (bug == Bug::overwritten || me == 5) s.a[me] = f16::from_bits(0x4000);
   }
   if (bug == Bug::early_write) d[1] = 3;
+  if (bug == Bug::no_end) return;
   if (bug != Bug::no_wait) warpgroup_wait<0>();
   out[me] = d[0];
   if (bug == Bug::no_wait) warpgroup_wait<0>();
@@ -70,7 +71,9 @@ std::string failure_of() {
   const Array<float> out(128);
   const std::string message =
       failure({"multiply_ones", {1}, {128}, sizeof(Operands)}, multiply_ones<bug>, out.data());
-  if (message.empty()) EXPECT_EQ(out[5], 16);
+  if (message.empty()) {
+    EXPECT_EQ(out[5], 16);
+  }
   return message;
 }
 
@@ -82,13 +85,15 @@ TEST(WarpgroupBugs, AreReported) {
   };
   expect(failure_of<Bug::no_fence>(), "no warpgroup_fence");
   expect(failure_of<Bug::no_proxy_fence>(), "missing fence_async_proxy");
-  expect_contains(failure_of<Bug::no_commit>(), {"nobody waited for", "multiply_ones"});
+  expect(failure_of<Bug::no_commit>(), "accessed before warpgroup_wait");
+  expect_contains(failure_of<Bug::no_end>(),
+                  {"multiply_ones ends while a product of a warp group that nobody waited for"});
   expect(failure_of<Bug::other_operand>(), "different operands");
   expect(failure_of<Bug::outside>(), "outside of shared memory");
   expect(failure_of<Bug::no_wait>(), "accessed before warpgroup_wait");
   expect(failure_of<Bug::early_write>(), "accessed before warpgroup_wait");
   expect(failure_of<Bug::overwritten>(), "race");
-  expect(failure_of<Bug::overwritten_by_others>(), "race");
+  expect(failure_of<Bug::overwritten_by_one>(), "race");
 }
 
 TEST(WarpgroupBugs, MalformedDescriptors) {
