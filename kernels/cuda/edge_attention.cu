@@ -8,7 +8,9 @@
 // lanes of one head compute the same weights, which costs exponentials (two per entry and lane)
 // instead of a pass over the scores. Backward, a group of lanes takes one head of a row (of the
 // transpose: of a column), since the inner products of gy and x are sums over its width. Long rows
-// are cut as in spmm.cu.
+// are cut as in spmm.cu. Sectors over the ideal as there: groups read columns and scores of their
+// own rows, a sector for each number of 2 or 4 bytes: 1.05 to 1.2 for 64 floats, to 1.45 for
+// halves.
 #include "tessera/kernels/cuda/exponentials.cuh"
 #include "tessera/kernels/cuda/pack.cuh"
 #include "tessera/kernels/cuda/spmm.cuh"

@@ -10,7 +10,39 @@ using test::Pinned;
 using test::RegularGraph;
 using test::Traffic;
 
-const Pinned pinned{};
+const Pinned pinned{
+    // edge_attention.cu: groups of lanes read entries and scores of their own rows
+    {"f32, heads 1, edge_attention", {1.093}},
+    {"f32, heads 1, gradient, edge_attention columns", {1.181}},
+    {"f32, heads 1, gradient, edge_attention targets", {1.050}},
+    {"f32, heads 8, edge_attention", {1.047}},
+    {"f32, heads 8, gradient, edge_attention columns", {1.118}},
+    {"f32, heads 8, gradient, edge_attention targets", {1.062}},
+    {"f16, heads 1, edge_attention", {1.213}},
+    {"f16, heads 1, gradient, edge_attention columns", {1.442}},
+    {"f16, heads 1, gradient, edge_attention targets", {1.113}},
+    {"f16, heads 8, edge_attention", {1.230}},
+    {"f16, heads 8, gradient, edge_attention columns", {1.300}},
+    {"f16, heads 8, gradient, edge_attention targets", {1.214}},
+    // radix_sort.cu, grouping.cu, spmm.cu: entries go to their columns
+    {"transpose, csr_transpose", {4.731}},
+    {"transpose, find_starts", {4.938}},
+    {"transpose, sort count_digits", {1, 1.800}},
+    {"transpose, sort move_items", {1, 1.592}},
+    // similarity.cu: the own rows of x come an element at a time
+    {"f32 similarity, similarity_spmm", {1.087}},
+    {"f16 similarity, similarity_spmm", {1.171}},
+    // aggregate.cu: each element comes from the row that it chose
+    {"aggregate, aggregate_gather", {2.294}},
+    {"aggregate, aggregate_scatter", {1.283}},
+    {"segments, spmm sum_rows", {1.001}},
+    // class_neighbors.cu: neighbours search for neighbouring numbers
+    {"f32 classes, class_neighbors count_neighbors", {2.575}},
+    {"f64 classes, class_neighbors count_neighbors", {2.109}},
+    // neighbors.cu: without the query itself, lines of distances begin anywhere
+    {"l2, neighbors all_distances", {1.176}},
+    {"l2, top_k", {1.175}},
+};
 
 constexpr int64_t n = 256;
 
