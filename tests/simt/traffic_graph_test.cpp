@@ -42,6 +42,16 @@ const Pinned pinned{
     // neighbors.cu: without the query itself, lines of distances begin anywhere
     {"l2, neighbors all_distances", {1.176}},
     {"l2, top_k", {1.175}},
+    {"cosine, neighbors all_distances", {1.117}},
+    {"cosine, top_k", {1.176}},
+    // counting.cu, sort.cu: elements meet in their bins, or search for their places
+    {"bincount, bincount", {1, 1.970}},
+    {"histogram, histogram", {1, 1.962}},
+    {"weighted, bincount sum_slices", {4.267}},
+    {"weighted, find_starts", {5.904}},
+    {"weighted, sort count_digits", {1.059, 1.889}},
+    {"weighted, sort move_items", {1.157, 1.395}},
+    {"searchsorted, searchsorted", {2.013}},
 };
 
 constexpr int64_t n = 256;
