@@ -10,6 +10,7 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/simt/memory.hpp"
