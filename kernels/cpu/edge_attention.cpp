@@ -42,6 +42,12 @@ void exponentials(C* p, int64_t n) {
   if (i < n) store(p + i, exp(load(p + i, n - i)), n - i);
 }
 
+/// What exponents are taken from: exp(score - origin) is 0 where all scores of a row are -inf.
+template <class C>
+C origin_of(C lse) {
+  return lse == -std::numeric_limits<C>::infinity() ? C{0} : lse;
+}
+
 /// Softmax over the entries of `row` into weights [entries, heads], before dropout; `lse` [heads].
 template <class T, class C = compute_t<T>>
 void row_weights(const Problem<T>& p, int64_t row, C* weights, C* lse) {
@@ -53,7 +59,7 @@ void row_weights(const Problem<T>& p, int64_t row, C* weights, C* lse) {
     for (int64_t h = 0; h < heads; ++h) lse[h] = w[h] > lse[h] || w[h] != w[h] ? w[h] : lse[h];
   }
   for (int64_t e = 0; e < n; ++e)
-    for (int64_t h = 0; h < heads; ++h) weights[e * heads + h] -= lse[h];
+    for (int64_t h = 0; h < heads; ++h) weights[e * heads + h] -= origin_of(lse[h]);
   exponentials(weights, n * heads);
   C* const sum = weights + n * heads;  // one row more
   std::fill(sum, sum + heads, C{0});
@@ -61,7 +67,7 @@ void row_weights(const Problem<T>& p, int64_t row, C* weights, C* lse) {
     for (int64_t h = 0; h < heads; ++h) sum[h] += weights[e * heads + h];
   for (int64_t h = 0; h < heads; ++h) {
     if (n > 0) lse[h] += std::log(sum[h]);
-    sum[h] = 1 / sum[h];
+    sum[h] = sum[h] == 0 ? C{0} : 1 / sum[h];
   }
   for (int64_t e = 0; e < n; ++e)
     for (int64_t h = 0; h < heads; ++h) weights[e * heads + h] *= sum[h];
@@ -139,7 +145,7 @@ struct Gradient : Problem<T> {
     for (int64_t h = 0; h < n; ++h) {
       const C v = static_cast<C>(t[h]) + static_cast<C>(s[h]);
       passed[h] = v > 0 ? C{1} : this->slope;
-      w[h] = this->leaky(v) - lse[row * n + h];
+      w[h] = this->leaky(v) - origin_of(lse[row * n + h]);
     }
     exponentials(w, n);
   }

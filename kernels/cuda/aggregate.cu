@@ -1,7 +1,7 @@
 // Largest and smallest of the dense rows that a sparse matrix or segments select, and the two
 // linear maps that go with a choice once made. A thread per element of the result, neighbours in
 // columns, so that every gather is coalesced; a row's entries are walked in order, which makes ties
-// take the first.
+// take the first. Once chosen, elements come each from a row of its own: up to a sector each.
 #include "tessera/kernels/cuda/spmm.cuh"
 
 namespace tessera::kernels::cuda {

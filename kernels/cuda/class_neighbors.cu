@@ -1,6 +1,7 @@
 // Neighbours on a line, among the own class and among all. A thread per element: k steps in its
 // class, then two searches of its row by halves. Floor: both inputs once, the counts once; the
-// searches read log2 n elements more, near each other for neighbouring threads.
+// searches read log2 n elements more, near each other for neighbouring threads, but not neighbours:
+// 2.6 sectors (f32) or 2.1 (f64) for each that the same bytes would fill.
 #include "tessera/kernels/cuda/sort.cuh"
 #include "tessera/kernels/sort_operands.hpp"
 

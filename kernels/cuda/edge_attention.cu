@@ -8,7 +8,9 @@
 // lanes of one head compute the same weights, which costs exponentials (two per entry and lane)
 // instead of a pass over the scores. Backward, a group of lanes takes one head of a row (of the
 // transpose: of a column), since the inner products of gy and x are sums over its width. Long rows
-// are cut as in spmm.cu.
+// are cut as in spmm.cu. Sectors over the ideal as there: groups read columns and scores of their
+// own rows, a sector for each number of 2 or 4 bytes: 1.05 to 1.2 for 64 floats, to 1.45 for
+// halves.
 #include "tessera/kernels/cuda/exponentials.cuh"
 #include "tessera/kernels/cuda/pack.cuh"
 #include "tessera/kernels/cuda/spmm.cuh"
@@ -245,7 +247,7 @@ struct Gradient : Problem<T> {
                      C& weight) const {
     const C v = this->score(row, column, head);
     const int64_t at = row * this->heads + head;
-    const C before = exp(this->leaky(v) - this->lse[at]);
+    const C lse = this->lse[at], before = exp(this->leaky(v) - (lse == -INFINITY ? C{0} : lse));
     weight = before * this->factor(e, head);
     return (weight * product - before * delta[at]) * (v > 0 ? C{1} : this->slope);
   }

@@ -47,24 +47,14 @@ __global__ void __launch_bounds__(spectral_threads, 1)
   const uint32_t first_line = block * job.shape.own_lines;
   double* const shift = &dynamic_shared<double>();
   double* const slabs = shift + room;
-  auto* const raw = reinterpret_cast<unsigned char*>(slabs + 2 * size);
   for (uint32_t b = thread_index().x; b < room; b += block_size().x)
     shift[b] = cube.shift && b < bands.count && bands[b] < cube.bands ? cube.shift[bands[b]] : 0.0;
 
-  // slab i of the block's range
-  const int64_t first = job.out.begin(block_index().y);
-  const auto count = static_cast<uint32_t>(job.out.begin(block_index().y + 1) - first);
-  const auto copy = [&](uint32_t i) {
-    if (i < count)
-      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, first + i, depth), first_line,
-                             raw + i % job.stages * job.shape.raw_bytes());
-    commit_copies();
-  };
-  for (uint32_t i = 0; i + 1 < job.stages; ++i) copy(i);
+  const RawSlabs<along_bands, depth> raw(job, bands, first_line,
+                                         reinterpret_cast<unsigned char*>(slabs + 2 * size));
   const auto widen = [&](uint32_t i) {
     double* const slab = slabs + i % 2 * size;
-    widen_slab<along_bands>(cube, job.shape, PixelSlab(cube, first + i, depth), first_line,
-                            raw + i % job.stages * job.shape.raw_bytes(), shift,
+    widen_slab<along_bands>(cube, job.shape, raw[i], first_line, raw.data(i), shift,
                             [&](uint32_t line, uint32_t at, const Pack<double, 2>& pair) {
                               auto* const to =
                                   reinterpret_cast<Pack<double, 2>*>(slab + line * pitch + at);
@@ -77,11 +67,9 @@ __global__ void __launch_bounds__(spectral_threads, 1)
   const GramRun run = job.runs.of[block * (block_size().x / warp_size) + warp_index()];
   const uint32_t lane = lane_index(), g = lane / 4, t = lane % 4;
   double sums[longest_run][4] = {}, column_sums[2] = {};
-  for (uint32_t turn = 0; turn <= count; ++turn) {
-    wait_slab(job.stages);
-    sync_blocks(blocks);
-    copy(turn + job.stages - 1);
-    if (turn < count) widen(turn);
+  for (uint32_t turn = 0; turn <= raw.count; ++turn) {
+    raw.begin(turn, blocks);
+    if (turn < raw.count) widen(turn);
     if (turn == 0 || run.count == 0) continue;
     const double* const slab = slabs + (turn - 1) % 2 * size;
     const auto element = [&](uint32_t pixel, uint32_t band) {

@@ -64,6 +64,48 @@ inline int64_t gram_ranges(int64_t slabs, const GramCut& cut, int64_t bands, uin
   return std::clamp<int64_t>(slabs / least_slabs, slabs > 0, std::max<int64_t>(side_by_side, 1));
 }
 
+/// The slabs of a block's range on their way into shared memory: those of the next `stages` - 1
+/// turns are copied while one is used.
+template <bool along_bands, uint32_t depth>
+struct RawSlabs {
+  const Cube& cube;
+  const SlabShape& shape;
+  SlabBands bands;
+  uint32_t first_line, stages;
+  unsigned char* memory;
+  int64_t first;
+  uint32_t count;
+
+  template <class Job>
+  TS_DEVICE RawSlabs(const Job& job, const SlabBands& own_bands, uint32_t line,
+                     unsigned char* shared)
+      : cube(job.cube),
+        shape(job.shape),
+        bands(own_bands),
+        first_line(line),
+        stages(job.stages),
+        memory(shared),
+        first(job.out.begin(block_index().y)),
+        count(static_cast<uint32_t>(job.out.begin(block_index().y + 1) - first)) {
+    for (uint32_t i = 0; i + 1 < stages; ++i) copy(i);
+  }
+  TS_DEVICE PixelSlab operator[](uint32_t i) const { return PixelSlab(cube, first + i, depth); }
+  TS_DEVICE unsigned char* data(uint32_t i) const {
+    return memory + i % stages * shape.raw_bytes();
+  }
+  TS_DEVICE void copy(uint32_t i) const {
+    if (i < count) copy_slab<along_bands>(cube, shape, bands, (*this)[i], first_line, data(i));
+    commit_copies();
+  }
+  /// Raw slab `turn` is there, the blocks are done with the one before it, whose place slab
+  /// turn + stages - 1 takes.
+  TS_DEVICE void begin(uint32_t turn, uint32_t blocks) const {
+    wait_slab(stages);
+    sync_blocks(blocks);
+    copy(turn + stages - 1);
+  }
+};
+
 /// Where a Gram matrix goes.
 struct GramOut {
   View g, sums;

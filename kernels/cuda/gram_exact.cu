@@ -7,9 +7,8 @@
 // of high and low bytes: lines of 64 pixels of a band, whose 16-byte units are exchanged by line so
 // that ldmatrix and the writers of words of four pixels meet all banks. Where lines are pixels,
 // a thread takes four of them, `quads` apart, and eight bands; the order of pixels in a sum is
-// free. In a cluster of eight a block has but two such quads, and writers meet in pairs: 1.28
-// passes over shared memory for each ideal one; rows of 206 bytes, which come two by two,
-// take 1.07.
+// free. All banks are met only where a block has all four words of a unit: in a cluster of eight,
+// blocks take sixteen pixels of half the bands rather than eight of all.
 #include "tessera/kernels/cuda/gram.cuh"
 
 #include "tessera/kernels/cuda/warp.cuh"
@@ -22,12 +21,23 @@ constexpr uint32_t exact_warps = 8;  // three sums of a run take twice the regis
 constexpr uint32_t longest_run = 13;
 static_assert(int64_t{ExactLimits{}.flush_pixels} * 2 * 255 * 255 <= INT32_MAX);
 
-/// Lines of pixels a step apart that lets quads, and the chunks of one, meet all banks.
+/// How many blocks share each line of pixels.
+TS_HD uint32_t line_parts(const SlabShape& shape, uint32_t blocks) {
+  return shape.own_lines * blocks / depth;
+}
+
+/// Blocks have four quads of pixels or more, if need be of half the bands, in whole sectors. Lines
+/// of pixels are a step apart that lets quads, and the chunks of one, meet all banks.
 SlabShape exact_shape(const Cube& cube, uint32_t bands, uint32_t blocks) {
   SlabShape shape(cube, depth, bands, blocks);
   if (!cube.along_bands) return shape;
+  if (shape.own_lines < 16) {
+    shape.own_lines *= 2;
+    shape.chunks = (shape.chunks + 3) / 4 * 2;
+    shape.copies = Divisor(shape.chunks * 16 / cube.copy_bytes);
+  }
   const uint32_t quads = shape.own_lines / 4, step = quads < 8 ? 8 / quads : 1;
-  shape.raw_pitch = (shape.chunks + (8 + step - shape.chunks % 8) % 8) * 16;
+  shape.raw_pitch = (shape.chunks + (3 * step - shape.chunks % (2 * step)) % (2 * step)) * 16;
   return shape;
 }
 
@@ -56,7 +66,8 @@ TS_DEVICE uint32_t pack_bytes(const uint32_t (&words)[4], uint32_t shift) {
 /// put(band, word, high bytes, low bytes) for words of four pixels.
 template <bool along_bands, class Put>
 TS_DEVICE void split_slab(const Cube& cube, const SlabShape& shape, const PixelSlab& slab,
-                          uint32_t first_line, const unsigned char* raw, Put&& put) {
+                          uint32_t first_line, uint32_t first_band, const unsigned char* raw,
+                          Put&& put) {
   using Words = Pack<uint32_t, 4>;
   const auto unit_of = [&](uint32_t own, uint32_t chunk) {
     return load_vector(reinterpret_cast<const Words*>(raw + own * shape.raw_pitch + chunk * 16));
@@ -84,8 +95,8 @@ TS_DEVICE void split_slab(const Cube& cube, const SlabShape& shape, const PixelS
       for (uint32_t b = 0; b < 8; ++b) {
         const uint32_t words[4] = {pixels[0].lane[b / 2], pixels[1].lane[b / 2],
                                    pixels[2].lane[b / 2], pixels[3].lane[b / 2]};
-        put(chunk * 8 + (b ^ turn), first_line / 4 + quad, pack_bytes(words, b % 2 * 16 + 8),
-            pack_bytes(words, b % 2 * 16));
+        put(first_band + chunk * 8 + (b ^ turn), first_line / 4 + quad,
+            pack_bytes(words, b % 2 * 16 + 8), pack_bytes(words, b % 2 * 16));
       }
     }
   } else {
@@ -126,24 +137,16 @@ __global__ void __launch_bounds__(exact_warps* warp_size, 1)
                  size = plane_bytes(job.place.slab_bands),
                  room = whole_strips(job.place.slab_bands);
   const SlabBands bands = job.place.bands(cube.bands);
-  const uint32_t first_line = block * job.shape.own_lines;
+  const uint32_t parts = along_bands ? line_parts(job.shape, blocks) : 1,
+                 first_line = block / parts * job.shape.own_lines,
+                 first_band = block % parts * job.shape.chunks * 8;
+  const SlabBands own = along_bands ? bands.from(first_band) : bands;
   unsigned char* const planes = &dynamic_shared<unsigned char>();  // two slabs: high, low
-  unsigned char* const raw = planes + 4 * size;
 
-  // slab i of the block's range
-  const int64_t first = job.out.begin(block_index().y);
-  const auto count = static_cast<uint32_t>(job.out.begin(block_index().y + 1) - first);
-  const auto copy = [&](uint32_t i) {
-    if (i < count)
-      copy_slab<along_bands>(cube, job.shape, bands, PixelSlab(cube, first + i, depth), first_line,
-                             raw + i % job.stages * job.shape.raw_bytes());
-    commit_copies();
-  };
-  for (uint32_t i = 0; i + 1 < job.stages; ++i) copy(i);
+  const RawSlabs<along_bands, depth> raw(job, own, first_line, planes + 4 * size);
   const auto split = [&](uint32_t i) {
     unsigned char* const slab = planes + i % 2 * 2 * size;
-    split_slab<along_bands>(cube, job.shape, PixelSlab(cube, first + i, depth), first_line,
-                            raw + i % job.stages * job.shape.raw_bytes(),
+    split_slab<along_bands>(cube, job.shape, raw[i], first_line, first_band, raw.data(i),
                             [&](uint32_t band, uint32_t word, uint32_t of_high, uint32_t of_low) {
                               if (band >= room) return;
                               auto* const to =
@@ -194,11 +197,9 @@ __global__ void __launch_bounds__(exact_warps* warp_size, 1)
     first_flush = false;
   };
 
-  for (uint32_t turn = 0; turn <= count; ++turn) {
-    wait_slab(job.stages);
-    sync_blocks(blocks);
-    copy(turn + job.stages - 1);
-    if (turn < count) split(turn);
+  for (uint32_t turn = 0; turn <= raw.count; ++turn) {
+    raw.begin(turn, blocks);
+    if (turn < raw.count) split(turn);
     if (turn == 0 || run.count == 0) continue;
     const unsigned char* const slab = planes + (turn - 1) % 2 * 2 * size;
 #pragma unroll
@@ -225,7 +226,7 @@ __global__ void __launch_bounds__(exact_warps* warp_size, 1)
         for (int i = 0; i < 4; ++i)
           column_sums[i % 2] += 256 * sum_bytes<High>(a_high[i]) + sum_bytes<uint8_t>(a_low[i]);
     }
-    if (turn % job.flush_slabs == 0 || turn == count) flush();
+    if (turn % job.flush_slabs == 0 || turn == raw.count) flush();
   }
   wait_all_copies();
 }

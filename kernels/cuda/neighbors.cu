@@ -1,7 +1,8 @@
 // Nearest neighbours by comparing all pairs. Floor: 3 m n d operations; the distances of as many
 // queries as fit 64 MB are written and read once. A block takes 64 queries and 64 points, 16
 // coordinates at a time through shared memory, each thread 4 x 4 pairs. Squared distances are
-// summed as (q - p)^2, which does not cancel as |q|^2 + |p|^2 - 2 q.p does.
+// summed as (q - p)^2, which does not cancel as |q|^2 + |p|^2 - 2 q.p does. Where a query is not
+// its own neighbour the others move up, so that lines of distances begin within sectors.
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/sort.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
@@ -46,10 +47,14 @@ struct Pairs {
   }
 };
 
+/// Columns of a tile, so far apart that two rows of 16 floats, or one of doubles, meet all banks.
+template <class T>
+constexpr uint32_t pitch = pairs + (sizeof(T) == 4 ? 2 : 1);
+
 /// The tile [pairs, coordinates] of x [rows, d] that begins at (row, column), by columns; zeros
 /// beyond x.
 template <class T>
-TS_DEVICE void load_tile(T (*to)[pairs + 1], const T* x, int64_t row, int64_t rows, int64_t column,
+TS_DEVICE void load_tile(T (*to)[pitch<T>], const T* x, int64_t row, int64_t rows, int64_t column,
                          int64_t d) {
   for (uint32_t i = thread_index().x; i < pairs * coordinates; i += sort_threads) {
     const uint32_t r = i / coordinates, c = i % coordinates;
@@ -60,7 +65,7 @@ TS_DEVICE void load_tile(T (*to)[pairs + 1], const T* x, int64_t row, int64_t ro
 template <class T, bool l2>
 __global__ void __launch_bounds__(sort_threads, 3) all_distances(Pairs<T> p) {
   struct Shared {
-    T queries[coordinates][pairs + 1], points[coordinates][pairs + 1];
+    T queries[coordinates][pitch<T>], points[coordinates][pitch<T>];
   };
   Shared& shared = static_shared<Shared>();
   const int64_t first_query = int64_t{block_index().y} * pairs,

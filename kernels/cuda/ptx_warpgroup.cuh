@@ -31,6 +31,10 @@ namespace tessera::kernels::cuda {
 
 enum class Major { depth, rows };
 
+/// The widths of products that there are wrappers for.
+template <int n>
+concept ProductWidth = n == 8 || n == 16 || n == 32 || n == 64 || n == 128 || n == 256;
+
 /// The descriptor of an operand in shared memory.
 TS_DEVICE uint64_t describe_matrix(const void* shared, uint32_t leading_bytes,
                                    uint32_t stride_bytes, Swizzle swizzle) {
@@ -334,7 +338,8 @@ inline constexpr simt::Element element_of = std::is_same_v<T, f16>      ? simt::
 /// d (64 x n) (+)= a (64 x 16) b (16 x n), T = f16 or bf16; n = 8, 16, 32, 64, 128, 256. a and b
 /// are descriptors, the rows of b being its n columns.
 template <class T, int n, Major a_major = Major::depth, Major b_major = Major::depth>
-TS_DEVICE void warpgroup_multiply(float (&d)[n / 2], uint64_t a, uint64_t b, bool accumulates) {
+requires ProductWidth<n> TS_DEVICE void warpgroup_multiply(float (&d)[n / 2], uint64_t a,
+                                                           uint64_t b, bool accumulates) {
   static_assert(std::is_same_v<T, f16> || std::is_same_v<T, bf16>);
   constexpr bool a_rows = a_major == Major::rows, b_rows = b_major == Major::rows;
 #if defined(__CUDACC__)
@@ -354,8 +359,9 @@ TS_DEVICE void warpgroup_multiply(float (&d)[n / 2], uint64_t a, uint64_t b, boo
 }
 /// The same with a in registers, as mma_m16n8k16 has it for the warp's 16 rows.
 template <class T, int n, Major b_major = Major::depth>
-TS_DEVICE void warpgroup_multiply(float (&d)[n / 2], const uint32_t (&a)[4], uint64_t b,
-                                  bool accumulates) {
+requires ProductWidth<n> TS_DEVICE void warpgroup_multiply(float (&d)[n / 2],
+                                                           const uint32_t (&a)[4], uint64_t b,
+                                                           bool accumulates) {
   static_assert(std::is_same_v<T, f16> || std::is_same_v<T, bf16>);
   constexpr bool b_rows = b_major == Major::rows;
 #if defined(__CUDACC__)
@@ -374,8 +380,8 @@ TS_DEVICE void warpgroup_multiply(float (&d)[n / 2], const uint32_t (&a)[4], uin
 }
 /// Floats as tf32 (their low 13 bits are ignored), depth 8, both along the depth.
 template <int n>
-TS_DEVICE void warpgroup_multiply_tf32(float (&d)[n / 2], uint64_t a, uint64_t b,
-                                       bool accumulates) {
+requires ProductWidth<n> TS_DEVICE void warpgroup_multiply_tf32(float (&d)[n / 2], uint64_t a,
+                                                                uint64_t b, bool accumulates) {
 #if defined(__CUDACC__)
 #if TS_SM90A
   detail::multiply_tf32<n>(d, a, b, accumulates);
@@ -390,7 +396,8 @@ TS_DEVICE void warpgroup_multiply_tf32(float (&d)[n / 2], uint64_t a, uint64_t b
 }
 /// Bytes, signed (int8_t) or not (uint8_t), depth 32, both along the depth; sums wrap around.
 template <class A, class B, int n>
-TS_DEVICE void warpgroup_multiply(int32_t (&d)[n / 2], uint64_t a, uint64_t b, bool accumulates) {
+requires ProductWidth<n> TS_DEVICE void warpgroup_multiply(int32_t (&d)[n / 2], uint64_t a,
+                                                           uint64_t b, bool accumulates) {
   static_assert(sizeof(A) == 1 && sizeof(B) == 1);
 #if defined(__CUDACC__)
 #if TS_SM90A

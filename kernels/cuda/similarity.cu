@@ -8,7 +8,8 @@
 // Floor: n^2 (2 features + 2 width) operations, the first part on the f32 units, the second on
 // tensor cores; or features, x and y once. Blocks read features and x from the second-level cache;
 // a wider x than a square costs the links again for each slice. Shared memory gives 18 vectors of
-// four features for 128 multiplications, which meet in no bank.
+// four features for 128 multiplications, which meet in no bank. A block's own rows of x, for the
+// diagonal, come an element at a time at the end: 9 % more sectors for 256 nodes (17 % of halves).
 #include "tessera/kernels/cuda/attention.cuh"
 #include "tessera/kernels/cuda/spmm.cuh"
 

@@ -4,7 +4,8 @@
 // whose last passes are by the number of the row or segment (8 more bits for every factor of 256 of
 // them); the floor is that of radix_sort.cu. Then each element is fetched from where it was, up to
 // 2.7 of the ideal sectors in random order; short rows write to 1.5 of them, `unique` to 2.1. What
-// compares keys with their predecessors reads 5 sectors for 4.
+// compares keys with their predecessors reads 5 sectors for 4. searchsorted goes by halves: twice
+// the sectors that its bytes would fill.
 #include "tessera/kernels/sort.hpp"
 
 #include "tessera/kernels/cuda/backend.hpp"

@@ -70,6 +70,10 @@ struct SlabBands {
   TS_DEVICE int64_t operator[](uint32_t i) const {
     return i < split ? first + i : second + (i - split);
   }
+  /// Those from number `i` on, which lies before `split`.
+  TS_DEVICE SlabBands from(uint32_t i) const {
+    return {first + i, second, split - i, count < i ? 0 : count - i};
+  }
 };
 
 /// Lines of a slab with up to `bands` bands, of which each of `blocks` blocks copies own_lines.

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bit>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <utility>
 
@@ -29,6 +30,8 @@ bool lies_in(const Block& block, const void* address, size_t bytes) {
 void see(const void* address, size_t bytes, Access access, const void* site) {
   if (tracing().access && bytes > 0) tracing().access(address, bytes, access, site);
 }
+
+uint32_t mark() { return tracing().mark ? tracing().mark() : 0; }
 
 uint64_t tag_of(const void* barrier) {
   return reinterpret_cast<uintptr_t>(barrier) * 0x9e3779b97f4a7c15u ^ 0x6d62617272696572u;
@@ -137,7 +140,9 @@ bool AsyncUnit::progress() {
 
 void AsyncUnit::finish(Thread& thread) {
   if (!thread.extension) return;
-  const Stores& stores = of(thread).stores;
+  ThreadState& state = of(thread);
+  state.copies.perform(state.copies.started());
+  const Stores& stores = state.stores;
   if (!stores.open.empty() || !stores.committed.empty())
     fault("a thread exits while its bulk stores may still read shared memory", nullptr);
 }
@@ -333,8 +338,9 @@ void copy_async(void* shared, const void* global, uint32_t bytes, uint32_t sourc
   see(shared, bytes, Access::write, site);
   AsyncUnit& u = unit();
   if (u.interpreter().schedule().lazy) std::memset(shared, 0xff, bytes);
-  u.add(u.of(current()).copies, {static_cast<std::byte*>(shared),
-                                 static_cast<const std::byte*>(global), bytes, source_bytes, site});
+  u.add(u.of(current()).copies,
+        {static_cast<std::byte*>(shared), static_cast<const std::byte*>(global), bytes,
+         source_bytes, site, mark()});
 }
 
 void commit_copies() { unit().of(current()).copies.commit(); }
@@ -377,7 +383,8 @@ void see_runs(const std::vector<Move>& moves, Side side, Access access, const vo
 }  // namespace
 
 void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, void* barrier,
-                 uint32_t blocks, const char* name, const void* site) {
+                 uint32_t blocks, const char* name, const void* site,
+                 std::optional<uint32_t> swizzle) {
   Block* const at = holder(shared, 1);
   if (!at || !lies_in(*at, shared, bytes))
     fault(concat(name, ": the destination is not in the shared memory of the cluster"), site);
@@ -397,6 +404,7 @@ void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, v
     for (Move& m : here) {
       m.to = static_cast<std::byte*>(moved(m.to, *at, block));
       see(m.to, m.bytes, Access::proxy_write, site);
+      if (swizzle && tracing().lay_out) tracing().lay_out(m.to, m.bytes, *swizzle);
       if (lazy) std::memset(m.to, 0xff, m.bytes);
     }
     if (!u.at(signal, name, site).fenced)
@@ -422,9 +430,17 @@ void store_pieces(std::vector<Move> moves, BulkWrite write, const void* site) {
   see_runs(moves, &Move::to, write == BulkWrite::copy ? Access::proxy_write : Access::atomic_write,
            site);
   AsyncUnit& u = unit();
-  u.add(u.of(current()).stores, [write, moves = std::move(moves)] {
-    for (const Move& m : moves) write_bytes(m.to, m.from, m.bytes, write);
-  });
+  const auto all = std::make_shared<const std::vector<Move>>(std::move(moves));
+  u.add(u.of(current()).stores, {[write, all] {
+                                   for (const Move& m : *all)
+                                     write_bytes(m.to, m.from, m.bytes, write);
+                                 },
+                                 [all, began = mark(), site] {
+                                   if (!tracing().end_access) return;
+                                   for (const Move& m : *all)
+                                     tracing().end_access(m.from, m.bytes, Access::proxy_read,
+                                                          began, site);
+                                 }});
 }
 
 namespace {

@@ -15,18 +15,22 @@ void AsyncUnit::add(Copies& copies, const Copy& copy) {
     copies.first = copies.done;
   }
   copies.list.push_back(copy);
-  if (!interpreter_.schedule().lazy) copies.perform(copies.started());
+  if (!interpreter_.schedule().lazy) copies.list.back().move();
+}
+
+void AsyncUnit::Copy::move() {
+  if (std::exchange(moved, true)) return;
+  if (source_bytes > 0) std::memcpy(shared, global, source_bytes);
+  if (source_bytes < bytes) std::memset(shared + source_bytes, 0, bytes - source_bytes);
 }
 
 /// Does those before number `end`.
 void AsyncUnit::Copies::perform(uint64_t end) {
   const bool by_issuer = tracing().access && &current() == issuer;
   for (; done < end; ++done) {
-    const Copy& c = list[done - first];
-    if (by_issuer) tracing().access(c.shared, c.bytes, Access::write_again, c.site);
-    if (c.source_bytes > 0) std::memcpy(c.shared, c.global, c.source_bytes);
-    if (c.source_bytes < c.bytes)
-      std::memset(c.shared + c.source_bytes, 0, c.bytes - c.source_bytes);
+    Copy& c = list[done - first];
+    if (by_issuer) tracing().end_access(c.shared, c.bytes, Access::write, c.mark, c.site);
+    c.move();
   }
 }
 
@@ -37,17 +41,19 @@ void AsyncUnit::Copies::wait(size_t groups) {
   group_end.erase(group_end.begin(), group_end.begin() + static_cast<std::ptrdiff_t>(over));
 }
 
-void AsyncUnit::add(Stores& stores, std::function<void()> perform) {
-  if (!interpreter_.schedule().lazy) std::exchange(perform, nullptr)();
-  stores.open.push_back(std::move(perform));
+void AsyncUnit::add(Stores& stores, Store store) {
+  if (!interpreter_.schedule().lazy) std::exchange(store.perform, nullptr)();
+  stores.open.push_back(std::move(store));
 }
 
 void AsyncUnit::Stores::commit() { committed.push_back(std::exchange(open, {})); }
 
 void AsyncUnit::Stores::wait(size_t groups) {
   for (; committed.size() > groups; committed.pop_front())
-    for (const auto& perform : committed.front())
-      if (perform) perform();
+    for (const Store& store : committed.front()) {
+      if (store.perform) store.perform();
+      store.end();
+    }
 }
 
 }  // namespace tessera::simt

@@ -54,6 +54,10 @@ class AsyncUnit {
     const std::byte* global;
     uint32_t bytes, source_bytes;
     const void* site;
+    uint32_t mark;  // when it began
+    bool moved = false;
+
+    void move();
   };
   /// The copies of one thread, done in the order in which it started them: when it waits for their
   /// group, or earlier.
@@ -68,8 +72,11 @@ class AsyncUnit {
     void commit() { group_end.push_back(started()); }
     void wait(size_t groups);
   };
-  /// Bulk stores; where they were early, nothing is left to do.
-  using Group = std::vector<std::function<void()>>;
+  /// A bulk store; where it was early, it but ends.
+  struct Store {
+    std::function<void()> perform, end;
+  };
+  using Group = std::vector<Store>;
   struct Stores {
     Group open;
     std::deque<Group> committed;
@@ -85,7 +92,7 @@ class AsyncUnit {
   ThreadState& of(Thread& thread);
   void start(std::function<void()> perform);
   void add(Copies& copies, const Copy& copy);
-  void add(Stores& stores, std::function<void()> perform);
+  void add(Stores& stores, Store store);
 
   void init(void* barrier, uint32_t arrivals, const void* site);
   void invalidate(void* barrier, const char* name, const void* site);

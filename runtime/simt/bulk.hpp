@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "tessera/runtime/simt/async_unit.hpp"
@@ -25,9 +26,11 @@ struct Move {
   size_t bytes;
 };
 
-/// Moves into shared memory of one or several blocks, each of whose barriers gets `bytes`.
+/// Moves into shared memory of one or several blocks, each of whose barriers gets `bytes`. swizzle:
+/// of a box of a tensor.
 void load_pieces(void* shared, const std::vector<Move>& moves, uint32_t bytes, void* barrier,
-                 uint32_t blocks, const char* name, const void* site);
+                 uint32_t blocks, const char* name, const void* site,
+                 std::optional<uint32_t> swizzle = {});
 /// Moves out of shared memory, as part of the caller's open group.
 void store_pieces(std::vector<Move> moves, BulkWrite write, const void* site);
 

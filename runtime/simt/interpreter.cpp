@@ -332,7 +332,7 @@ void Interpreter::finish(Thread& thread) {
   if (async_) async_->finish(thread);
   warp.exited |= bit;
   thread.state = Thread::State::exited;
-  --block.live;
+  if (--block.live == 0 && tracing().end_block) tracing().end_block();
   --live_;
 }
 

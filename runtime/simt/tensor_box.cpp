@@ -68,7 +68,7 @@ const TensorBox& check_box(const void* map, const void* shared, const char* name
   const auto& t = *static_cast<const TensorBox*>(map);
   if (t.rank < 1 || t.rank > 5) fault(concat(name, ": not a tensor map"), site);
   check_aligned(map, 64, name, "the tensor map", site);
-  check_aligned(shared, 128, name, "the shared address", site);
+  check_aligned(shared, t.swizzle == 3 ? 1024 : 128, name, "the shared address", site);
   if (!holder(shared, 1))
     fault(concat(name, ": the box is not in the shared memory of the cluster"), site);
   return t;
@@ -86,7 +86,7 @@ void tensor_load(void* shared, const void* map, const int32_t* start, void* barr
                  uint32_t blocks) {
   const TensorBox& t = check_box(map, shared, "tensor_load", SITE);
   load_pieces(shared, pieces(t, start, static_cast<std::byte*>(shared), true), box_bytes(t),
-              barrier, blocks, "tensor_load", SITE);
+              barrier, blocks, "tensor_load", SITE, t.swizzle);
 }
 
 void tensor_store(const void* map, const int32_t* start, const void* shared, BulkWrite write) {

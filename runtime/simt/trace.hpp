@@ -15,7 +15,8 @@
 ///
 /// Races follow from vector clocks. A barrier orders all threads that meet there, sync_warp the
 /// lanes of its mask, an atomic operation everybody who was at the same address before; shuffles
-/// and votes order nothing. Threads of different blocks are ordered by atomics only.
+/// and votes order nothing. Threads of different blocks are ordered by atomics and cluster barriers
+/// only. What goes on by itself is an access when it starts and another when it ends.
 namespace tessera::simt {
 
 /// Of each kernel since the last call, summed over its launches.
@@ -29,7 +30,6 @@ void remove_device_memory(const void* data);
 enum class Access : uint8_t {
   read,
   write,
-  write_again,   // of a copy that counted as a write when it began, and ends now
   atomic,        // of an mbarrier
   atomic_write,  // of a reduction
   proxy_read,    // by the asynchronous proxy: what threads wrote must be fenced
@@ -52,6 +52,21 @@ struct Tracing {
   void (*meet)(Thread* const* threads, uint32_t count) = nullptr;
   /// The calling thread starts an access.
   void (*access)(const void* address, size_t bytes, Access access, const void* site) = nullptr;
+  /// What the calling thread does from now on comes after the time that is returned.
+  uint32_t (*mark)() = nullptr;
+  /// An access that the calling thread has started at a time ends: nobody else may have touched
+  /// the bytes meanwhile, nor the thread itself, but to read what is read.
+  void (*end_access)(const void* address, size_t bytes, Access access, uint32_t mark,
+                     const void* site) = nullptr;
+  /// Registers of the calling thread that a product will write to, until they are let go.
+  void (*hold)(const void* registers, size_t bytes) = nullptr;
+  void (*let_go)(const void* registers) = nullptr;
+  /// A box with this swizzle was copied to shared memory, until somebody else writes there.
+  void (*lay_out)(const void* address, size_t bytes, uint32_t swizzle) = nullptr;
+  /// A product reads what may be such a box with another swizzle.
+  void (*check_layout)(const void* address, uint32_t swizzle, const void* site) = nullptr;
+  /// The last thread of a block exits.
+  void (*end_block)() = nullptr;
   /// What the calling thread knows of is visible to proxy_read from now on.
   void (*fence_proxy)() = nullptr;
   /// The calling thread waits at a barrier of its block.

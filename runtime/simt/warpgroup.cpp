@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <utility>
+#include <vector>
 
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/half.hpp"
@@ -32,6 +34,27 @@ Matrix decode(uint64_t descriptor, const char* name, const void* site) {
   };
   if (descriptor >> 49 & 7) fault(concat(name, ": descriptors with a base offset"), site);
   return {field(0), field(16), field(32), swizzle_code[descriptor >> 62]};
+}
+
+/// A matrix with a swizzle lies in patterns of eight spans, of which the hardware takes the row
+/// from the address: what begins or goes on elsewhere is read in another order than it was written.
+void check_pattern(const Matrix& m, uint32_t row_count, bool transposed, const char* name,
+                   const void* site) {
+  if (m.swizzle == 0) return;
+  const uint32_t span = 16u << m.swizzle, pattern = 8 * span, within = m.start % span;
+  const auto check = [&](const char* what, uint32_t bytes) {
+    if (bytes % pattern != 0)
+      fault(concat(name, ": ", what, " ", bytes, " is no multiple of the ", pattern,
+                   " bytes of a pattern with swizzle ", span),
+            site);
+  };
+  check("a matrix at", m.start - within);
+  if (!transposed && within + depth_bytes > span)
+    fault(concat(name, ": a step along the depth from byte ", within, " on leaves the span of ",
+                 span, " bytes"),
+          site);
+  if (transposed || row_count > 8) check("the stride of", m.stride);
+  if (transposed && row_count * 2 > span) check("the leading distance of", m.leading);
 }
 
 /// Where byte `b` of the depth of row `i` lies, when memory runs along the depth.
@@ -86,7 +109,9 @@ struct Operation {
   WarpgroupProduct product;
   const void* site;
   uint32_t arrived = 0;
-  bool done = false;
+  bool done = false, ended = false;
+  const Thread* last = nullptr;  // to arrive; the operands are read in its name,
+  uint32_t mark = 0;             // from then on
   void* d[group_threads];
   uint32_t a[group_threads][4];
 };
@@ -244,19 +269,46 @@ bool same(const WarpgroupProduct& p, const WarpgroupProduct& q) {
          p.accumulates == q.accumulates;
 }
 
-/// The product reads shared memory past the caches of threads.
-void see_operands(const WarpgroupProduct& p, const Block& block, const void* site) {
+/// Calls body(matrix, rows, whether memory runs along these) for the operands in shared memory.
+template <class Body>
+void for_operands(const WarpgroupProduct& p, const void* site, Body&& body) {
+  if (!p.a_registers) body(decode(p.a, p.name, site), rows, p.a_transposed);
+  body(decode(p.b, p.name, site), p.n, p.b_transposed);
+}
+
+/// The product begins to read shared memory, past the caches of threads.
+void see_operands(Operation& op, const Block& block) {
   if (!tracing().access) return;
-  const auto see = [&](uint64_t descriptor, uint32_t count, bool transposed) {
-    for_units(block, decode(descriptor, p.name, site), count, transposed, p.name, site,
+  const WarpgroupProduct& p = op.product;
+  for_operands(p, op.site, [&](const Matrix& m, uint32_t count, bool transposed) {
+    std::vector<const std::byte*> units;
+    for_units(block, m, count, transposed, p.name, op.site,
               [&](const std::byte* from, uint32_t, uint32_t) {
-                tracing().access(from, 16, Access::proxy_read, site);
+                units.push_back(from);
+                tracing().check_layout(from, m.swizzle, op.site);
+                tracing().access(from, 16, Access::proxy_read, op.site);
               });
-  };
-  if (!p.a_registers) see(p.a, rows, p.a_transposed);
-  see(p.b, p.n, p.b_transposed);
+    std::sort(units.begin(), units.end());
+    if (std::adjacent_find(units.begin(), units.end()) != units.end())
+      fault(concat(p.name, ": parts of an operand lie at one place, with leading distance ",
+                   m.leading, " and stride ", m.stride),
+            op.site);
+  });
+  op.mark = tracing().mark();
   if (tracing().operate)
     tracing().operate(uint64_t{2} * rows * p.n * (depth_bytes / bytes_of(p.a_element)));
+}
+
+/// The calling thread has waited for the product: nobody may have written to operands meanwhile.
+void end_operands(Operation& op, const Block& block) {
+  if (!tracing().access || op.last != &current() || std::exchange(op.ended, true)) return;
+  const WarpgroupProduct& p = op.product;
+  for_operands(p, op.site, [&](const Matrix& m, uint32_t count, bool transposed) {
+    for_units(block, m, count, transposed, p.name, op.site,
+              [&](const std::byte* from, uint32_t, uint32_t) {
+                tracing().end_access(from, 16, Access::proxy_read, op.mark, op.site);
+              });
+  });
 }
 
 }  // namespace
@@ -282,6 +334,8 @@ void warpgroup_multiply(void* d, const WarpgroupProduct& product) {
   Member& member = group.members[me];
   if ((thread.rank / group_threads + 1) * group_threads > block.launch->block.count())
     fault(concat(product.name, ": the block's last warps are not four"), site);
+  if (product.n % 8 != 0 || product.n < 8 || product.n > max_columns)
+    fault(concat(product.name, ": ", product.n, " columns are no multiple of 8 up to 256"), site);
   if (!member.fenced) fault(concat(product.name, ": no warpgroup_fence since the last wait"), site);
 
   const uint64_t number = member.issued++;
@@ -289,6 +343,9 @@ void warpgroup_multiply(void* d, const WarpgroupProduct& product) {
     group.operations.emplace_back();
     group.operations.back().product = product;
     group.operations.back().site = site;
+    for_operands(product, site, [&](const Matrix& m, uint32_t count, bool transposed) {
+      check_pattern(m, count, transposed, product.name, site);
+    });
   }
   Operation& op = group.operations[number - group.first];
   if (!same(op.product, product))
@@ -305,6 +362,7 @@ void warpgroup_multiply(void* d, const WarpgroupProduct& product) {
     std::memcpy(fresh.value.get(), d, words * 4);
     if (lazy) std::memset(d, 0xff, words * 4);
     member.pending.push_back(std::move(fresh));
+    if (tracing().hold) tracing().hold(d, words * 4);
   } else {
     if (known->words != words)
       fault(concat(product.name, ": products of different widths into the same registers"), site);
@@ -312,7 +370,8 @@ void warpgroup_multiply(void* d, const WarpgroupProduct& product) {
   }
 
   if (++op.arrived < group_threads) return;
-  see_operands(op.product, block, site);
+  op.last = &thread;
+  see_operands(op, block);
   if (!lazy) {
     perform(group, op, block);
     for (uint32_t t = 0; t < group_threads; ++t)
@@ -346,10 +405,15 @@ void warpgroup_wait(uint32_t groups) {
   };
   while (!complete())
     unit().interpreter().wait_in(group.waiting, Wait::product, "warpgroup_wait", site);
-  for (uint64_t i = group.first; i < stop; ++i)
+  for (uint64_t i = group.first; i < stop; ++i) {
     perform(group, group.operations[i - group.first], block);
-  for (Pending& p : member.pending)
-    if (p.last < stop) std::memcpy(p.d, p.value.get(), p.words * 4);
+    end_operands(group.operations[i - group.first], block);
+  }
+  for (Pending& p : member.pending) {
+    if (p.last >= stop) continue;
+    std::memcpy(p.d, p.value.get(), p.words * 4);
+    if (tracing().let_go) tracing().let_go(p.d);
+  }
   std::erase_if(member.pending, [&](const Pending& p) { return p.last < stop; });
 
   // Operations that no thread has still to wait for.

@@ -213,6 +213,40 @@ TEST_P(EdgeAttentionTest, LargeScoresDoNotOverflow) {
   expect_close(got.y, wanted.y, {0.02, 0.02}, "y");
 }
 
+// Scores of -inf weigh nothing: all is as if their entries were not there, and a row that has no
+// others is like one without entries.
+TEST_P(EdgeAttentionTest, ScoresOfMinusInfinityAreNoEntries) {
+  for (const CsrMatrix& pattern :
+       {random_pattern(40, 30, 300, 1, 6), random_pattern(400, 90, 34000, 6, 4)}) {
+    const auto hidden_row = [](int64_t i) { return i % 7 == 0; };
+    const auto hidden_column = [](int64_t j) { return j % 3 == 1; };
+    const auto scores = [&](int64_t n, auto&& hidden, uint64_t seed) {
+      Doubles values = to_doubles(uniform({n, 2}, dtype(), seed));
+      for (int64_t i = 0; i < 2 * n; ++i)
+        if (hidden(i / 2)) values[at(i)] = -std::numeric_limits<double>::infinity();
+      return from_doubles(values, {n, 2}, dtype());
+    };
+    std::vector<int64_t> row, col;
+    const std::vector<int64_t> rows = entry_rows(pattern);
+    const auto columns = pattern.col.host<int32_t>();
+    for (size_t e = 0; e < rows.size(); ++e)
+      if (!hidden_row(rows[e]) && !hidden_column(columns[e])) {
+        row.push_back(rows[e]);
+        col.push_back(columns[e]);
+      }
+    const CsrMatrix visible = CsrMatrix::from_edges(pattern.rows, pattern.cols, row, col,
+                                                    {.duplicates = EdgeOptions::Duplicates::keep});
+    const Tensor x = uniform({pattern.cols, 2, 4}, dtype(), 3),
+                 gy = uniform({pattern.rows, 2, 4}, dtype(), 4);
+    const Results got = compute(pattern, scores(pattern.rows, hidden_row, 1),
+                                scores(pattern.cols, hidden_column, 2), x, gy, {}),
+                  wanted = reference(visible, uniform({pattern.rows, 2}, dtype(), 1),
+                                     uniform({pattern.cols, 2}, dtype(), 2), x, gy, {});
+    expect_results(pattern, got, wanted, concat(pattern.nnz(), " entries"));
+    for (int64_t k = 0; k < 8; ++k) EXPECT_EQ(got.y[at(k)], 0) << k;  // row 0
+  }
+}
+
 TEST_P(EdgeAttentionTest, SameBitsForEveryThreadCount) {
   const CsrMatrix pattern = random_pattern(900, 700, 20000, 4, 1);
   const Tensor target = uniform({900, 3}, dtype(), 1), source = uniform({700, 3}, dtype(), 2),

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "tessera/runtime/driver.hpp"
 #include "tessera/tests/support/files.hpp"
@@ -59,6 +60,20 @@ TEST(Device, TheInterpreterLoads) {
 #endif
 }
 #endif
+
+// What a kernel does not write, or reads before it was written, is seen.
+TEST(Device, MemoryOfTheInterpreterBeginsAsNaN) {
+  if (!available(Device::simt())) GTEST_SKIP() << "no interpreter";
+  Driver& simt = driver(Device::Type::simt);
+  for (int round = 0; round < 2; ++round) {  // the second time, memory that was in use
+    auto* const values = static_cast<float*>(simt.allocate(64 * sizeof(float), 0, nullptr));
+    for (int i = 0; i < 64; ++i) {
+      EXPECT_TRUE(std::isnan(values[i])) << i;
+      values[i] = 1;
+    }
+    simt.deallocate(values, 64 * sizeof(float), 0, nullptr);
+  }
+}
 
 TEST(Device, MissingModulesKeepTheirReason) {
   for (int i = 0; i < 2; ++i) {

@@ -12,7 +12,7 @@ enum class Bug {
   no_wait,         // the data is read before the copy has ended
   no_initialiser,  // nobody calls init_mbarrier
   no_init_fence,   // the copy does not know of the barrier
-  overwritten,     // a thread writes over the barrier
+  overwritten,     // a thread writes over the barrier, the destination or the source
   missing_bytes,   // the phase expects more than is copied
   extra_bytes,     // ... less than is copied
   missing_arrival,
@@ -31,6 +31,8 @@ enum class Bug {
   huge_phase,         // expects more than hardware counts
   absent_block,       // a copy to a block that the cluster lacks
   third_parity,
+  read_too_early,      // by the thread that copies
+  source_overwritten,  // ... before the copy has ended
 };
 
 constexpr uint32_t words = 64;
@@ -90,25 +92,58 @@ TEST(AsyncBugs, Copies) {
   expect_contains(load_block_failure<Bug::elsewhere>(), {"not in the shared memory"});
 }
 
-template <bool waits>
-__global__ void copy_words(const uint32_t* in, uint32_t* out) {
+template <Bug bug>
+__global__ void copy_words(uint32_t* in, uint32_t* out) {
   auto& words_of_block = dynamic_shared<uint32_t[words]>();
   const uint32_t me = thread_index().x;
   copy_async<4>(&words_of_block[me], in + me);
   commit_copies();
-  if (waits) wait_copies<0>();
+  if (bug == Bug::read_too_early) out[me] = words_of_block[me];
+  if (bug == Bug::overwritten) words_of_block[me] = 7;
+  if (bug == Bug::source_overwritten) in[me] = 7;
+  if (bug != Bug::no_wait) wait_copies<0>();
   sync_block();
   out[me] = words_of_block[63 - me];
 }
-
-// Without the wait nothing is reported, but in a lazy schedule the words are not there yet.
-TEST(AsyncBugs, CopiesThatNobodyWaitedFor) {
+template <Bug bug>
+std::string copy_words_failure(uint32_t* first = nullptr) {
   const Array<uint32_t> in(words, 3), out(words);
-  const LaunchShape shape{"copy_words", {1}, {words}, 256};
-  EXPECT_EQ(failure(shape, copy_words<true>, in.data(), out.data()), "");
-  EXPECT_EQ(out[0], 3u);
-  failure(shape, copy_words<false>, in.data(), out.data());
-  EXPECT_EQ(out[0], 0xffffffffu);
+  const std::string message =
+      failure({"copy_words", {1}, {words}, 256}, copy_words<bug>, in.data(), out.data());
+  if (first) *first = out[0];
+  return message;
+}
+
+TEST(AsyncBugs, CopiesThatNobodyWaitedFor) {
+  uint32_t first = 0;
+  EXPECT_EQ(copy_words_failure<Bug::none>(&first), "");
+  EXPECT_EQ(first, 3u);
+  const auto expect = [](const std::string& message, std::initializer_list<const char*> parts) {
+    expect_contains(message, parts);
+    expect_contains(
+        message, {"race", "kernel copy_words, block (0, 0, 0), thread (", "async_bugs_test.cpp:"});
+  };
+  expect(copy_words_failure<Bug::no_wait>(), {"are not ordered"});
+  expect(copy_words_failure<Bug::read_too_early>(),
+         {"this load comes before the end of what the same thread has started"});
+  expect(copy_words_failure<Bug::overwritten>(),
+         {"this store comes before the end of what the same thread has started"});
+}
+
+// Nobody reports that the source changes meanwhile: but a copy that is done at once gives another
+// result than one that is done at the last moment.
+TEST(AsyncBugs, EarlyAndLateCopies) {
+  const auto result = [](bool lazy, auto kernel) {
+    const Array<uint32_t> in(words, 3), out(words);
+    simt::set_schedule({.lazy = lazy});
+    launch(current_stream(Device::cpu()), {"copy_words", {1}, {words}, 256}, kernel, in.data(),
+           out.data());
+    simt::set_schedule({});
+    return out[0];
+  };
+  for (const bool lazy : {false, true}) EXPECT_EQ(result(lazy, copy_words<Bug::none>), 3u);
+  EXPECT_EQ(result(false, copy_words<Bug::source_overwritten>), 3u);
+  EXPECT_EQ(result(true, copy_words<Bug::source_overwritten>), 7u);
 }
 
 template <Bug bug>
@@ -122,6 +157,7 @@ __global__ void store_block(uint32_t* out) {
   if (me == 0) {
     bulk_store(out, s.words, 256);
     commit_bulk();
+    if (bug == Bug::overwritten) s.words[5] = 7;
     if (bug != Bug::no_store_wait) wait_bulk<0>();
   }
 }
@@ -137,6 +173,8 @@ TEST(AsyncBugs, Stores) {
                   {"missing fence_async_proxy", "has written at async_bugs_test.cpp:"});
   expect_contains(store_block_failure<Bug::fence_too_late>(), {"missing fence_async_proxy"});
   expect_contains(store_block_failure<Bug::no_store_wait>(), {"exits while its bulk stores"});
+  expect_contains(store_block_failure<Bug::overwritten>(),
+                  {"race: this store comes before the end", "async_bugs_test.cpp:"});
 }
 
 // One warp fills a stage again and again, another reads it.
@@ -190,8 +228,8 @@ __global__ void read_neighbour(uint32_t* out) {
   else
     sync_cluster();
   const uint32_t other = 1 - cluster_rank();
-  arrive_mbarrier(s.full, other);
   out[block_index().x * words + me] = map_shared(s.words, other)[63 - me];
+  arrive_mbarrier(s.full, other);
   wait_mbarrier(s.full, 0);
 }
 

@@ -2,6 +2,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "tessera/kernels/cuda/ptx_async.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/tests/simt/failure.hpp"
 
@@ -258,6 +259,31 @@ TEST(Interpreter, SharedMemoryBeginsAsNaN) {
   std::vector<float> out(32, 0.0f);
   launch(stream(), {"read_before_write", {1}, {32}, 128}, read_before_write, out.data());
   for (const float x : out) EXPECT_TRUE(std::isnan(x));
+}
+
+template <bool waits>
+__global__ void copy_words(const uint32_t* in, uint32_t* out) {
+  auto& words = dynamic_shared<uint32_t[32]>();
+  copy_async<4>(&words[lane_index()], in + lane_index());
+  commit_copies();
+  if (waits) wait_copies<0>();
+  sync_warp();
+  out[lane_index()] = words[lane_index()];
+}
+
+// Until somebody waits, where the schedule is lazy.
+TEST(Interpreter, DestinationsOfCopiesHoldNaN) {
+  const std::vector<uint32_t> in(32, 3);
+  const auto result = [&](bool lazy, auto kernel) {
+    std::vector<uint32_t> out(32);
+    simt::set_schedule({.lazy = lazy});
+    launch(stream(), {"copy_words", {1}, {32}, 128}, kernel, in.data(), out.data());
+    simt::set_schedule({});
+    return out[7];
+  };
+  for (const bool lazy : {false, true}) EXPECT_EQ(result(lazy, copy_words<true>), 3u);
+  EXPECT_EQ(result(false, copy_words<false>), 3u);
+  EXPECT_EQ(result(true, copy_words<false>), 0xffffffffu);
 }
 
 __global__ void count(int* counter, int* last) {

@@ -52,7 +52,25 @@ TEST(PlantedBugs, MisalignedVector) {
   const float* x = memory.data()->lane;
   float* y = out.data()->lane;
   EXPECT_EQ(failure({"copy_packs", {1}, {32}}, copy_packs, x, y, int64_t{4}), "");
-  expect_contains(failure({"copy_packs", {1}, {32}}, copy_packs, x, y, int64_t{1}), {"misaligned"});
+  expect_contains(failure({"copy_packs", {1}, {32}}, copy_packs, x, y, int64_t{1}),
+                  {"misaligned load of 16 bytes", "kernel copy_packs, block (0, 0, 0), thread (",
+                   "planted_bugs_test.cpp:"});
+}
+
+template <int offset>
+__global__ void store_packs(float* out) {
+  auto& values = dynamic_shared<float[132]>();
+  reinterpret_cast<Pack<float, 4>*>(values + offset)[lane_index()] = {};
+  sync_warp();
+  out[lane_index()] = values[lane_index() + offset];
+}
+
+TEST(PlantedBugs, MisalignedVectorInSharedMemory) {
+  const Array<float> out(32);
+  EXPECT_EQ(failure({"store_packs", {1}, {32}, 528}, store_packs<4>, out.data()), "");
+  expect_contains(failure({"store_packs", {1}, {32}, 528}, store_packs<1>, out.data()),
+                  {"misaligned store of 16 bytes", "kernel store_packs, block (0, 0, 0), thread (",
+                   "planted_bugs_test.cpp:"});
 }
 
 template <bool barrier>
@@ -80,6 +98,51 @@ TEST(PlantedBugs, RaceWithinABlock) {
                   {"race", "are not ordered", "planted_bugs_test.cpp:"});
   EXPECT_EQ(failure({"two_rounds", {1}, {64}, 256}, two_rounds<true>, out.data()), "");
   expect_contains(failure({"two_rounds", {1}, {64}, 256}, two_rounds<false>, out.data()), {"race"});
+}
+
+/// Threads of a block exchange values through global memory.
+template <bool barrier>
+__global__ void exchange(int* values, int* out) {
+  values[thread_index().x] = static_cast<int>(thread_index().x);
+  if (barrier) sync_block();
+  out[thread_index().x] = values[63 - thread_index().x];
+}
+
+TEST(PlantedBugs, RaceOnGlobalMemory) {
+  const Array<int> values(64), out(64);
+  EXPECT_EQ(failure({"exchange", {1}, {64}}, exchange<true>, values.data(), out.data()), "");
+  expect_contains(failure({"exchange", {1}, {64}}, exchange<false>, values.data(), out.data()),
+                  {"race", "are not ordered", "kernel exchange, block (0, 0, 0), thread (",
+                   "planted_bugs_test.cpp:"});
+}
+
+/// The order in which threads and blocks come is free: what depends on it differs by schedule.
+template <bool ordered>
+__global__ void number_threads(int* counter, int* out) {
+  const auto me = static_cast<int>(first_element());
+  const int number = atomic_add(counter, 1);
+  out[me] = ordered ? me : number;
+}
+
+TEST(PlantedBugs, ResultsThatDependOnTheOrder) {
+  const auto results = [](auto kernel) {
+    std::vector<std::vector<int>> all;
+    for (const uint64_t seed : {0, 1, 2}) {
+      const Array<int> counter(1), out(256);
+      simt::set_schedule({.seed = seed});
+      launch(current_stream(Device::cpu()), {"number_threads", {4}, {64}}, kernel, counter.data(),
+             out.data());
+      all.emplace_back(out.data(), out.data() + 256);
+    }
+    simt::set_schedule({});
+    return all;
+  };
+  const auto same = results(number_threads<true>), other = results(number_threads<false>);
+  EXPECT_EQ(same[0], same[1]);
+  EXPECT_EQ(same[0], same[2]);
+  EXPECT_NE(other[0], other[1]);
+  EXPECT_NE(other[0], other[2]);
+  EXPECT_NE(other[1], other[2]);
 }
 
 template <bool synchronised>

@@ -47,6 +47,7 @@ __global__ void sum_bands(const __grid_constant__ Cube cube, SlabShape shape, in
                           store_vector(blocks > 1 ? map_shared(to, other) : to, pair);
                       });
   };
+  if (bug == Bug::own_barrier) sync_cluster();  // the other block is there
   double sum = 0;
   for (int64_t number = -1; number < slabs; ++number) {
     if (bug != Bug::no_wait) wait_slab(stages);

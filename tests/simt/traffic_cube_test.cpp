@@ -10,9 +10,6 @@ using test::Pinned;
 using test::Traffic;
 
 const Pinned pinned{
-    // gram_exact.cu: eight blocks have two words of a unit each; rows of 206 bytes
-    {"u16 [4, 64, 400] by pixel, exact, gram bytes", {1, 1.281}},
-    {"u16 [4, 64, 103] by pixel, exact, gram bytes", {1, 1.067}},
     // gram_join.cu: an odd number of bands
     {"f32 [4, 64, 103] by pixel, gram join", {1.089}},
     {"u16 [4, 64, 103] by pixel, gram join", {1.089}},

@@ -7,6 +7,7 @@
 #include "tessera/kernels/reduce.hpp"
 #include "tessera/kernels/rowwise.hpp"
 #include "tessera/kernels/spmm.hpp"
+#include "tessera/tests/simt/regular_graph.hpp"
 #include "tessera/tests/simt/traffic.hpp"
 
 namespace tessera::kernels {
@@ -169,35 +170,10 @@ TEST_F(RowwiseTraffic, BatchNorm) {
   }
 }
 
-class SparseTraffic : public Traffic {
- protected:
-  /// Every row has eight entries, at columns that are a row's length apart.
-  struct Matrix {
-    Tensor row_ptr, col, values;
-    Matrix() {
-      std::vector<int32_t> starts{0}, columns;
-      for (int32_t i = 0; i < n; ++i) {
-        for (int32_t e = 0; e < 8; ++e)
-          columns.push_back((i * 7 + e * 31) % static_cast<int32_t>(n));
-        starts.push_back(static_cast<int32_t>(columns.size()));
-      }
-      row_ptr = Tensor::from(starts, {n + 1}, Device::simt());
-      col = Tensor::from(columns, {8 * n}, Device::simt());
-      values = numbers({8 * n}, DType::f32);
-    }
-    CsrView view() const {
-      return {n,
-              n,
-              8 * n,
-              row_ptr.view().as<const int32_t>(),
-              col.view().as<const int32_t>(),
-              values.view()};
-    }
-  };
-};
+class SparseTraffic : public Traffic {};
 
 TEST_F(SparseTraffic, Products) {
-  const Matrix a;
+  const test::RegularGraph a(n);
   for (const int64_t width : {16, 64}) {
     const Tensor x = numbers({n, width}, DType::f32), y = empty({n, width}, DType::f32),
                  scores = empty({8 * n}, DType::f32);
@@ -213,7 +189,7 @@ TEST_F(SparseTraffic, Products) {
 }
 
 TEST_F(SparseTraffic, Edges) {
-  const Matrix a;
+  const test::RegularGraph a(n);
   const Tensor scores = numbers({8 * n}, DType::f32), y = empty({8 * n}, DType::f32),
                nodes = numbers({n}, DType::f32);
   expect_ideal(
