@@ -117,7 +117,7 @@ int64_t NodeFeatures::width() const { return sparse_ ? sparse_->columns() : dens
 Var NodeFeatures::times(const Var& weight, double dropout, ForwardContext& context) const {
   const Var y = product(weight, dropout, context);
   if (!shift_.defined()) return y;
-  const Shape out(weight.shape().begin() + 1, weight.shape().end());
+  const Shape out(std::span(weight.shape().begin() + 1, weight.shape().end()));
   const Var of_shift =
       autograd::matmul(Var(autograd::convert(shift_, weight.dtype()).reshape({1, width()})),
                        autograd::reshape(weight, {width(), out.numel()}));
