@@ -48,9 +48,11 @@ void gather(Stream&, View x, View index, View y) {
         }
         if constexpr (masked_memory && sizeof(S) == sizeof(float)) {
           if (width <= Vec<float>::width) {  // a call per row would cost more than the row
-            for (int64_t k = first; k < last; ++k)
+            for (int64_t k = first; k < last; ++k) {
+              if (k + 16 < last) __builtin_prefetch(x.as<S>() + rows[k + 16] * x.stride[0]);
               store(y.as<float>() + k * y.stride[0],
                     load(x.as<float>() + rows[k] * x.stride[0], width), width);
+            }
             return;
           }
         }

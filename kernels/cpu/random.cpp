@@ -288,25 +288,25 @@ void drop_vectors(const Sequences<S>& q, int64_t start, int64_t n) {
 template <class S>
 void drop_elements(const Sequences<S>& q, int64_t start, int64_t n) {
   using T = compute_t<S>;
-  using Words = Vec<uint32_t>;
-  Words lane_bits;
-  for (int lane = 0; lane < Words::width; ++lane) lane_bits.set(lane, 1u << lane);
+  using Bits = Vec<uint32_t>;  // of a row, or of a sequence
+  Bits of_lane;
+  for (int lane = 0; lane < Bits::width; ++lane) of_lane.set(lane, 1u << lane);
   alignas(64) uint32_t kept[tile];
-  for (int64_t first = 0; first < q.sequences; first += Words::width) {
-    const int64_t lanes = std::min<int64_t>(Words::width, q.sequences - first);
+  for (int64_t first = 0; first < q.sequences; first += Bits::width) {
+    const int64_t lanes = std::min<int64_t>(Bits::width, q.sequences - first);
     std::fill_n(kept, tile, 0);
     for (int64_t s = 0; s < lanes; ++s)
-      q.words(first + s, start, n, [&](int64_t i, Words words) {
+      q.words(first + s, start, n, [&](int64_t i, Bits words) {
         const Mask<uint32_t> gone = {taken(q.dropped, words).native};
         store(kept + i, load(kept + i) | where(gone, 0, 1u << s));
       });
     for (int64_t i = 0; i < n; ++i) {
       const int64_t at = (start + i) * q.sequences + first;
-      const Mask<float> keeps = {((Words(kept[i]) & lane_bits) != Words(0)).native};
+      const Mask<float> keeps = {((Bits(kept[i]) & of_lane) != Bits(0)).native};
       const auto drop = [&](auto place) {
         write(q.y, place, where(keeps, q.factor * read(q.x, place), T{0}));
       };
-      lanes == Words::width ? drop(Whole{at}) : drop(Part{at, lanes});
+      lanes == Bits::width ? drop(Whole{at}) : drop(Part{at, lanes});
     }
   }
 }

@@ -417,6 +417,9 @@ TEST(NodeClassification, ConfigFilesFitTheCode) {
   EXPECT_EQ(to_string(config_json(config)), to_string(config_json(Config{})));
   load_config(config, folder + "config.smoke.json");
   EXPECT_LE(config.runs * config.epochs, 100);
+  load_config(config, folder + "config.trunk.json");
+  EXPECT_EQ(config.model, models::GraphNetworkKind::trunk);
+  EXPECT_EQ(config.features, models::FeatureScaling::column);
 }
 
 }  // namespace

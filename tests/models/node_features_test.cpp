@@ -46,7 +46,7 @@ Tensor identity() {
 /// What the features are: their product with the identity.
 std::vector<double> matrix_of(const NodeFeatures& x) {
   ForwardContext inference;
-  return test::as_doubles(x.times(Var(identity()), 0, inference).value());
+  return test::to_doubles(x.times(Var(identity()), 0, inference).value());
 }
 
 TEST(NodeFeatures, ColumnsBecomeZScores) {
