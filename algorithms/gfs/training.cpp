@@ -1,48 +1,17 @@
 #include "tessera/algorithms/gfs/training.hpp"
 
-#include <algorithm>
 #include <numeric>
 
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/shape.hpp"
 #include "tessera/autograd/ops/sparse.hpp"
-#include "tessera/models/metrics.hpp"
 #include "tessera/models/node_loss.hpp"
+#include "tessera/models/node_metric.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/runs.hpp"
 #include "tessera/models/train.hpp"
 
 namespace tessera::algorithms::gfs {
-namespace {
-
-/// Of logits [nodes, outputs] on the host.
-double score(const Problem& problem, const Tensor& logits, std::span<const int64_t> nodes) {
-  if (problem.classes != 2) return models::accuracy(logits, problem.labels, nodes);
-  const auto all = logits.host<float>();
-  const auto label = problem.labels.host<int32_t>();
-  std::vector<double> scores;
-  std::vector<uint8_t> positive;
-  for (const int64_t i : nodes) {
-    scores.push_back(all[static_cast<size_t>(i)]);
-    positive.push_back(label[static_cast<size_t>(i)] == 1);
-  }
-  return models::roc_auc(scores, positive);
-}
-
-void check_classes(const Problem& problem, const models::Split& split, size_t run) {
-  if (problem.classes != 2) return;
-  const auto label = problem.labels.host<int32_t>();
-  for (const auto& [name, nodes] :
-       {std::pair{"validation", &split.validation}, std::pair{"test", &split.test}}) {
-    const auto ones = std::count_if(nodes->begin(), nodes->end(),
-                                    [&](int64_t i) { return label[static_cast<size_t>(i)] == 1; });
-    TS_CHECK(ones > 0 && ones < std::ssize(*nodes), "GFS: the ", name, " nodes of run ", run,
-             " are ", std::ssize(*nodes) - ones, " of class 0 and ", ones,
-             " of class 1; ROC AUC needs some of both");
-  }
-}
-
-}  // namespace
 
 Problem prepare(const models::GraphData& graph, const StandardFeatures& features, Device device) {
   return {models::GraphOperators(graph.adjacency, device), features.input(device), graph.labels,
@@ -62,13 +31,14 @@ std::vector<Outcome> train_runs(const Problem& problem, std::span<const models::
                                .hidden = o.hidden,
                                .heads = o.heads,
                                .dropout = o.dropout};
+  const auto metric = models::metric_for(models::NodeMetric::automatic, problem.classes);
   std::vector<Network> networks;
   std::vector<Rng> per_epoch;
   for (size_t r = 0; r < rngs.size(); ++r) {
     TS_CHECK(selections[r].with_graph.size() == selections[0].with_graph.size(),
              "GFS: runs side by side with ", selections[0].with_graph.size(), " and ",
              selections[r].with_graph.size(), " features for the trunk with edges");
-    check_classes(problem, splits[r], r);
+    models::check_split(metric, problem.labels, splits[r], r);
     Rng initial = rngs[r].split(0);
     networks.push_back(Network::make(selections[r], problem.outputs(), network, initial));
     per_epoch.push_back(rngs[r].split(1));
@@ -102,9 +72,11 @@ std::vector<Outcome> train_runs(const Problem& problem, std::span<const models::
         model(problem.graph, problem.features, inference).value().to(Device::cpu());
     for (size_t r = 0; r < best.size(); ++r) {
       const Tensor of_run = logits.select(1, static_cast<int64_t>(r)).clone();
-      const double validation = score(problem, of_run, splits[r].validation);
-      if (validation > best[r].validation)
-        best[r] = {validation, score(problem, of_run, splits[r].test), epoch + 1};
+      const auto score = [&](std::span<const int64_t> nodes) {
+        return models::node_score(metric, of_run, problem.labels, nodes);
+      };
+      const double validation = score(splits[r].validation);
+      if (validation > best[r].validation) best[r] = {validation, score(splits[r].test), epoch + 1};
     }
   };
   const models::TrainResult result = models::train(

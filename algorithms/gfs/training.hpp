@@ -60,7 +60,7 @@ using OnEpoch = std::function<void(int64_t done, double loss)>;
 /// One network for each split: run r has the r-th split, selection and Rng. The loss is the mean
 /// cross-entropy over training nodes (of a logit with two classes). An empty result when
 /// interrupted. Selections must agree in how many features have which trunk. Throws where AUC is
-/// asked of validation or test nodes of one class.
+/// asked of a split with a part whose nodes are of one class.
 std::vector<Outcome> train_runs(const Problem& problem, std::span<const models::Split> splits,
                                 std::span<const Selection> selections, models::TrunkModule module,
                                 const TrainingOptions& options, std::span<const Rng> rngs,

@@ -16,7 +16,7 @@ constexpr const char* checkpoint_name = "checkpoint.safetensors";
 struct Results {
   std::vector<double> train, validation, test, seconds;
   History curves;
-  std::vector<double> evaluated;                   // epochs of the curves' accuracies
+  std::vector<double> evaluated;                   // epochs of the curves' scores
   std::vector<double> loss_runs, evaluation_runs;  // how many runs each sum has: some end early
   double current_seconds = 0;                      // spent on the runs after them
 
@@ -100,10 +100,10 @@ void finish_runs(State& state, const Config& config) {
   for (const History& history : state.training.histories) {
     const size_t last = end_of_run(history, state.training.evaluated, config.patience)
                             .value_or(history.test.size() - 1);
-    const Accuracies accuracies = selected(history, config.select, last);
-    results.train.push_back(accuracies.train);
-    results.validation.push_back(accuracies.validation);
-    results.test.push_back(accuracies.test);
+    const Scores scores = selected(history, config.select, last);
+    results.train.push_back(scores.train);
+    results.validation.push_back(scores.validation);
+    results.test.push_back(scores.test);
     results.seconds.push_back(seconds / static_cast<double>(state.training.runs()));
     add(history.loss, results.curves.loss);
     add(history.train, results.curves.train);
@@ -158,11 +158,12 @@ void load(State& state, const std::string& path, const Config& config, uint64_t 
                                       " epochs: damaged or not from this experiment"));
 }
 
-Report report_of(const Results& results) {
+Report report_of(const Results& results, models::NodeMetric metric) {
+  const std::string name(to_string(metric));
   Report report;
-  for (const double value : results.test) report.add("test_accuracy", value);
-  for (const double value : results.validation) report.add("validation_accuracy", value);
-  for (const double value : results.train) report.add("train_accuracy", value);
+  for (const double value : results.test) report.add("test_" + name, value);
+  for (const double value : results.validation) report.add("validation_" + name, value);
+  for (const double value : results.train) report.add("train_" + name, value);
   for (const double value : results.seconds) report.add("training_seconds", value);
 
   std::vector<double> epochs(results.curves.loss.size());
@@ -173,9 +174,9 @@ Report report_of(const Results& results) {
                           {{"loss", epochs, divided(results.curves.loss, results.loss_runs)}}});
   const History& curves = results.curves;
   report.plots.push_back(
-      {"accuracy",
+      {name,
        "epoch",
-       "accuracy, mean of runs",
+       name + ", mean of runs",
        {{"train", results.evaluated, divided(curves.train, results.evaluation_runs)},
         {"validation", results.evaluated, divided(curves.validation, results.evaluation_runs)},
         {"test", results.evaluated, divided(curves.test, results.evaluation_runs)}}});
@@ -193,7 +194,7 @@ Report run(const Config& config, Context& context) {
   const models::GraphData graph = context.data.empty()
                                       ? models::synthetic_graph(config.graph, rng.split(2))
                                       : models::load_graph(context.data);
-  const Problem problem = prepare(graph, config.normalize_features, context.device);
+  const Problem problem = prepare(graph, config.features, context.device);
   // The runs from number `first` on that train side by side.
   const auto together = [&](int64_t first) {
     return std::min(config.together, config.runs - first);
@@ -250,7 +251,7 @@ Report run(const Config& config, Context& context) {
     finish_runs(state, config);
     if (first + runs < config.runs) state.training = fresh(first + runs);
   }
-  return report_of(results);
+  return report_of(results, state.training.metric);
 }
 
 }  // namespace tessera::algorithms::node_classification

@@ -4,7 +4,6 @@
 
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
-#include "tessera/models/metrics.hpp"
 #include "tessera/models/node_loss.hpp"
 #include "tessera/models/runs.hpp"
 
@@ -13,12 +12,6 @@ namespace {
 
 constexpr std::string_view selection_names[] = {"last", "validation"};
 constexpr std::string_view decay_names[] = {"first_layer", "weights", "all"};
-
-models::NodeFeatures features_of(const models::GraphData& graph, Device device) {
-  if (graph.sparse_features.col.defined())
-    return models::NodeFeatures(graph.sparse_features.to(device));
-  return models::NodeFeatures(graph.dense_features.to(device));
-}
 
 models::DecayFilter filter_of(Decay decay, const models::GraphNetwork& model) {
   if (decay == Decay::all) return {};
@@ -57,22 +50,22 @@ void parse(std::string_view text, Selection& selection) {
 std::string_view to_string(Decay decay) { return decay_names[static_cast<int>(decay)]; }
 void parse(std::string_view text, Decay& decay) { parse_enum(text, decay_names, decay); }
 
-Problem prepare(models::GraphData graph, bool normalize_features, Device device) {
-  TS_CHECK(
-      graph.has_features() && graph.features() >= 1, "graph ", graph.name,
-      " has no node features: expected an array 'x', or 'x_shape', 'x_indptr' and 'x_indices'");
-  if (normalize_features) models::normalize_feature_rows(graph);
-  return {models::GraphOperators(graph.adjacency, device), features_of(graph, device),
-          graph.labels.to(device), graph.classes};
+Problem prepare(const models::GraphData& graph, models::FeatureScaling features, Device device) {
+  return {models::GraphOperators(graph.adjacency, device),
+          models::node_features(graph, features, device), graph.labels.to(device), graph.classes};
 }
 
 Training start(const Problem& problem, const Options& options, std::span<const Rng> rngs) {
   TS_CHECK(!rngs.empty(), "node_classification: no runs");
+  const auto metric = models::metric_for(options.metric, problem.classes);
+  const bool one_logit =
+      options.model == models::GraphNetworkKind::trunk && metric == models::NodeMetric::auc;
   std::vector<models::GraphNetwork> networks;
   for (const Rng& rng : rngs) {
     Rng initial = rng.split(0);
     networks.push_back(models::GraphNetwork::make(problem.graph, problem.features.width(),
-                                                  problem.classes, options, initial));
+                                                  one_logit ? 1 : problem.classes, options,
+                                                  initial));
   }
   Training training;
   training.model = models::to(models::stack_runs(networks), problem.labels.device());
@@ -80,6 +73,7 @@ Training start(const Problem& problem, const Options& options, std::span<const R
                         .weight_decay = options.weight_decay,
                         .decoupled = options.decoupled,
                         .decays = filter_of(options.decay, training.model)};
+  training.metric = metric;
   training.histories.resize(rngs.size());
   return training;
 }
@@ -88,6 +82,8 @@ models::TrainResult resume(Training& training, const Problem& problem,
                            std::span<const models::Split> splits, const Options& options,
                            std::span<const Rng> rngs, const Hooks& hooks) {
   check_runs(training, splits);
+  for (size_t r = 0; r < splits.size(); ++r)
+    models::check_split(training.metric, problem.labels, splits[r], r);
   TS_CHECK(options.patience == 0 || options.evaluate_every > 0, "node_classification: patience ",
            options.patience, " needs evaluations: set evaluate_every");
   if (all_ended(training, options.patience)) return {.steps_done = training.epochs_done};
@@ -128,7 +124,7 @@ models::TrainResult resume(Training& training, const Problem& problem,
   };
   around.evaluate = [&](int64_t number) {
     training.evaluated.push_back(static_cast<double>(number + 1));
-    const std::vector<Accuracies> now = evaluate(training, problem, splits);
+    const std::vector<Scores> now = evaluate(training, problem, splits);
     for (size_t r = 0; r < now.size(); ++r) {
       training.histories[r].train.push_back(now[r].train);
       training.histories[r].validation.push_back(now[r].validation);
@@ -143,19 +139,20 @@ models::TrainResult resume(Training& training, const Problem& problem,
   return models::train(training.epochs_done, options.epochs, epoch, around);
 }
 
-std::vector<Accuracies> evaluate(const Training& training, const Problem& problem,
-                                 std::span<const models::Split> splits) {
+std::vector<Scores> evaluate(const Training& training, const Problem& problem,
+                             std::span<const models::Split> splits) {
   check_runs(training, splits);
   models::ForwardContext inference{.runs = training.runs()};
   const Tensor logits =
       training.model(problem.graph, problem.features, inference).value().to(Device::cpu());
   const Tensor labels = problem.labels.to(Device::cpu());
-  std::vector<Accuracies> result;
+  std::vector<Scores> result;
   for (size_t r = 0; r < splits.size(); ++r) {
     const Tensor of_run = logits.select(1, static_cast<int64_t>(r)).clone();
-    result.push_back({models::accuracy(of_run, labels, splits[r].train),
-                      models::accuracy(of_run, labels, splits[r].validation),
-                      models::accuracy(of_run, labels, splits[r].test)});
+    const auto score = [&](std::span<const int64_t> nodes) {
+      return models::node_score(training.metric, of_run, labels, nodes);
+    };
+    result.push_back({score(splits[r].train), score(splits[r].validation), score(splits[r].test)});
   }
   return result;
 }
@@ -173,7 +170,7 @@ std::optional<size_t> end_of_run(const History& history, std::span<const double>
   return std::nullopt;
 }
 
-Accuracies selected(const History& history, Selection selection, size_t last) {
+Scores selected(const History& history, Selection selection, size_t last) {
   TS_CHECK(last < history.test.size(), "node_classification: evaluation ", last, " of ",
            history.test.size(), " to select from");
   size_t at = last;

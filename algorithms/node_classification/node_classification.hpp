@@ -6,8 +6,8 @@
 #include <string_view>
 #include <vector>
 
-#include "tessera/models/data/graph.hpp"
 #include "tessera/models/nets/gnn/network.hpp"
+#include "tessera/models/node_metric.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/train.hpp"
 #include "tessera/runtime/config.hpp"
@@ -17,7 +17,7 @@
 /// their seed or split, train side by side (models/runs.hpp), each as it would alone.
 namespace tessera::algorithms::node_classification {
 
-/// Which epoch's test accuracy is reported.
+/// Which epoch's scores are reported.
 enum class Selection : uint8_t {
   last,
   validation
@@ -42,6 +42,7 @@ struct Options : models::GraphNetworkOptions {
   bool decoupled = false;
   Decay decay = Decay::first_layer;
   int64_t evaluate_every = 10;
+  models::NodeMetric metric = models::NodeMetric::automatic;
   Selection select = Selection::last;
   int64_t patience = 0;
   bool record = false;
@@ -55,6 +56,7 @@ struct Options : models::GraphNetworkOptions {
     f("decay", self.decay, "weight decay of the first_layer, of weights or of all");
     f("evaluate_every", self.evaluate_every, "epochs between evaluations, 0: only the last",
       Bounds::at_least(0));
+    f("metric", self.metric, "accuracy, auc (of two classes) or auto: auc where there are two");
     f("select", self.select, "report the epoch that is last, or best on validation");
     f("patience", self.patience,
       "a run ends after this many epochs without a new best on validation; 0: never",
@@ -70,14 +72,12 @@ struct Problem {
   Tensor labels;  // [nodes]
   int64_t classes;
 };
-/// Rows of the features are divided by their sums when `normalize_features`. Throws when there are
-/// none.
-Problem prepare(models::GraphData graph, bool normalize_features, Device device);
+Problem prepare(const models::GraphData& graph, models::FeatureScaling features, Device device);
 
 /// What a run showed, in the order of epochs.
 struct History {
   std::vector<double> loss;                     // of every epoch
-  std::vector<double> train, validation, test;  // accuracies of the epochs evaluated
+  std::vector<double> train, validation, test;  // scores of the epochs evaluated
 
   static void visit(auto& self, auto&& f) {
     f("loss", self.loss);
@@ -91,13 +91,15 @@ struct History {
 struct Training {
   models::GraphNetwork model;  // of all runs
   models::Adam optimizer;
+  models::NodeMetric metric;       // what scores are
   std::vector<History> histories;  // of each
   std::vector<double> evaluated;   // after these many epochs
   int64_t epochs_done = 0;
 
   int64_t runs() const { return static_cast<int64_t>(histories.size()); }
 };
-/// Fresh parameters for a run of each Rng, drawn from it.
+/// Fresh parameters for a run of each Rng, drawn from it. A trunk that is measured by AUC has one
+/// output, the logit of class 1 (Platonov et al. 2023).
 Training start(const Problem& problem, const Options& options, std::span<const Rng> rngs);
 
 struct Hooks {
@@ -114,18 +116,19 @@ models::TrainResult resume(Training& training, const Problem& problem,
                            std::span<const models::Split> splits, const Options& options,
                            std::span<const Rng> rngs, const Hooks& hooks = {});
 
-struct Accuracies {
+/// By the training's metric.
+struct Scores {
   double train = 0, validation = 0, test = 0;
 };
 /// Of the current parameters, for each run.
-std::vector<Accuracies> evaluate(const Training& training, const Problem& problem,
-                                 std::span<const models::Split> splits);
+std::vector<Scores> evaluate(const Training& training, const Problem& problem,
+                             std::span<const models::Split> splits);
 /// The evaluation, of those made after the epochs `evaluated`, at which a run ends: the first with
 /// `patience` epochs since the best on validation; none while there is no such, or with patience 0.
 /// Runs side by side go on until all have ended, but what comes after a run's end is not looked at.
 std::optional<size_t> end_of_run(const History& history, std::span<const double> evaluated,
                                  int64_t patience);
 /// Of the evaluation that `selection` means among those up to the one with index `last`.
-Accuracies selected(const History& history, Selection selection, size_t last);
+Scores selected(const History& history, Selection selection, size_t last);
 
 }  // namespace tessera::algorithms::node_classification

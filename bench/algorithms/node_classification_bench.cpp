@@ -24,7 +24,7 @@ bench::Work work(const char* file, const Options& options, int64_t runs, int64_t
     Training training;
   };
   models::GraphData graph = models::load_graph(file);
-  Problem problem = prepare(graph, true, Device::cpu());
+  Problem problem = prepare(graph, models::FeatureScaling::row, Device::cpu());
   const models::Split split =
       graph.public_splits.empty() ? graph.fixed_splits.at(0) : graph.public_splits[0];
   const auto state = std::make_shared<State>(

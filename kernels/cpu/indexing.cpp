@@ -9,6 +9,7 @@
 #include "tessera/kernels/cpu/grouping.hpp"
 #include "tessera/kernels/cpu/parallel.hpp"
 #include "tessera/kernels/cpu/select.hpp"
+#include "tessera/kernels/cpu/simd.hpp"
 #include "tessera/kernels/indexing_operands.hpp"
 #include "tessera/kernels/spmm.hpp"
 
@@ -44,6 +45,16 @@ void gather(Stream&, View x, View index, View y) {
           for (int64_t k = first; k < last; ++k)
             y.as<S>()[k * y.stride[0]] = x.as<S>()[rows[k] * x.stride[0]];
           return;
+        }
+        if constexpr (masked_memory && sizeof(S) == sizeof(float)) {
+          if (width <= Vec<float>::width) {  // a call per row would cost more than the row
+            for (int64_t k = first; k < last; ++k) {
+              if (k + 16 < last) __builtin_prefetch(x.as<S>() + rows[k + 16] * x.stride[0]);
+              store(y.as<float>() + k * y.stride[0],
+                    load(x.as<float>() + rows[k] * x.stride[0], width), width);
+            }
+            return;
+          }
         }
         for (int64_t k = first; k < last; ++k) {
           if (k + 4 < last) __builtin_prefetch(x.as<S>() + rows[k + 4] * x.stride[0]);

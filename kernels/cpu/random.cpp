@@ -246,45 +246,108 @@ void bernoulli(Stream&, RngState rng, double probability, View y) {
   });
 }
 
-/// Tiles of all sequences, one after another: a sequence has its numbers side by side, its elements
-/// a row apart. No branch depends on a number: it would be mispredicted half of the time.
+/// What dropout does to elements that lie in `sequences`, each of which has numbers of its own:
+/// `count` rows of `sequences` pieces of `width` elements.
 template <class S>
-void drop_sequences(RngState rng, int64_t sequences, Chance dropped, double scale, const View& x,
-                    const View& y) {
+struct Sequences {
+  RngState rng;
+  int64_t sequences, width, count;  // count: elements of a sequence
+  Chance dropped;
+  compute_t<S> factor;
+  const S* x;
+  S* y;
+
+  int64_t step() const { return sequences * width; }
+  /// Words from element `start` of sequence s on.
+  template <class Put>
+  void words(int64_t s, int64_t start, int64_t n, Put&& put) const {
+    const RngState own = RngState{.offset = rng.offset, .origin = rng.origin + s}.resolved();
+    for (int64_t at = 0; at < n; at += group)
+      generate_group(own.seed, own.offset + static_cast<uint64_t>(start + at) / 4,
+                     [&](int64_t i, Vec<uint32_t> w) { put(at + i, w); });
+  }
+};
+
+/// Pieces of whole vectors: each vector of words meets its elements at once.
+template <class S>
+void drop_vectors(const Sequences<S>& q, int64_t start, int64_t n) {
+  using T = compute_t<S>;
+  for (int64_t s = 0; s < q.sequences; ++s) {
+    int64_t column = start % q.width, at = start / q.width * q.step() + s * q.width + column;
+    q.words(s, start, n, [&](int64_t i, Vec<uint32_t> words) {
+      if (i >= n) return;
+      write(q.y, Whole{at}, where(taken(q.dropped, words), T{0}, q.factor * read(q.x, Whole{at})));
+      at += words.width, column += words.width;
+      if (column == q.width) at += q.step() - q.width, column = 0;
+    });
+  }
+}
+
+/// Single elements: as many sequences as a vector has lanes put their decisions into a word for
+/// each row.
+template <class S>
+void drop_elements(const Sequences<S>& q, int64_t start, int64_t n) {
+  using T = compute_t<S>;
+  using Bits = Vec<uint32_t>;  // of a row, or of a sequence
+  Bits of_lane;
+  for (int lane = 0; lane < Bits::width; ++lane) of_lane.set(lane, 1u << lane);
+  alignas(64) uint32_t kept[tile];
+  for (int64_t first = 0; first < q.sequences; first += Bits::width) {
+    const int64_t lanes = std::min<int64_t>(Bits::width, q.sequences - first);
+    std::fill_n(kept, tile, 0);
+    for (int64_t s = 0; s < lanes; ++s)
+      q.words(first + s, start, n, [&](int64_t i, Bits words) {
+        const Mask<uint32_t> gone = {taken(q.dropped, words).native};
+        store(kept + i, load(kept + i) | where(gone, 0, 1u << s));
+      });
+    for (int64_t i = 0; i < n; ++i) {
+      const int64_t at = (start + i) * q.sequences + first;
+      const Mask<float> keeps = {((Bits(kept[i]) & of_lane) != Bits(0)).native};
+      const auto drop = [&](auto place) {
+        write(q.y, place, where(keeps, q.factor * read(q.x, place), T{0}));
+      };
+      lanes == Bits::width ? drop(Whole{at}) : drop(Part{at, lanes});
+    }
+  }
+}
+
+/// Any pieces. No branch depends on a number: it would be mispredicted half of the time.
+template <class S>
+void drop_pieces(const Sequences<S>& q, int64_t start, int64_t n) {
   using T = compute_t<S>;
   using Bits = std::conditional_t<std::is_same_v<T, double>, uint64_t, uint32_t>;
-  const T factor = static_cast<T>(scale);
-  const int64_t width = x.shape[x.rank - 1], step = sequences * width,
-                count = x.numel() / sequences;
-  const uint32_t last = dropped.last, never = dropped.possible ? 0 : 1;
-  parallel_for((count + tile - 1) / tile, 1, [&](int64_t begin, int64_t end) {
-    alignas(64) uint32_t words[tile];
-    alignas(64) Bits kept[tile];  // all bits, or none
+  const uint32_t last = q.dropped.last, never = q.dropped.possible ? 0 : 1;
+  alignas(64) uint32_t words[tile];
+  alignas(64) Bits kept[tile];  // all bits, or none
+  for (int64_t s = 0; s < q.sequences; ++s) {
+    q.words(s, start, n, [&](int64_t i, Vec<uint32_t> w) { store(words + i, w); });
+    for (int64_t i = 0; i < n; ++i)
+      kept[i] = Bits{0} - static_cast<Bits>(static_cast<uint32_t>(words[i] > last) | never);
+    int64_t column = start % q.width, at = start / q.width * q.step() + s * q.width + column;
+    for (int64_t i = 0; i < n;) {
+      const int64_t piece = std::min(n - i, q.width - column);
+      for (int64_t k = 0; k < piece; ++k) {
+        const T value = q.factor * static_cast<T>(q.x[at + k]);
+        q.y[at + k] = static_cast<S>(std::bit_cast<T>(std::bit_cast<Bits>(value) & kept[i + k]));
+      }
+      i += piece, at += piece + q.step() - q.width, column = 0;
+    }
+  }
+}
+
+/// A tile of every sequence, one after another.
+template <class S>
+void drop_sequences(const Sequences<S>& q) {
+  constexpr bool in_vectors = !std::is_same_v<S, double>;
+  parallel_for((q.count + tile - 1) / tile, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t start = t * tile, n = std::min(tile, count - start);
-      for (int64_t s = 0; s < sequences; ++s) {
-        const RngState own = RngState{.offset = rng.offset, .origin = rng.origin + s}.resolved();
-        for (int64_t at = 0; at < n; at += group)
-          generate_group(own.seed, own.offset + static_cast<uint64_t>(start + at) / 4,
-                         [&](int64_t i, Vec<uint32_t> w) { store(words + at + i, w); });
-        for (int64_t i = 0; i < n; ++i)
-          kept[i] = Bits{0} - static_cast<Bits>(static_cast<uint32_t>(words[i] > last) | never);
-        const S* const from = x.as<const S>() + s * width;
-        S* const to = y.as<S>() + s * width;
-        const auto drop = [&](int64_t at, int64_t i) __attribute__((always_inline)) {
-          const T value = factor * static_cast<T>(from[at]);
-          to[at] = static_cast<S>(std::bit_cast<T>(std::bit_cast<Bits>(value) & kept[i]));
-        };
-        if (width == 1) {
-          for (int64_t i = 0; i < n; ++i) drop((start + i) * step, i);
-          continue;
-        }
-        int64_t column = start % width, at = start / width * step + column;
-        for (int64_t i = 0; i < n;) {
-          const int64_t piece = std::min(n - i, width - column);
-          for (int64_t k = 0; k < piece; ++k) drop(at + k, i + k);
-          i += piece, at += piece + step - width, column = 0;
-        }
+      const int64_t start = t * tile, n = std::min(tile, q.count - start);
+      if (in_vectors && q.width % Vec<uint32_t>::width == 0) {
+        if constexpr (in_vectors) drop_vectors(q, start, n);
+      } else if (in_vectors && q.width == 1) {
+        if constexpr (in_vectors) drop_elements(q, start, n);
+      } else {
+        drop_pieces(q, start, n);
       }
     }
   });
@@ -295,7 +358,10 @@ void dropout(Stream&, RngState rng, int64_t sequences, double probability, View 
   const Chance dropped("dropout", probability);
   if (sequences > 1) {
     for_float(y.dtype, "dropout", [&]<class S>() {
-      if (y.numel() > 0) drop_sequences<S>(rng, sequences, dropped, 1 / (1 - probability), x, y);
+      if (y.numel() == 0) return;
+      drop_sequences(Sequences<S>{rng, sequences, x.shape[x.rank - 1], x.numel() / sequences,
+                                  dropped, static_cast<compute_t<S>>(1 / (1 - probability)),
+                                  x.as<const S>(), y.as<S>()});
     });
     return;
   }

@@ -24,7 +24,14 @@ constexpr int64_t segment_entries = 1024;
 constexpr int64_t second_level_bytes = int64_t{2} << 20;
 
 /// What an entry stands for.
-enum class Entry : uint8_t { next_row, row, weighted_row, weighted_and_scaled_row };
+enum class Entry : uint8_t {
+  next_row,
+  row,
+  weighted_row,
+  weighted_and_scaled_row,
+  heads_of_a_vector,    // a row that has a weight for every vector,
+  heads_of_two_vectors  // for every two
+};
 
 /// One product with one head, or a chunk of its columns.
 template <class T>
@@ -43,12 +50,14 @@ struct Product {
   int64_t y_stride, width;
   C alpha, beta;
   bool mean;
+  int64_t head_width = 0;    // columns that have a value in common; 0: all
   bool past_caches = false;  // y is large, aligned to vectors, and not read
 
   Product from_column(int64_t column) const {
     Product p = *this;
     p.x += column;
     p.y += column;
+    if (head_width > 0) p.values += column / head_width;
     return p;
   }
   /// y is alpha times the sums and stays in the caches.
@@ -75,6 +84,9 @@ template <Entry kind, bool far, class T, class Chunk>
                                                Chunk chunk) {
   using C = compute_t<T>;
   constexpr bool weighted = kind == Entry::weighted_row || kind == Entry::weighted_and_scaled_row;
+  constexpr int64_t head_vectors = kind == Entry::heads_of_a_vector      ? 1
+                                   : kind == Entry::heads_of_two_vectors ? 2
+                                                                         : 0;
   constexpr int64_t lines =
       (Chunk::vectors * Vec<C>::width * static_cast<int64_t>(sizeof(T)) + 63) / 64;
   constexpr int64_t far_ahead = lines == 1 ? 128 : 64, near_ahead = 64 / lines;  // entries
@@ -88,13 +100,23 @@ template <Entry kind, bool far, class T, class Chunk>
       prefetch<2, lines>(row_of(e + far_ahead));
       if constexpr (lines > 1) prefetch<1, lines>(row_of(e + near_ahead));
     }
+    const T* const x = p.x + c * p.x_stride;
+    if constexpr (head_vectors > 0) {
+      const T* const values = p.values + e * p.value_stride;
+      sums.each(
+          x, [&](const T* from, Vec<C>& sum) __attribute__((always_inline)) {
+            const int64_t head = (from - x) / (head_vectors * Vec<C>::width);
+            sum = fma(chunk.read(from), Vec<C>(static_cast<C>(values[head])), sum);
+          });
+      continue;
+    }
     Vec<C> weight{C{1}};
     if constexpr (kind == Entry::weighted_row)
       weight = static_cast<C>(p.values[e * p.value_stride]);
     if constexpr (kind == Entry::weighted_and_scaled_row)
       weight = p.col_scale[c] * (p.values ? static_cast<C>(p.values[e * p.value_stride]) : C{1});
     sums.each(
-        p.x + c * p.x_stride, [&](const T* from, Vec<C>& sum) __attribute__((always_inline)) {
+        x, [&](const T* from, Vec<C>& sum) __attribute__((always_inline)) {
           sum = weighted ? fma(chunk.read(from), weight, sum) : sum + chunk.read(from);
         });
   }
@@ -227,7 +249,11 @@ void run(Stream& stream, const Product<T>& p) {
 template <class T>
 void run(Stream& stream, Product<T> p) {
   p.past_caches = writes_past_caches(p);
-  if (p.col_scale)
+  if (p.head_width == Vec<compute_t<T>>::width)
+    run<Entry::heads_of_a_vector>(stream, p);
+  else if (p.head_width > 0)
+    run<Entry::heads_of_two_vectors>(stream, p);
+  else if (p.col_scale)
     run<Entry::weighted_and_scaled_row>(stream, p);
   else if (p.values)
     run<Entry::weighted_row>(stream, p);
@@ -281,6 +307,12 @@ void spmm(Stream& stream, const CsrView& a, View x, View y, const SpmmParams& pa
                  static_cast<C>(params.beta),
                  params.mean};
     if (value_heads == 1) return run(stream, p);
+    // Narrow heads side by side: what an entry costs beside its products is shared by all.
+    const bool narrow = from.width == Vec<C>::width || from.width == 2 * Vec<C>::width;
+    if (narrow && !params.col_scale) {
+      p.head_width = from.width;
+      return run(stream, p);
+    }
     p.width = from.width;
     for (int64_t head = 0; head < from.heads; ++head) {
       run(stream, p);

@@ -3,11 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <sstream>
 
 #include "tessera/algorithms/node_classification/experiment.hpp"
 #include "tessera/autograd/ops/loss.hpp"
 #include "tessera/models/data/synthetic.hpp"
 #include "tessera/runtime/interrupt.hpp"
+#include "tessera/tests/support/files.hpp"
 
 namespace tessera::algorithms::node_classification {
 namespace {
@@ -33,7 +35,7 @@ Options with(int64_t epochs, int64_t evaluate_every = 10) {
 /// Runs with these seeds side by side.
 Training trained(const models::GraphData& graph, const Options& options,
                  const std::vector<uint64_t>& seeds = {1}, Device device = Device::cpu()) {
-  const Problem problem = prepare(graph, false, device);
+  const Problem problem = prepare(graph, models::FeatureScaling::raw, device);
   std::vector<Rng> rngs;
   for (const uint64_t seed : seeds) rngs.emplace_back(seed);
   const std::vector<models::Split> splits(seeds.size(), graph.fixed_splits.at(0));
@@ -91,9 +93,9 @@ TEST(NodeClassification, LearnsAndTheEdgesHelp) {
   const auto last = [](const History& h) {
     return selected(h, Selection::last, h.test.size() - 1);
   };
-  const Accuracies gcn = last(history(trained(graph, options)));
+  const Scores gcn = last(history(trained(graph, options)));
   options.model = models::GraphNetworkKind::mlp;
-  const Accuracies mlp = last(history(trained(graph, options)));
+  const Scores mlp = last(history(trained(graph, options)));
   EXPECT_GT(mlp.test, 0.45);  // chance is a third
   EXPECT_GT(gcn.test, 0.9);
   EXPECT_GT(gcn.test, mlp.test + 0.1);
@@ -144,7 +146,7 @@ TEST(NodeClassification, FirstLossIsThatOfTheInitialNetwork) {
   const models::GraphData graph = easy_graph();
   Options options = with(1);
   options.dropout = 0;
-  const Problem problem = prepare(graph, false, Device::cpu());
+  const Problem problem = prepare(graph, models::FeatureScaling::raw, Device::cpu());
   const Training before = start(problem, options, std::vector<Rng>{Rng(5)});
   models::ForwardContext inference{.runs = 1};
   const Tensor logits = before.model(problem.graph, problem.features, inference).value();
@@ -167,7 +169,7 @@ TEST(NodeClassification, DecaysTheFirstLayerOnly) {
   Options options = with(1);
   options.learning_rate = 1e-4;
   options.weight_decay = 1e6;
-  const Problem problem = prepare(graph, false, Device::cpu());
+  const Problem problem = prepare(graph, models::FeatureScaling::raw, Device::cpu());
   const auto before = values_of(start(problem, options, std::vector<Rng>{Rng(1)}));
   const auto after = values_of(trained(graph, options));
   const auto shrunk = [&](size_t parameter) {
@@ -183,7 +185,7 @@ TEST(NodeClassification, DecaysTheFirstLayerOnly) {
 // Whatever a network calls them: matrices with a row for each feature.
 TEST(NodeClassification, FirstLayersAreThoseThatReadTheFeatures) {
   const models::GraphData graph = easy_graph();
-  const Problem problem = prepare(graph, false, Device::cpu());
+  const Problem problem = prepare(graph, models::FeatureScaling::raw, Device::cpu());
   using Kind = models::GraphNetworkKind;
   for (int k = 0; k <= static_cast<int>(Kind::trunk); ++k) {
     Options options = with(1);
@@ -218,7 +220,7 @@ TEST(NodeClassification, StoppedAndResumedIsTheSameTraining) {
   const Options options = with(23, 5);
   const Training straight = trained(graph, options, {1, 2});
 
-  const Problem problem = prepare(graph, false, Device::cpu());
+  const Problem problem = prepare(graph, models::FeatureScaling::raw, Device::cpu());
   const std::vector<models::Split> splits(2, graph.fixed_splits.at(0));
   const std::vector<Rng> rngs{Rng(1), Rng(2)};
   Training training = start(problem, options, rngs);
@@ -294,9 +296,100 @@ TEST(NodeClassification, RunsThatEndEarlyAreWhatTheyAreAlone) {
   EXPECT_EQ(together.evaluated.size(), longest);
 }
 
+/// Two classes of unequal size.
+models::GraphData two_classes() {
+  models::GraphData graph = easy_graph();
+  for (int32_t& label : graph.labels.host_mutable<int32_t>()) label = label == 2;
+  graph.classes = 2;
+  return graph;
+}
+
+/// The share of pairs of a positive and a negative in the right order, ties half.
+double pair_count(const std::vector<float>& score, const models::GraphData& graph,
+                  const std::vector<int64_t>& nodes) {
+  const auto label = graph.labels.values<int32_t>();
+  double right = 0, pairs = 0;
+  for (const int64_t p : nodes)
+    for (const int64_t n : nodes) {
+      const auto i = static_cast<size_t>(p), j = static_cast<size_t>(n);
+      if (label[i] != 1 || label[j] != 0) continue;
+      pairs += 1;
+      right += score[i] > score[j] ? 1.0 : score[i] == score[j] ? 0.5 : 0.0;
+    }
+  return right / pairs;
+}
+
+TEST(NodeClassification, TwoClassesAreMeasuredByAuc) {
+  const models::GraphData graph = two_classes();
+  const Problem problem = prepare(graph, models::FeatureScaling::raw, Device::cpu());
+  const models::Split& split = graph.fixed_splits.at(0);
+  for (const auto model : {models::GraphNetworkKind::gcn, models::GraphNetworkKind::trunk}) {
+    Options options = with(30, 10);
+    options.model = model;
+    const Training training = trained(graph, options, {1, 2});
+    models::ForwardContext inference{.runs = 2};
+    const Tensor logits = training.model(problem.graph, problem.features, inference).value();
+    ASSERT_EQ(logits.size(2), model == models::GraphNetworkKind::trunk ? 1 : 2);
+    for (int64_t r = 0; r < 2; ++r) {
+      const auto z = logits.select(1, r).clone().values<float>();
+      std::vector<float> score;
+      for (size_t i = 0; i < static_cast<size_t>(graph.nodes); ++i)
+        score.push_back(logits.size(2) == 1 ? z[i] : z[2 * i + 1] - z[2 * i]);
+      const History& h = training.histories[static_cast<size_t>(r)];
+      EXPECT_NEAR(h.test.back(), pair_count(score, graph, split.test), 1e-6);
+      EXPECT_NEAR(h.validation.back(), pair_count(score, graph, split.validation), 1e-6);
+      EXPECT_NEAR(h.train.back(), pair_count(score, graph, split.train), 1e-6);
+      EXPECT_GT(h.test.back(), 0.7);
+    }
+    options.metric = models::NodeMetric::accuracy;
+    const double accuracy = history(trained(graph, options)).test.back();
+    const double right = accuracy * static_cast<double>(split.test.size());
+    EXPECT_NEAR(right, std::round(right), 1e-9);
+    EXPECT_GT(accuracy, 0.6);
+  }
+}
+
+TEST(NodeClassification, ReportsByTheNameOfTheMetric) {
+  std::ostringstream told;
+  Progress progress(told, 0);
+  Context context;
+  context.progress = &progress;
+  Config config;
+  config.epochs = 3;
+  config.runs = 2;
+  config.split = models::SplitKind::random;
+  config.graph.nodes = 80;
+  const auto names = [&] {
+    std::vector<std::string> found;
+    for (const Metric& metric : run(config, context).metrics) found.push_back(metric.name);
+    return found;
+  };
+  EXPECT_EQ(names(), (std::vector<std::string>{"test_accuracy", "validation_accuracy",
+                                               "train_accuracy", "training_seconds"}));
+  config.graph.classes = 2;
+  EXPECT_EQ(names(), (std::vector<std::string>{"test_auc", "validation_auc", "train_auc",
+                                               "training_seconds"}));
+}
+
+TEST(NodeClassification, AucNeedsTwoClasses) {
+  models::GraphData graph = easy_graph();
+  Options options = with(2);
+  options.metric = models::NodeMetric::auc;
+  test::expect_error([&] { trained(graph, options); }, {"auc", "3 classes"},
+                     ErrorKind::invalid_argument);
+  graph = two_classes();
+  const auto label = graph.labels.values<int32_t>();
+  std::erase_if(graph.fixed_splits.at(0).validation,
+                [&](int64_t i) { return label[static_cast<size_t>(i)] == 1; });
+  test::expect_error([&] { trained(graph, options); }, {"validation nodes of run 0", "class 1"},
+                     ErrorKind::invalid_argument);
+  options.metric = models::NodeMetric::accuracy;
+  EXPECT_GT(history(trained(graph, options)).validation.back(), 0);
+}
+
 TEST(NodeClassification, RejectsWhatCannotBeTrained) {
   models::GraphData graph = easy_graph();
-  const Problem problem = prepare(graph, true, Device::cpu());
+  const Problem problem = prepare(graph, models::FeatureScaling::row, Device::cpu());
   const std::vector<Rng> one{Rng(0)};
   const auto starts = [&](auto&& change) {
     Options options;
@@ -311,9 +404,9 @@ TEST(NodeClassification, RejectsWhatCannotBeTrained) {
   Training training = start(problem, Options(), one);
   EXPECT_THROW(resume(training, problem, {}, Options(), one), Error);
   graph.dense_features = Tensor::zeros({graph.nodes, 0}, DType::f32, Device::cpu());
-  EXPECT_THROW(prepare(graph, true, Device::cpu()), Error);
+  EXPECT_THROW(prepare(graph, models::FeatureScaling::row, Device::cpu()), Error);
   graph.dense_features = Tensor();
-  EXPECT_THROW(prepare(graph, true, Device::cpu()), Error);
+  EXPECT_THROW(prepare(graph, models::FeatureScaling::row, Device::cpu()), Error);
 }
 
 TEST(NodeClassification, ConfigFilesFitTheCode) {
@@ -324,6 +417,9 @@ TEST(NodeClassification, ConfigFilesFitTheCode) {
   EXPECT_EQ(to_string(config_json(config)), to_string(config_json(Config{})));
   load_config(config, folder + "config.smoke.json");
   EXPECT_LE(config.runs * config.epochs, 100);
+  load_config(config, folder + "config.trunk.json");
+  EXPECT_EQ(config.model, models::GraphNetworkKind::trunk);
+  EXPECT_EQ(config.features, models::FeatureScaling::column);
 }
 
 }  // namespace

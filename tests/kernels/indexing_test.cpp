@@ -63,7 +63,7 @@ class FloatIndexTest : public IndexingBase {};
 
 TEST_P(MoveTest, GatherRows) {
   for (const DType index_dtype : index_dtypes)
-    for (const int64_t width : {0, 1, 3, 40})
+    for (const int64_t width : {0, 1, 3, 10, 16, 40})
       for (const int64_t count : {0, 5, 3000}) {
         const Tensor x = integers({37, width}, dtype(), 1);
         const std::vector<int64_t> rows = random_indices(count, 37, 2);

@@ -7,6 +7,7 @@
 #include <cstring>
 #include <map>
 #include <numbers>
+#include <span>
 
 #include "tessera/runtime/io/safetensors.hpp"
 #include "tessera/tests/support/close.hpp"
@@ -185,32 +186,40 @@ TEST_P(FloatRandom, PositionsMayCountFromOneInMemory) {
 }
 
 TEST_P(FloatRandom, SequencesAreDroppedAsTheyWouldBeAlone) {
-  const RngState origins[] = {{9, 100}, {9, 101}, {12345, (uint64_t{1} << 32) - 1}};
-  const auto* bytes = reinterpret_cast<const uint8_t*>(origins);
-  const Tensor memory = on_device(Tensor::from(std::vector<uint8_t>(bytes, bytes + sizeof origins),
-                                               {sizeof origins}, Device::cpu()));
-  const RngState state{.offset = 3, .origin = memory.view().as<const RngState>()};
   const double infinity = std::numeric_limits<double>::infinity();
-  for (const int64_t width : {1, 3, 4, 16, 33})
-    for (const int64_t rows : {0, 1, 5, 700}) {
-      Tensor x = test::uniform({rows, 3, width}, dtype(), 1);
-      if (rows > 0)
-        x.select(0, 0).copy_from(
-            test::from_doubles(std::vector<double>(3 * width, infinity), {3, width}, dtype()));
-      x = on_device(x);
-      const Tensor y = empty({rows, 3, width});
-      dropout(stream(), state, 0.4, x.view(), y.view(), 3);
-      for (int s = 0; s < 3; ++s) {
-        const Tensor own = on_device(x.to(Device::cpu()).select(1, s).clone()),
-                     alone = empty({rows, width});
-        dropout(stream(), {origins[s].seed, origins[s].offset + 3}, 0.4, own.view(), alone.view());
-        EXPECT_EQ(to_doubles(y.to(Device::cpu()).select(1, s).clone()), to_doubles(alone))
-            << rows << " rows of " << width << ", sequence " << s;
-      }
+  const auto expect_same = [&](std::span<const RngState> origins, int64_t rows, int64_t width) {
+    const auto* bytes = reinterpret_cast<const uint8_t*>(origins.data());
+    const auto size = static_cast<int64_t>(origins.size_bytes()), count = std::ssize(origins);
+    const Tensor memory =
+        on_device(Tensor::from(std::vector<uint8_t>(bytes, bytes + size), {size}, Device::cpu()));
+    const RngState state{.offset = 3, .origin = memory.view().as<const RngState>()};
+    Tensor x = test::uniform({rows, count, width}, dtype(), 1);
+    if (rows > 0)
+      x.select(0, 0).copy_from(
+          test::from_doubles(std::vector<double>(static_cast<size_t>(count * width), infinity),
+                             {count, width}, dtype()));
+    x = on_device(x);
+    const Tensor y = empty({rows, count, width});
+    dropout(stream(), state, 0.4, x.view(), y.view(), count);
+    for (int64_t s = 0; s < count; ++s) {
+      const RngState& origin = origins[static_cast<size_t>(s)];
+      const Tensor own = on_device(x.to(Device::cpu()).select(1, s).clone()),
+                   alone = empty({rows, width});
+      dropout(stream(), {origin.seed, origin.offset + 3}, 0.4, own.view(), alone.view());
+      EXPECT_EQ(to_doubles(y.to(Device::cpu()).select(1, s).clone()), to_doubles(alone))
+          << rows << " rows of " << width << ", sequence " << s << " of " << count;
     }
-  const Tensor x = on_device(test::uniform({4, 2, 3}, dtype(), 1)), y = empty({4, 2, 3});
-  EXPECT_THROW(dropout(stream(), state, 0.4, x.view(), y.view(), 3), Error) << "two sequences";
-  EXPECT_THROW(dropout(stream(), {1, 2}, 0.4, x.view(), y.view(), 2), Error) << "no positions";
+    EXPECT_THROW(dropout(stream(), state, 0.4, x.view(), y.view(), count + 1), Error);
+    EXPECT_THROW(dropout(stream(), {1, 2}, 0.4, x.view(), y.view(), count), Error)
+        << "no positions";
+  };
+  std::vector<RngState> origins{{9, 100}, {9, 101}, {12345, (uint64_t{1} << 32) - 1}};
+  for (const int64_t width : {1, 3, 4, 16, 33})
+    for (const int64_t rows : {0, 1, 5, 700}) expect_same(origins, rows, width);
+  // more than one tile of single elements, more sequences than a vector has lanes
+  while (origins.size() < 19) origins.push_back({77 + origins.size(), origins.size()});
+  expect_same(origins, 1500, 1);
+  expect_same(origins, 40, 32);
 }
 
 TEST_P(AnyRandom, BernoulliComparesWords) {

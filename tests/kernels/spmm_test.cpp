@@ -142,9 +142,13 @@ TEST_P(SpmmTest, ScalesAndMeans) {
 }
 
 TEST_P(SpmmTest, ValuesPerHead) {
+  struct Heads {
+    int64_t heads, width;
+  };
+  // widths around one and two vectors of every instruction set and dtype
   for (const Graph& g : hard_graphs())
-    for (const int64_t heads : {2, 5}) {
-      const int64_t width = 9;
+    for (const auto [heads, width] :
+         {Heads{2, 9}, Heads{5, 9}, Heads{2, 4}, Heads{3, 8}, Heads{19, 16}, Heads{5, 32}}) {
       const CsrMatrix a = matrix(g.matrix, heads, 5);
       const Tensor x = integers({a.cols, heads, width}, dtype(), 6, 1);
       const Tensor y = empty({a.rows, heads, width});
