@@ -106,8 +106,8 @@ struct SpmmKernels {
   /// the same state would drop [nnz, sequences, heads / sequences]. Nothing is stored per entry;
   /// lse[i, h] is the logarithm of the row's sum of exponentials, -inf and y 0 for a row without
   /// entries, or with scores of -inf alone, whose gradients are 0. target [rows, heads], source
-  /// [cols, heads], x [cols, heads, width], y [rows, heads, width]; lse [rows, heads] in the compute
-  /// dtype. a's values take no part.
+  /// [cols, heads], x [cols, heads, width], y [rows, heads, width]; lse [rows, heads] in the
+  /// compute dtype. a's values take no part.
   void (*edge_attention)(Stream&, const CsrView& a, View target, View source, View x, View y,
                          View lse, const EdgeAttentionParams&);
   /// The gradient of sum(gy * y). Takes the transposed pattern and its permutation, as
