@@ -334,7 +334,7 @@ void copy_async(void* shared, const void* global, uint32_t bytes, uint32_t sourc
   check_own(shared, bytes, "copy_async", "the destination", site);
   check_aligned(shared, bytes, "copy_async", "the destination", site);
   if (source_bytes) check_aligned(global, bytes, "copy_async", "the source", site);
-  see(global, source_bytes, Access::read, site);
+  if (tracing().access) tracing().access(global, source_bytes, Access::read, site);
   see(shared, bytes, Access::write, site);
   AsyncUnit& u = unit();
   if (u.interpreter().schedule().lazy) std::memset(shared, 0xff, bytes);

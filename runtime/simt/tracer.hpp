@@ -139,6 +139,7 @@ class Tracer {
   /// An access of a copy or product that the calling thread starts.
   void access(uintptr_t address, size_t bytes, Access kind, const void* site) {
     Thread& thread = current_thread();
+    if (bytes == 0) return traffic_.request(from(thread, site), thread.lane, address, 0, false);
     const bool write = kind != Access::read && kind != Access::proxy_read;
     const bool atomic = kind == Access::atomic || kind == Access::atomic_write;
     const bool proxy = kind == Access::proxy_read || kind == Access::proxy_write;

@@ -16,6 +16,7 @@ void Traffic::request(const SiteOfWarp& from, uint32_t lane, uintptr_t address, 
                       bool shared) {
   Requests& r = requests_[from];
   const uint32_t k = r.next[lane]++;
+  if (bytes == 0) return;
   if (r.list.size() <= k) r.list.resize(k + 1);
   r.list[k].address[lane] = address;
   r.list[k].lanes |= 1u << lane;
@@ -34,10 +35,12 @@ void Traffic::move(KernelCounters& c, const void* warp, uintptr_t address, size_
 
 void Traffic::end_group(KernelCounters& c) {
   std::unordered_map<const void*, uint64_t> of_warps = std::exchange(moves_, {});
-  for (const auto& [key, requests] : requests_) {
-    for (const Request& r : requests.list) r.shared ? count_shared(r, c) : count_global(r, c);
-    of_warps[key.warp] += requests.list.size();
-  }
+  for (const auto& [key, requests] : requests_)
+    for (const Request& r : requests.list) {
+      if (r.lanes == 0) continue;  // copies of nothing
+      r.shared ? count_shared(r, c) : count_global(r, c);
+      ++of_warps[key.warp];
+    }
   for (const auto& [warp, number] : of_warps) c.busiest_warp = std::max(c.busiest_warp, number);
   c.warps += of_warps.size();
   requests_.clear();

@@ -24,7 +24,8 @@ struct SiteOfWarp {
 class Traffic {
  public:
   /// A load or store of one lane. The k-th of each lane of a warp at one place in the code between
-  /// two barriers make up its k-th request there.
+  /// two barriers make up its k-th request there; one of no bytes counts among the lane's, and
+  /// touches nothing.
   void request(const SiteOfWarp& from, uint32_t lane, uintptr_t address, size_t bytes, bool shared);
   /// What an asynchronous copy that the warp has started moves from or to global memory.
   void move(KernelCounters& counters, const void* warp, uintptr_t address, size_t bytes);
