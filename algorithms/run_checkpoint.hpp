@@ -17,7 +17,6 @@ class RunCheckpoint {
       : path_(path), checkpoint_(models::Checkpoint::load(path)) {}
 
   const models::Checkpoint& state() const { return checkpoint_; }
-  const std::string& path() const { return path_; }
 
   /// The text kept under `key`; an `io` Error where there is none: of another experiment.
   const std::string& text(const std::string& key) const;

@@ -269,6 +269,7 @@ class Trial {
 Report run(const Config& config, Context& context) {
   TS_CHECK(!config.second_stage || (!config.thresholds.empty() && !config.lambdas.empty()),
            "hignn: a second stage needs a value in each of thresholds and lambdas");
+  TS_CHECK(!context.resume, "hignn: a run cannot be resumed");
   Report report;
   Table accuracies{.name = "accuracies",
                    .corner = "graph: model",

@@ -115,6 +115,9 @@ TEST_F(HignnExperiment, BadInput) {
   expect_error([&] { run(quick(), context); }, {"'edges'", "'labels'"});
   context.data = folder / "missing.npz";
   expect_error([&] { run(quick(), context); }, {"missing.npz"});
+  context.data.clear();
+  context.resume = true;
+  expect_error([&] { run(quick(), context); }, {"resumed"}, ErrorKind::invalid_argument);
 }
 
 TEST(HignnConfig, FilesAreTheDefaultsAndASmallRun) {
