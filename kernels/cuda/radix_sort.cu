@@ -6,8 +6,9 @@
 // depends on which block is faster.
 //
 // Over the ideal, by the order of the keys: sectors 1.4 where items move, as runs begin anywhere,
-// and 1.4 where a tile's counts go to their digits; banks 2.7 where digits are counted and 1.9
-// where items find their places.
+// and 1.4 where a tile's counts go to their digits; banks 2.7 where digits are counted and 1.8
+// where items find their places, which are random to the lanes of a warp. Keys that count up (their
+// digits lie 16 items apart in the tile) meet in no bank, as the tile skips a word every 32.
 #include "tessera/kernels/cuda/sort.cuh"
 #include "tessera/kernels/cuda/warp.cuh"
 
@@ -83,14 +84,20 @@ __global__ void __launch_bounds__(sort_threads)
   if (thread_index().x == 0) totals[block_index().x] = sum;
 }
 
+/// Where item i of a tile lies: an item is left out after every 128 bytes.
+template <class T>
+TS_DEVICE constexpr uint32_t padded(uint32_t i) {
+  return i + i / (128 / sizeof(T));
+}
+
 template <class Key>
 struct Tile {
   uint32_t places[warps]
                  [digits];  // how often a digit was seen by a warp, then where its first goes
   uint32_t shift[digits];   // from places in the tile to places among all items
   uint32_t warp_sums[warp_size];
-  Key keys[tile<Key>];
-  uint32_t positions[tile<Key>];
+  Key keys[padded<Key>(tile<Key>)];
+  uint32_t positions[padded<uint32_t>(tile<Key>)];
 };
 
 template <class Key>
@@ -142,15 +149,15 @@ __global__ void __launch_bounds__(sort_threads)
   for (uint32_t j = 0; j < each; ++j) {
     const uint32_t i = own + j * warp_size,
                    place = t.places[warp][digit_of(keys[j], shift)] + rank[j];
-    t.keys[place] = keys[j];
-    if (i < count) t.positions[place] = from.positions[first + i];
+    t.keys[padded<Key>(place)] = keys[j];
+    if (i < count) t.positions[padded<uint32_t>(place)] = from.positions[first + i];
   }
   sync_block();
   for (uint32_t i = thread; i < count; i += sort_threads) {
-    const Key key = t.keys[i];
+    const Key key = t.keys[padded<Key>(i)];
     const uint32_t place = t.shift[digit_of(key, shift)] + i;
     to.keys[place] = key;
-    to.positions[place] = t.positions[i];
+    to.positions[place] = t.positions[padded<uint32_t>(i)];
   }
 }
 

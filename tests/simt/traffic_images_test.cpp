@@ -49,7 +49,7 @@ const Pinned pinned{
     {"gather, pool_gather", {1.693}},
     {"scatter, find_starts", {1.256}},
     {"scatter, sort count_digits", {1, 1.400}},
-    {"scatter, sort move_items", {1, 1.920}},
+    {"scatter, sort move_items", {1, 1.325}},
     {"scatter, spmm sum_rows", {1.107}},
     // attention_gradient.cu: hidden scores read nothing
     {"f16, causal, gradient, attention_gradient of keys", {1.032}},

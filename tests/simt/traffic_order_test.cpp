@@ -25,7 +25,7 @@ const Pinned pinned{
     {"u8, sort count_digits", {1.176}},
     {"u8, sort move_items", {1.045}},
     {"unique, sort count_digits", {1.059, 1.357}},
-    {"unique, sort move_items", {1.077, 1.201}},
+    {"unique, sort move_items", {1.077, 1.226}},
     {"unique, unique count_distinct", {1.010}},
     {"unique, unique mark_first", {1.083}},
     {"unique, unique write_distinct", {2.138}},
