@@ -23,8 +23,9 @@ void project(const Tensor& x, const Tensor& basis, const Tensor& y, const PixelP
   check_same_device("project", x, y);
   const Tensor dense = contiguous(basis), shift = dense_or_none(params.shift),
                valid = dense_or_none(params.valid);
-  kernels::project(current_stream(x.device()), x.view(), dense.view(), y.view(),
-                   {.shift = view_or_none(shift), .valid = view_or_none(valid)});
+  kernels::project(
+      current_stream(x.device()), x.view(), dense.view(), y.view(),
+      {.shift = view_or_none(shift), .valid = view_or_none(valid), .upper = params.upper});
 }
 
 }  // namespace tessera::autograd

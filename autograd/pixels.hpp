@@ -9,8 +9,9 @@ namespace tessera::autograd {
 
 /// What is done to pixels before they are used.
 struct PixelParams {
-  Tensor shift{};  // f64 [bands]: subtracted from every pixel; undefined: nothing is
-  Tensor valid{};  // bool, x's leading extents: those that count; undefined: all
+  Tensor shift{};      // f64 [bands]: subtracted from every pixel; undefined: nothing is
+  Tensor valid{};      // bool, x's leading extents: those that count; undefined: all
+  bool upper = false;  // project: basis is upper triangular, what is below is not read
 };
 
 /// g [bands, bands] and sums [bands], where defined, += (x - shift)' (x - shift) and the column

@@ -43,6 +43,7 @@ struct SpectralParams {
   View valid =
       {};  // bool, x's leading extents, contiguous: rows at false do not count; absent: all
   bool accumulate = false;  // `gram` adds to g and sums: the slabs of a cube larger than memory
+  bool upper = false;  // `project`: what lies below the diagonal of the basis is not read, but 0
 };
 
 struct LinalgKernels {

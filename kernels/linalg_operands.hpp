@@ -157,6 +157,7 @@ struct Pixels {
 inline Pixels check_gram(const View& x, const View& g, const View& sums,
                          const SpectralParams& params) {
   const Pixels pixels("gram", x, params);
+  TS_CHECK(!params.upper, "gram: has no basis that could be upper triangular");
   const int64_t n = pixels.bands;
   TS_CHECK(g.rank == 2 && g.shape[0] == n && g.shape[1] == n && g.contiguous(), "gram: x ",
            x.dims(), " needs contiguous g [", n, ", ", n, "], got ", g.dims());

@@ -72,11 +72,13 @@ class Rows {
     const int64_t n = pixels_.bands, band = pixels_.band;
     for (int64_t r = 0; r < run; ++r, from += pixels_.column_step, to += stride) {
       if (valid_ && !valid_[first + r]) continue;
-      if (band == 1)
+      if (band != 1)
+        for (int64_t j = 0; j < n; ++j) to[j] = static_cast<double>(from[j * band]);
+      else if (!shift_)
         for (int64_t j = 0; j < n; ++j) to[j] = static_cast<double>(from[j]);
       else
-        for (int64_t j = 0; j < n; ++j) to[j] = static_cast<double>(from[j * band]);
-      for (int64_t j = 0; shift_ && j < n; ++j) to[j] -= shift_[j];
+        for (int64_t j = 0; j < n; ++j) to[j] = static_cast<double>(from[j]) - shift_[j];
+      for (int64_t j = 0; band != 1 && shift_ && j < n; ++j) to[j] -= shift_[j];
     }
   }
   /// Pixels are neighbours within a band: squares of bands x pixels are transposed in registers.
@@ -219,24 +221,26 @@ void gram(Stream& stream, View x, View g, View sums, const SpectralParams& param
 
 namespace {
 
-/// y = slab rows times the packed basis, panels of tile_columns columns, each [n, tile_columns].
+/// y = slab rows times the packed basis, panels of tile_columns columns, each [n, tile_columns]; of
+/// an upper triangular basis to its diagonal.
 void project_slab(const double* slab, int64_t rows, int64_t stride, int64_t n, const double* basis,
-                  int64_t k, double* y) {
+                  bool upper, int64_t k, double* y) {
   constexpr int64_t panel = tile_columns<double>;
   const Split down(rows, tile_rows);
   for (int64_t t = 0; t < down.parts; ++t)
     for (int64_t j = 0; j < k; j += panel) {
       const int64_t width = std::min(panel, k - j);
-      tile_kernel<double>(TileA::rows, down.size(t), width)({.k = n,
-                                                             .a = slab + down.begin(t) * stride,
-                                                             .a_stride = stride,
-                                                             .b = basis + j * n,
-                                                             .b_stride = panel,
-                                                             .c = y + down.begin(t) * k + j,
-                                                             .c_stride = k,
-                                                             .columns = width,
-                                                             .alpha = 1,
-                                                             .beta = 0});
+      tile_kernel<double>(TileA::rows, down.size(t),
+                          width)({.k = upper ? std::min(n, j + width) : n,
+                                  .a = slab + down.begin(t) * stride,
+                                  .a_stride = stride,
+                                  .b = basis + j * n,
+                                  .b_stride = panel,
+                                  .c = y + down.begin(t) * k + j,
+                                  .c_stride = k,
+                                  .columns = width,
+                                  .alpha = 1,
+                                  .beta = 0});
     }
 }
 
@@ -265,9 +269,12 @@ void project(Stream& stream, View x, View basis, View y, const SpectralParams& p
   const int64_t slab_size = slab_rows * stride, room = slab_size + slab_rows * k;
   const Scratch buffers = stream.scratch(bytes(max_threads() * room));
   const Scratch packed = stream.scratch(bytes(divide_up(k, panel) * panel * n));
-  for (int64_t j = 0; j < k; j += panel)
-    pack_panel(basis.as<double>() + j, 1, k, std::min(panel, k - j), panel, n,
-               packed.as<double>() + j * n);
+  for (int64_t j = 0; j < k; j += panel) {
+    double* const to = packed.as<double>() + j * n;
+    pack_panel(basis.as<double>() + j, 1, k, std::min(panel, k - j), panel, n, to);
+    for (int64_t i = j + 1; params.upper && i < n; ++i)
+      std::fill_n(to + i * panel, std::min(i - j, panel), 0.0);
+  }
   for_pixel(x.dtype, "project", [&]<class T>() {
     const Rows<T> rows(x, pixels, params);
     for_real(y.dtype, "project", [&]<class Y>() {
@@ -275,7 +282,7 @@ void project(Stream& stream, View x, View basis, View y, const SpectralParams& p
         double *slab = buffers.as<double>() + thread * room, *out = slab + slab_size;
         const int64_t first = block * slab_rows, count = std::min(slab_rows, m - first);
         rows.widen(first, count, slab, stride);
-        project_slab(slab, count, stride, n, packed.as<double>(), k, out);
+        project_slab(slab, count, stride, n, packed.as<double>(), params.upper, k, out);
         store_rows(out, first, count, to, y.as<Y>());
       });
     });

@@ -35,6 +35,7 @@ struct ProjectJob {
   int64_t k, slabs, y_column;  // step of columns, in elements
   uint32_t columns;            // of a block, a multiple of 8
   uint32_t steps, tiles;       // of 32 bands; those that lie in shared memory
+  bool upper;                  // zeros below the diagonal of the basis
   bool wide;                   // m16n8k16 of doubles
   bool pairs;                  // two columns of y are one access
 };
@@ -73,7 +74,8 @@ __global__ void __launch_bounds__(spectral_threads, 1)
     double* const tile = tile_of(i);
     for (uint32_t j = thread_index().x; j < step_bands * job.columns; j += block_size().x) {
       const uint32_t row = j / job.columns, column = j - row * job.columns;
-      const bool there = first_band + row < cube.bands && first_column + column < job.k;
+      const bool there = first_band + row < cube.bands && first_column + column < job.k &&
+                         (!job.upper || first_band + row <= first_column + column);
       tile[row * basis_pitch + column] =
           there ? job.basis[(first_band + row) * job.k + first_column + column] : 0.0;
     }
@@ -152,7 +154,7 @@ __global__ void __launch_bounds__(spectral_threads, 1)
 
 }  // namespace
 
-void launch_project(Stream& stream, const Cube& cube, const View& basis, const View& y,
+void launch_project(Stream& stream, const Cube& cube, const View& basis, const View& y, bool upper,
                     bool clusters) {
   const SlabShape shape(cube, depth, step_bands, 1);
   const auto steps = static_cast<uint32_t>(ceil_divide(cube.bands, step_bands));
@@ -187,6 +189,7 @@ void launch_project(Stream& stream, const Cube& cube, const View& basis, const V
                          .columns = columns,
                          .steps = steps,
                          .tiles = tiles,
+                         .upper = upper,
                          .wide = clusters,
                          .pairs = y_column == 1 && k % 2 == 0 && cube.y_outer % 2 == 0 &&
                                   cube.y_inner % 2 == 0 && aligned(y.data, 2 * sizeof(Y))};

@@ -244,6 +244,29 @@ TEST_P(Cube, ProjectOnManyColumns) {
     }
 }
 
+TEST_P(Cube, ProjectOnATriangleReadsNothingBelowIt) {
+  for (const int64_t n : {1, 40, 131})
+    for (const int64_t k : {1, 24, 150}) {
+      const int64_t m = 70;
+      const Values values = numbers(m * n, dtype(), false);
+      Values weights = numbers(n * k, DType::f64, false, 3);
+      for (int64_t i = 0; i < n; ++i)
+        for (int64_t j = 0; j < std::min(i, k); ++j) weights[at(i * k + j)] = NAN;
+      const Tensor x = cube(values, {1, m, n}, dtype(), by_pixel, device()).select(0, 0),
+                   basis = on_device(test::from_doubles(weights, {n, k}, DType::f64)),
+                   y = empty({m, k}, DType::f64);
+      project(stream(), x.view(), basis.view(), y.view(), {.upper = true});
+      Values wanted(at(m * k));
+      for (int64_t p = 0; p < m; ++p)
+        for (int64_t i = 0; i < n; ++i)
+          for (int64_t j = i; j < k; ++j)
+            wanted[at(p * k + j)] += values[at(p * n + i)] * weights[at(i * k + j)];
+      EXPECT_EQ(to_doubles(y), wanted) << n << " " << k;
+    }
+  const Tensor x = empty({4, 3}), g = empty({3, 3}, DType::f64);
+  EXPECT_THROW(gram(stream(), x.view(), g.view(), {}, {.upper = true}), Error);
+}
+
 class FloatCube : public Cube {};
 INSTANTIATE_TEST_SUITE_P(Targets, FloatCube, test::targets(test::float_dtypes, &Backend::linalg),
                          test::target_name);

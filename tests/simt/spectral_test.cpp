@@ -53,7 +53,7 @@ TEST(Spectral, ProjectWithAndWithoutRoomForTheBasis) {
                      shift = test::integers({n}, DType::f64, 3),
                      y = Tensor::empty({m, k}, DType::f64, Device::cpu());
         launch_project(stream(), Cube(x.view(), {.shift = shift.view()}, y.view()), basis.view(),
-                       y.view(), clusters);
+                       y.view(), false, clusters);
         const test::Values from = test::to_doubles(x.clone()), weights = test::to_doubles(basis),
                            less = test::to_doubles(shift);
         test::Values wanted(at(m * k));
@@ -76,7 +76,7 @@ TEST(Spectral, SameBitsInEverySchedule) {
                  sums = Tensor::empty({n}, DType::f64, Device::cpu()),
                  y = Tensor::empty({m, k}, DType::f64, Device::cpu());
     launch_gram(stream(), Cube(x.view(), {}), {g.view(), sums.view(), false}, true);
-    launch_project(stream(), Cube(x.view(), {}, y.view()), basis.view(), y.view(), true);
+    launch_project(stream(), Cube(x.view(), {}, y.view()), basis.view(), y.view(), false, true);
     const std::vector<test::Values> all{test::to_doubles(g), test::to_doubles(sums),
                                         test::to_doubles(y)};
     if (first.empty()) first = all;
