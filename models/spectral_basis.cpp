@@ -41,7 +41,7 @@ void GramSum::begin(const Tensor& x, const Tensor& valid) {
   sums_ = Tensor::zeros({n}, dtype, x.device());
   if (!centred_ || exact) return;
   const int64_t pixels = x.numel() / std::max<int64_t>(1, n),
-                some = x.rank() == 2 ? std::min<int64_t>(pixels, 512) : 1;
+                some = x.rank() == 2 ? std::min<int64_t>(pixels, 64) : 1;
   const Tensor first = x.narrow(0, 0, std::min(some, x.size(0)));
   const Tensor counts = valid.defined() ? valid.narrow(0, 0, first.size(0)).clone() : Tensor();
   const int64_t counted = count_valid(first, counts);
@@ -63,11 +63,11 @@ void GramSum::add(const Tensor& x, const Tensor& valid) {
            " pixels of 16-bit numbers may overflow 64-bit sums");
 }
 
-/// A'A around the mean where wanted, [bands, bands]; `mean` gets the mean spectrum.
-std::vector<double> GramSum::centred_gram(std::vector<double>& mean) const {
+std::vector<double> GramSum::gram(std::vector<double>& mean) const {
   const int64_t n = gram_.size(0);
   const auto count = static_cast<double>(pixels_);
   std::vector<double> g(at(n * n));
+  mean.clear();
   if (exact()) {
     const auto product = gram_.values<int64_t>(), sum = sums_.values<int64_t>();
     for (int64_t i = 0; i < n; ++i)
@@ -92,7 +92,7 @@ SpectralBasis GramSum::basis() const {
   TS_CHECK(pixels_ > 0, "spectral_basis: no pixel counts");
   const int64_t n = gram_.size(0);
   std::vector<double> mean;
-  const std::vector<double> g = centred_gram(mean);
+  const std::vector<double> g = gram(mean);
   std::vector<int64_t> live;  // bands of zeros have no part in the eigenvalue problem
   for (int64_t j = 0; j < n; ++j) {
     const double square = g[at(j * n + j)];

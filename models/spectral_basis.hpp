@@ -36,10 +36,15 @@ class GramSum {
   /// Throws when a band has a number that is not finite, or no pixel counted.
   SpectralBasis basis() const;
 
+  /// A'A f64 [bands, bands], row by row, around the mean where centred; `mean` gets the mean
+  /// spectrum [bands]. At least one pixel has been added.
+  std::vector<double> gram(std::vector<double>& mean) const;
+
+  int64_t pixels() const { return pixels_; }  // that counted
+
  private:
   void begin(const Tensor& x, const Tensor& valid);
   bool exact() const { return gram_.dtype() == DType::i64; }
-  std::vector<double> centred_gram(std::vector<double>& mean) const;
 
   bool centred_;
   DType dtype_ = DType::f32;

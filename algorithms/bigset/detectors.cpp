@@ -6,11 +6,14 @@
 #include <limits>
 #include <map>
 
+#include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/linalg.hpp"
 #include "tessera/autograd/ops/matmul.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/shape.hpp"
+#include "tessera/autograd/pixels.hpp"
+#include "tessera/models/spectral_basis.hpp"
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/interrupt.hpp"
 
@@ -21,6 +24,7 @@ using autograd::Var;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t batch_pixels = 64;
+constexpr int64_t slab_pixels = 512;  // whose whitened spectra stay in the caches
 /// A ring of one spectrum is given this share of the scene's spread: what is left of the rounding
 /// of its inner products is less, and a pixel unlike the ring is far from it, not infinitely far.
 constexpr double least_spread = 1e-8;
@@ -52,7 +56,8 @@ Var factor_with_ridge(const Tensor& s) {
   const auto n = static_cast<size_t>(s.size(0));
   double trace = 0;
   for (size_t b = 0; b < n; ++b) trace += s.host<double>()[b * n + b];
-  for (double ridge = 0; ridge < 1; ridge = ridge == 0 ? 1e-10 : 100 * ridge) {
+  double ridge = 0;
+  while (ridge < 1) {
     Tensor raised = s.clone();
     for (size_t b = 0; b < n; ++b)
       raised.host_mutable<double>()[b * n + b] += ridge * trace / static_cast<double>(n);
@@ -61,6 +66,7 @@ Var factor_with_ridge(const Tensor& s) {
     } catch (const Error&) {
       if (ridge > 1e-3) throw;
     }
+    ridge = ridge == 0 ? 1e-10 : 100 * ridge;
   }
   throw Error(ErrorKind::invalid_argument, "global_rx: the covariance cannot be factored");
 }
@@ -177,17 +183,32 @@ std::vector<double> local_scores(std::string_view name, const Scene& scene, cons
 }  // namespace
 
 std::vector<double> global_rx(const Scene& scene) {
-  const Tensor x = centred(scene);
-  TS_CHECK(x.size(0) >= 2, "global_rx: ", x.size(0), " valid pixels; at least 2 are needed");
-  const Var covariance = autograd::gram(Var(x)) * (1 / static_cast<double>(x.size(0) - 1));
-  const Var factor = factor_with_ridge(covariance.value());
-  // |L^-1 d|^2: L^-1 is small, and rows of x stay where they are
-  const Var inverse = autograd::triangular_solve(factor, Var(identity(x.size(1))));
-  const Var white = autograd::matmul(Var(x), autograd::transpose(inverse, 0, 1));
-  const auto squares = autograd::sum(white * white, {1}).value().values<double>();
-  std::vector<double> scores(scene.valid.size(), nan);
-  for (size_t p = 0, at = 0; p < scores.size(); ++p)
-    if (scene.valid[p]) scores[p] = squares[at++];
+  TS_CHECK(scene.valid_pixels() >= 2, "global_rx: ", scene.valid_pixels(),
+           " valid pixels; at least 2 are needed");
+  const int64_t pixels = scene.pixels(), bands = scene.spectra.size(1);
+  const Tensor valid =
+      autograd::convert(Tensor::from(scene.valid, {pixels}, Device::cpu()), DType::bool_);
+  models::GramSum sum(true);
+  sum.add(scene.spectra, valid);
+  std::vector<double> mean;
+  const Var gram(Tensor::from(sum.gram(mean), {bands, bands}, Device::cpu()));
+  const Var factor =
+      factor_with_ridge((gram * (1 / static_cast<double>(sum.pixels() - 1))).value());
+  // |L^-1 d|^2: L^-1 is small and triangular, and spectra stay where they are
+  const Var inverse = autograd::triangular_solve(factor, Var(identity(bands)));
+  const Tensor basis = autograd::contiguous(autograd::transpose(inverse, 0, 1).value()),
+               shift = Tensor::from(mean, {bands}, Device::cpu());
+  std::vector<double> scores;
+  for (int64_t first = 0; first < pixels; first += slab_pixels) {
+    const int64_t count = std::min(slab_pixels, pixels - first);
+    const Tensor white = Tensor::empty({count, bands}, DType::f64, Device::cpu());
+    autograd::project(scene.spectra.narrow(0, first, count), basis, white,
+                      {.shift = shift, .upper = true});
+    const auto squares = autograd::sum(Var(white) * Var(white), {1}).value().values<double>();
+    scores.insert(scores.end(), squares.begin(), squares.end());
+  }
+  for (size_t p = 0; p < scores.size(); ++p)
+    if (!scene.valid[p]) scores[p] = nan;
   return scores;
 }
 

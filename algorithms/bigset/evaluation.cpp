@@ -79,6 +79,7 @@ double median(std::vector<double> values) {
 double threshold_by_mad(const std::vector<double>& values, double factor) {
   const double middle = median(values);
   std::vector<double> apart;
+  apart.reserve(values.size());
   for (const double v : values) apart.push_back(std::abs(v - middle));
   return middle + factor * 1.4826 * median(apart);
 }

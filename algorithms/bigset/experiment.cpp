@@ -115,6 +115,7 @@ void add_plots(const Config& config, const Scene& scene, const Outcome& outcome,
   if (config.detector != Detector::grx) add("grx", global_rx(scene));
   report.plots.push_back({"roc", "false alarms", "detection", curves});
   std::vector<Curve> stretched;
+  stretched.reserve(curves.size());
   for (const Curve& c : curves) stretched.push_back(logarithmic(c));
   report.plots.push_back({"roc, logarithmic", "log10 of false alarms", "detection", stretched});
   if (outcome.auc.empty() || outcome.auc[0].empty()) return;

@@ -9,8 +9,10 @@
 #include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/ops/reduction.hpp"
 #include "tessera/autograd/ops/sparse.hpp"
+#include "tessera/kernels/spmm.hpp"
 #include "tessera/runtime/error.hpp"
 #include "tessera/runtime/interrupt.hpp"
+#include "tessera/runtime/stream.hpp"
 
 namespace tessera::algorithms::bigset {
 namespace {
@@ -55,6 +57,84 @@ std::vector<double> residuals_of(const Tensor& x, const Tensor& y) {
   return {narrow.begin(), narrow.end()};
 }
 
+// Y -> the loss, W (X - Y), and A Y where A exists; what the loss and its gradient take over pixels
+// is one pass each. Training spends what products leave here.
+struct Separation final : autograd::Op {
+  Tensor target, weights;                           // X; W = (1 - M) / sqrt(n_0), [pixels, 1]
+  std::optional<autograd::SparseMatrix> laplacian;  // A = M LoG: rows are pixels in the mask
+  double roughness = 0;                             // lambda / (n_1 + 1e-6)
+
+  std::string_view name() const override { return "separation"; }
+  int outputs() const override { return 3; }
+  autograd::Saved saves() const override { return {0, 0b110}; }
+  double per_band() const { return 1 / static_cast<double>(target.size(1)); }
+
+  void eval(autograd::Values y, autograd::Outputs out) const override {
+    Stream& stream = current_stream(target.device());
+    const Tensor apart = autograd::binary(name(), kernels::BinaryOp::subtract, target, y[0]);
+    kernels::binary(stream, kernels::BinaryOp::multiply, apart.view(),
+                    weights.broadcast_to(apart.shape()).view(), apart.view());
+    Var loss = autograd::inner_product(Var(apart), Var(apart));
+    out[1] = apart;
+    if (laplacian) {
+      out[2] = autograd::spmm(*laplacian, Var(y[0]));
+      loss = loss + autograd::inner_product(out[2], out[2]) * roughness;
+    }
+    out[0] = loss * per_band();
+  }
+  void jvp(autograd::Inputs, autograd::Inputs out, autograd::Inputs dy,
+           autograd::Outputs dout) const override {
+    dout[1] = -(dy[0] * Var(weights));
+    Var dloss = autograd::inner_product(out[1], dout[1]);
+    if (laplacian) {
+      dout[2] = autograd::spmm(*laplacian, dy[0]);
+      dloss = dloss + autograd::inner_product(out[2], dout[2]) * roughness;
+    }
+    dout[0] = dloss * (2 * per_band());
+  }
+  void vjp(autograd::Inputs, autograd::Inputs out, autograd::Inputs gout, std::span<const bool>,
+           autograd::Outputs gy) const override;
+};
+
+// (gloss, W (X - Y), A Y) -> gY.
+struct SeparationGradient final : autograd::Op {
+  std::shared_ptr<const Separation> of;
+  explicit SeparationGradient(std::shared_ptr<const Separation> op) : of(std::move(op)) {}
+  std::string_view name() const override { return "separation_gradient"; }
+  uint32_t optional() const override { return 0b100; }
+  autograd::Saved saves() const override { return autograd::Saved::only_inputs(); }
+  Var factor(const Var& gloss) const { return gloss * (-2 * of->per_band()) * Var(of->weights); }
+  Var rough(const Var& gloss, const Var& laplacian) const {
+    return laplacian * (gloss * (2 * of->per_band() * of->roughness));
+  }
+
+  void eval(autograd::Values x, autograd::Outputs gy) const override {
+    const Tensor g =
+        autograd::binary(name(), kernels::BinaryOp::multiply, x[1], factor(Var(x[0])).value());
+    gy[0] = g;
+    if (!of->laplacian) return;
+    const CsrMatrix& back = of->laplacian->transposed().matrix();
+    const Tensor z = rough(Var(x[0]), Var(x[2])).value();
+    kernels::spmm(current_stream(g.device()), autograd::view_of(back, back.values), z.view(),
+                  g.view(), {.beta = 1});
+  }
+  void decompose(autograd::Inputs x, autograd::Outputs gy) const override {
+    gy[0] = x[1] * factor(x[0]);
+    if (of->laplacian)
+      gy[0] = gy[0] + autograd::spmm(of->laplacian->transposed(), rough(x[0], x[2]));
+  }
+};
+
+void Separation::vjp(autograd::Inputs, autograd::Inputs out, autograd::Inputs gout,
+                     std::span<const bool>, autograd::Outputs gy) const {
+  const auto self = std::static_pointer_cast<const Separation>(shared_from_this());
+  if (gout[0].defined())
+    gy[0] = autograd::apply_op(std::make_shared<SeparationGradient>(self), gout[0], out[1], out[2]);
+  if (gout[1].defined()) autograd::accumulate(gy[0], -(gout[1] * Var(weights)));
+  if (gout[2].defined())
+    autograd::accumulate(gy[0], autograd::spmm(laplacian->transposed(), gout[2]));
+}
+
 }  // namespace
 
 std::string_view to_string(MaskKind kind) { return mask_names[static_cast<int>(kind)]; }
@@ -85,6 +165,7 @@ std::vector<double> mask_of(std::span<const double> residuals, std::span<const u
     for (const size_t p : pixels) mask[p] = (residuals[p] - least) / (greatest - least);
   } else {
     std::vector<double> values;
+    values.reserve(pixels.size());
     for (const size_t p : pixels) values.push_back(residuals[p]);
     const double threshold = otsu_threshold(values);
     for (const size_t p : pixels) mask[p] = residuals[p] > threshold;
@@ -100,36 +181,37 @@ SeparationLoss::SeparationLoss(const Scene& scene, Tensor target, double lambda)
 }
 
 void SeparationLoss::set_mask(std::span<const double> mask) {
-  double background = 0;
-  masked_ = 0;
+  double background = 0, masked = 0;  // n_0, n_1
   for (size_t p = 0; p < mask.size(); ++p) {
     if (!scene_.valid[p]) continue;
-    masked_ += mask[p];
+    masked += mask[p];
     background += 1 - mask[p];
   }
   TS_CHECK(background > 0, "separation training: the mask covers every pixel");
   std::vector<double> weights(mask.size());
   for (size_t p = 0; p < mask.size(); ++p)
     weights[p] = scene_.valid[p] ? (1 - mask[p]) / std::sqrt(background) : 0;
-  weights_ = autograd::convert(
-                 Tensor::from(weights, {static_cast<int64_t>(weights.size()), 1}, Device::cpu()),
-                 target_.dtype())
-                 .to(target_.device());
-  laplacian_.reset();
-  if (masked_ == 0 || lambda_ == 0) return;
-  CsrMatrix rows = laplacian_rows(scene_, mask);
-  rows.values = autograd::convert(rows.values, target_.dtype());
-  laplacian_.emplace(rows.to(target_.device()));
+  const auto op = std::make_shared<Separation>();
+  op->target = target_;
+  op->weights = autograd::convert(
+                    Tensor::from(weights, {static_cast<int64_t>(weights.size()), 1}, Device::cpu()),
+                    target_.dtype())
+                    .to(target_.device());
+  if (masked > 0 && lambda_ != 0) {
+    CsrMatrix rows = laplacian_rows(scene_, mask);
+    rows.values = autograd::convert(rows.values, target_.dtype());
+    op->laplacian.emplace(rows.to(target_.device()));
+    op->roughness = lambda_ / (masked + 1e-6);
+  }
+  op_ = op;
 }
 
 Var SeparationLoss::operator()(const Var& reconstruction) const {
-  const Var apart = (Var(target_) - reconstruction) * Var(weights_);
-  Var loss = autograd::inner_product(apart, apart);
-  if (laplacian_) {
-    const Var rough = autograd::spmm(*laplacian_, reconstruction);
-    loss = loss + autograd::inner_product(rough, rough) * (lambda_ / (masked_ + 1e-6));
-  }
-  return loss * (1 / static_cast<double>(target_.size(1)));
+  TS_CHECK(reconstruction.shape() == target_.shape() && reconstruction.dtype() == target_.dtype(),
+           "separation training: a reconstruction ", reconstruction.value(), " of ", target_);
+  Var out[3];
+  autograd::apply_op(op_, autograd::Inputs(&reconstruction, 1), out);
+  return out[0];
 }
 
 SeparationHistory separate(const Scene& scene, const Tensor& target, Reconstruction& network,

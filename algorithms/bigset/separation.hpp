@@ -71,11 +71,9 @@ class SeparationLoss {
 
  private:
   const Scene& scene_;
-  Tensor target_, weights_;  // weights: [pixels, 1], (1 - M) / sqrt(n_0)
+  Tensor target_;
   double lambda_;
-  std::vector<double> mask_;
-  std::optional<autograd::SparseMatrix> laplacian_;  // rows are pixels in the mask, times M
-  double masked_ = 0;                                // n_1
+  autograd::OpRef op_;  // of the current mask
 };
 
 /// A network as training sees it: what minimising its loss takes, whatever it is inside.

@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "tessera/algorithms/bigset/experiment.hpp"
+#include "tessera/autograd/ops/arithmetic.hpp"
 #include "tessera/autograd/transforms.hpp"
 #include "tessera/models/nets/msnet.hpp"
 #include "tessera/runtime/io/npy.hpp"
@@ -90,6 +91,22 @@ TEST(Separation, GradientAgreesWithDifferences) {
     Doubles up = values, down = values;
     up[i] += 1e-5, down[i] -= 1e-5;
     EXPECT_NEAR(got[i], (at(up) - at(down)) / 2e-5, 1e-6) << i;
+  }
+  // The loss is quadratic: its Hessian times v is the difference of gradients at v and at 0.
+  const models::Var v(test::uniform({42, 2}, DType::f64, 6));
+  const auto gradient_at = [&](const models::Var& x) {
+    const models::Var point[] = {x};
+    return autograd::value_and_grad([&](autograd::Inputs w) { return loss(w[0]); }, point)
+        .gradients[0];
+  };
+  const models::Var zero(Tensor::zeros({42, 2}, DType::f64, Device::cpu()));
+  const Doubles difference = test::to_doubles((gradient_at(v) - gradient_at(zero)).value());
+  const models::Var direction[] = {v};
+  const autograd::Fn of = [&](autograd::Inputs w) { return loss(w[0]); };
+  for (const autograd::Vars& hv :
+       {autograd::hvp(of, inputs, direction), autograd::hvp_reverse(of, inputs, direction)}) {
+    const Doubles product = test::to_doubles(hv[0].value());
+    for (size_t i = 0; i < product.size(); ++i) EXPECT_NEAR(product[i], difference[i], 1e-10) << i;
   }
 }
 
