@@ -124,7 +124,7 @@ std::string report_table(const Report& report) {
   for (const Metric& metric : report.metrics) widest = std::max(widest, metric.name.size());
   out += padded("metric", widest, false);
   for (const char* head : {"mean", "std", "min", "max", "runs"}) out += padded(head, 12, true);
-  out += "\n";
+  out += '\n';
   for (const Metric& metric : report.metrics) {
     const models::MeanStd summary = models::mean_std(metric.runs);
     const auto [least, greatest] = std::minmax_element(metric.runs.begin(), metric.runs.end());

@@ -202,6 +202,7 @@ Report run_grid(const std::vector<Experiment>& experiments, const Grid& grid,
     if (k == 0)
       for (const Metric& m : report.metrics) table.columns.push_back(m.name);
     std::vector<double> means;
+    means.reserve(table.columns.size());
     for (const std::string& name : table.columns) means.push_back(mean_of(report, name));
     table.add(joined(grid.assignments(k)), std::move(means));
     peak = std::max(peak, report.peak_bytes);

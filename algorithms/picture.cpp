@@ -122,8 +122,10 @@ Tensor line_picture(const Curve& curve, int64_t height, int64_t width) {
   const auto row_of = [&](double y) {
     return std::lround((ceiling - y) / (ceiling - floor) * static_cast<double>(height - 1));
   };
-  for (double y = floor; y <= ceiling; ++y)
-    for (int64_t c = 0; c < width; ++c) paint(pixel(picture, row_of(y), c), {210, 210, 210});
+  for (int64_t line = 0; line <= std::lround(ceiling - floor); ++line) {
+    const int64_t row = row_of(floor + static_cast<double>(line));
+    for (int64_t c = 0; c < width; ++c) paint(pixel(picture, row, c), {210, 210, 210});
+  }
   size_t segment = 0;
   int64_t before = row_of(curve.y.front());
   for (int64_t c = 0; c < width; ++c) {

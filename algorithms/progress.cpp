@@ -27,7 +27,7 @@ Progress::Progress(std::ostream& out, int columns, Clock clock)
 
 Progress::~Progress() { end(); }
 
-void Progress::begin(std::string label, int64_t total) {
+void Progress::begin(const std::string& label, int64_t total) {
   end();
   label_ = prefix_ + label;
   total_ = total;

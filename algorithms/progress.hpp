@@ -23,7 +23,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
-  void begin(std::string label, int64_t total);
+  void begin(const std::string& label, int64_t total);
   /// Stands before the labels of what begins from now on.
   void prefix(std::string text) { prefix_ = std::move(text); }
   /// `done` units are finished; `note` is what else to say, e.g. the loss. Resumed work starts

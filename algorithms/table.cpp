@@ -165,16 +165,16 @@ std::string csv_cell(const std::string& text) {
 std::string to_csv(const Table& table) {
   std::string out = csv_cell(table.corner);
   for (const std::string& column : table.columns) out += concat(",", csv_cell(column));
-  out += "\n";
+  out += '\n';
   for (size_t r = 0; r < table.rows.size(); ++r) {
     out += csv_cell(table.rows[r]);
     for (const double value : table.values[r]) {
-      out += ",";
+      out += ',';
       if (std::isnan(value)) continue;
       char text[32];
       out.append(text, std::to_chars(text, text + sizeof text, value).ptr);
     }
-    out += "\n";
+    out += '\n';
   }
   return out;
 }
@@ -193,12 +193,12 @@ std::string to_text(const Table& table) {
     }
     out += concat("  ", padded(table.columns[c], width.back(), true));
   }
-  out += "\n";
+  out += '\n';
   for (size_t r = 0; r < table.rows.size(); ++r) {
     out += padded(table.rows[r], first, false);
     for (size_t c = 0; c < width.size(); ++c)
       out += concat("  ", padded(cells[r][c], width[c], true));
-    out += "\n";
+    out += '\n';
   }
   return out;
 }

@@ -115,6 +115,7 @@ std::vector<Choice> nearest(const Rows& rows, int64_t k) {
       autograd::convert(found.distance.to(Device::cpu()), DType::f64).values<double>();
   const auto chosen = at(found.index.size(1));
   std::vector<Choice> choices;
+  choices.reserve(index.size());
   for (size_t e = 0; e < index.size(); ++e)
     choices.push_back({static_cast<int32_t>(nodes[e / chosen]),
                        static_cast<int32_t>(nodes[at(index[e])]),

@@ -330,7 +330,7 @@ SpectralSvd spectral_svd(const Tensor& x, const Tensor& valid, const SvdOptions&
                                  options.rng.split(1));
     u = autograd::convert(all, options.precision).reshape(u.shape());
   }
-  found.svd.u = u;
+  found.svd.u = std::move(u);
   return found.svd;
 }
 

@@ -101,6 +101,7 @@ PairedTest paired_t_test(std::span<const double> x, std::span<const double> y) {
   TS_CHECK(x.size() == y.size() && x.size() >= 2, "paired_t_test: ", x.size(), " values with ",
            y.size(), "; expected at least two pairs");
   std::vector<double> differences;
+  differences.reserve(x.size());
   for (size_t i = 0; i < x.size(); ++i) differences.push_back(x[i] - y[i]);
   const MeanStd d = moments(differences);
   if (d.std == 0) {

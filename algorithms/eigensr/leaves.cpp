@@ -72,6 +72,7 @@ std::vector<double> spectrum_of(int64_t bands, Rng& rng) {
 Tensor leaves_scene(const LeavesOptions& o, const Rng& rng) {
   Rng numbers = rng;
   std::vector<std::vector<double>> spectra;
+  spectra.reserve(static_cast<size_t>(o.materials));
   for (int64_t m = 0; m < o.materials; ++m) spectra.push_back(spectrum_of(o.bands, numbers));
   const std::vector<Leaf> leaves = leaves_of(o, numbers);
   Tensor scene = Tensor::empty({o.rows, o.columns, o.bands}, DType::f32, Device::cpu());

@@ -121,6 +121,7 @@ class GraphStudy {
       const Selection halves = select_features(scores, 0.5);
       const auto part = [&](const std::vector<int64_t>& of) {
         std::vector<double> values;
+        values.reserve(of.size());
         for (const int64_t f : of) values.push_back(scores[static_cast<size_t>(f)]);
         return values.empty() ? std::numeric_limits<double>::quiet_NaN() : mean(values);
       };

@@ -57,6 +57,7 @@ std::vector<Outcome> train_runs(const Problem& problem, std::span<const models::
   models::TrainHooks hooks;
   hooks.prepare = [&](int64_t epoch) {
     std::vector<Rng> now;
+    now.reserve(per_epoch.size());
     for (const Rng& rng : per_epoch) now.push_back(rng.split(static_cast<uint64_t>(epoch)));
     numbers.begin(now);
   };

@@ -95,6 +95,7 @@ Report run_files(const Config& config, const Context& context) {
       continue;
     }
     std::vector<models::Split> splits;
+    splits.reserve(static_cast<size_t>(config.runs));
     for (int64_t r = 0; r < config.runs; ++r)
       splits.push_back(models::split_by_share(graph, config.train_share, config.validation_share,
                                               rng.split(0).split(static_cast<uint64_t>(r))));

@@ -142,7 +142,7 @@ Learned idgl(const Problem& problem, const models::Split& split, const IdglOptio
     }
     if (context.training)
       result.loss = others.defined() ? own + others / static_cast<double>(iteration - 1) : own;
-    if (!context.training) last = now;
+    if (!context.training) last = std::move(now);
     return result;
   };
   Learned learned;

@@ -42,6 +42,7 @@ class Information {
     rows_ = Tensor::from(rows, {static_cast<int64_t>(rows.size())}, Device::cpu());
     const auto label = problem.labels.values<int32_t>();
     std::vector<int32_t> own;
+    own.reserve(rows.size());
     for (const int64_t row : rows) own.push_back(label[static_cast<size_t>(row)]);
     labels_ = Tensor::from(own, {static_cast<int64_t>(own.size())}, Device::cpu());
   }
@@ -153,6 +154,7 @@ std::vector<Plot> study_plots(const Study& study, const StudyOptions& o) {
 
 std::vector<Table> study_tables(const Study& study, const StudyOptions& o) {
   std::vector<std::string> columns;
+  columns.reserve(o.homophily.size());
   for (const double h : o.homophily) columns.push_back(concat("h", short_number(h)));
   const auto table = [&](const std::string& name, auto&& number) {
     Table result{.name = name, .corner = "csbm_h", .rows = {}, .columns = columns, .values = {}};

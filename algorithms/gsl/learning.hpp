@@ -156,6 +156,7 @@ std::vector<Scores> fit(Model& model, Optimizer& optimizer, const NodeTask& task
   models::TrainHooks hooks;
   hooks.prepare = [&](int64_t step) {
     std::vector<Rng> now;
+    now.reserve(steps.size());
     for (const Rng& rng : steps) now.push_back(rng.split(static_cast<uint64_t>(step)));
     numbers.begin(now);
   };

@@ -185,6 +185,7 @@ class Trial {
       StageOptions options = config_.second;
       options.lambda = variant.lambda;
       std::vector<Rng> own;
+      own.reserve(rngs.size());
       for (const Rng& rng : rngs) own.push_back(rng.split(2 + v));
       timed(methods_[v + 1], [&] {
         return train(problem, options, variant.graphs, graphs, splits, own, reporter(variant.name));

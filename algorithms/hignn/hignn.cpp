@@ -160,6 +160,7 @@ std::vector<Outcome> train(const Problem& problem, const StageOptions& options, 
   models::TrainHooks hooks;
   hooks.prepare = [&](int64_t epoch) {
     std::vector<Rng> now;
+    now.reserve(of_epochs.size());
     for (const Rng& rng : of_epochs) now.push_back(rng.split(static_cast<uint64_t>(epoch)));
     numbers.begin(now);
   };
@@ -183,6 +184,7 @@ std::vector<Outcome> train(const Problem& problem, const StageOptions& options, 
   models::train(0, options.epochs, step, hooks);
 
   std::vector<Outcome> outcomes;
+  outcomes.reserve(state.size());
   for (const Run& run : state) outcomes.push_back(run.best);
   return outcomes;
 }
@@ -196,6 +198,7 @@ std::vector<NewGraph> new_graphs_of(const Problem& problem, std::span<const Outc
   const bool same = options.kind == NewGraphKind::degree ||
                     (options.kind == NewGraphKind::feature_cosine && options.links_per_node == 0);
   std::vector<NewGraph> graphs;
+  graphs.reserve(same ? 1 : first.size());
   for (size_t r = 0; r < (same ? 1 : first.size()); ++r)
     graphs.push_back(make_new_graph(*problem.graph, first[r].probabilities, options,
                                     diagonal_weight(backbone), problem.device, rngs[r]));

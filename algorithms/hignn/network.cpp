@@ -72,7 +72,7 @@ std::vector<Element> each_of(std::span<const NewGraph> graphs, Make&& make) {
 /// Calls `make` for what it makes when that is first used.
 template <class Make>
 Filters::Filter on_demand(Make make) {
-  return [make, made = std::make_shared<Filters::Filter>()](const Var& x) {
+  return [make = std::move(make), made = std::make_shared<Filters::Filter>()](const Var& x) {
     if (!*made) *made = make();
     return (*made)(x);
   };
@@ -199,7 +199,8 @@ Filters filters_of(std::span<const NewGraph> of_runs, Device device) {
       return column_power == 0 ? g.similar->random_walk() : g.similar->symmetric();
     }));
   };
-  const Filters::Filter random_walk = on_demand([=] { return normalized_by(-1, 0); });
+  const Filters::Filter random_walk = on_demand([=] { return normalized_by(-1, 0); }),
+                        symmetric = on_demand([=] { return normalized_by(-0.5, -0.5); });
   const auto pattern =
       [graphs, device,
        made = std::make_shared<std::optional<SparseMatrix>>()]() -> const SparseMatrix& {
@@ -212,7 +213,7 @@ Filters filters_of(std::span<const NewGraph> of_runs, Device device) {
     }
     return **made;
   };
-  return {random_walk, on_demand([=] { return normalized_by(-0.5, -0.5); }), random_walk, pattern};
+  return {random_walk, symmetric, random_walk, pattern};
 }
 
 HiNetwork HiNetwork::make(int64_t features, int64_t classes, const NetworkOptions& o, Graphs graphs,

@@ -43,6 +43,7 @@ std::vector<int32_t> parts_by_degree(const CsrMatrix& adjacency, int64_t& parts)
   parts = 0;
   for (auto& [degree, part] : number) part = static_cast<int32_t>(parts++);
   std::vector<int32_t> part_of_node;
+  part_of_node.reserve(static_cast<size_t>(adjacency.rows));
   for (int64_t i = 0; i < adjacency.rows; ++i)
     part_of_node.push_back(number[row_ptr[at(i + 1)] - row_ptr[at(i)]]);
   return part_of_node;

@@ -175,6 +175,7 @@ Report run_grid(const Config& config, const Context& context) {
   const Table metrics = metric_table(graphs);
   const auto means_of = [&](const std::string& name, auto&& value) {
     std::vector<double> values;
+    values.reserve(graphs.size());
     for (size_t i = 0; i < graphs.size(); ++i) values.push_back(value(i));
     report.tables.push_back(mean_table(name, cells, values));
     write_picture(context, report.tables.back(), HeatScale::whole);

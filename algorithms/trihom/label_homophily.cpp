@@ -61,6 +61,7 @@ class NodeMeans {
   }
   std::vector<double> by_class() const {
     std::vector<double> out;
+    out.reserve(sum_.size());
     for (size_t c = 0; c < sum_.size(); ++c)
       out.push_back(sum_[c] / static_cast<double>(count_[c]));
     return out;

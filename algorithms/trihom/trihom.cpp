@@ -102,6 +102,7 @@ Table class_table(const GraphMetrics& graph) {
   take("h_LS_euc", graph.feature.local_euclidean);
   for (size_t c = 0; c < graph.class_id.size(); ++c) {
     std::vector<double> row;
+    row.reserve(columns.size());
     for (const auto* values : columns) row.push_back((*values)[c]);
     table.add(std::to_string(graph.class_id[c]), std::move(row));
   }

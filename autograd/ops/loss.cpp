@@ -19,7 +19,6 @@ namespace {
 using kernels::BinaryOp;
 using kernels::ReduceOp;
 
-View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
 // ---- plain arithmetic on constants
 // ---------------------------------------------------------------
 

@@ -21,7 +21,6 @@
 namespace tessera::autograd {
 namespace {
 
-View view_or_none(const Tensor& t) { return t.defined() ? t.view() : View(); }
 Tensor contiguous_or_none(const Tensor& t) { return t.defined() ? contiguous(t) : t; }
 // Which elements form a set, and the kernels that know it.
 struct Sets {

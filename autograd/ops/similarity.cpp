@@ -306,6 +306,7 @@ struct SimilaritySpmm final : LinearOp {
     if (std::all_of(graphs.begin(), graphs.end(), [](const auto& g) { return g.is_symmetric(); }))
       return apply_op(shared_from_this(), gy);
     std::vector<SimilarityGraph> exchanged;
+    exchanged.reserve(graphs.size());
     for (const SimilarityGraph& g : graphs) exchanged.push_back(g.transposed());
     return apply_op(std::make_shared<SimilaritySpmm>(std::move(exchanged)), gy);
   }

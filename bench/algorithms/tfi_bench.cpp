@@ -28,11 +28,13 @@ struct State {
       : graph(models::load_graph(file)), features(graph), train(graph.fixed_splits.at(0).train) {
     const auto n = static_cast<int64_t>(train.size());
     std::vector<int64_t> chosen;
+    chosen.reserve(static_cast<size_t>(measured_columns));
     for (int64_t c = 0; c < measured_columns; ++c)
       chosen.push_back(c * features.features() / measured_columns);
     columns = aggregated_columns(graph, features, train, chosen, Filter::low);
     const auto all = graph.labels.host<int32_t>();
     std::vector<int32_t> own;
+    own.reserve(train.size());
     for (const int64_t i : train) own.push_back(all[static_cast<size_t>(i)]);
     labels = Tensor::from(own, {n}, Device::cpu());
   }

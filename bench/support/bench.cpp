@@ -164,7 +164,7 @@ Options parse(int argc, char** argv) {
     else if (argument == "--list")
       options.list = true;
     else {
-      TS_CHECK(!argument.starts_with("-"), "unknown option ", argument);
+      TS_CHECK(!argument.starts_with('-'), "unknown option ", argument);
       options.pattern = argument;
     }
   }

@@ -5,6 +5,7 @@
 // weights again from lse: once by rows, for the targets, which needs the inner products of gy and
 // x; and once by columns, for sources and x, where each row of gy is gathered for both. So x is
 // gathered twice and gy once in all, and memory beside the operands is [rows, heads].
+#include <cmath>
 #include <limits>
 #include <vector>
 
@@ -56,7 +57,7 @@ void row_weights(const Problem<T>& p, int64_t row, C* weights, C* lse) {
   for (int64_t e = 0; e < n; ++e) {
     C* const w = weights + e * heads;
     p.scores(p.target + row * heads, p.source + p.a.col[begin + e] * heads, w);
-    for (int64_t h = 0; h < heads; ++h) lse[h] = w[h] > lse[h] || w[h] != w[h] ? w[h] : lse[h];
+    for (int64_t h = 0; h < heads; ++h) lse[h] = w[h] > lse[h] || std::isnan(w[h]) ? w[h] : lse[h];
   }
   for (int64_t e = 0; e < n; ++e)
     for (int64_t h = 0; h < heads; ++h) weights[e * heads + h] -= origin_of(lse[h]);

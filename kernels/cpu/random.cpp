@@ -338,17 +338,20 @@ void drop_pieces(const Sequences<S>& q, int64_t start, int64_t n) {
 /// A tile of every sequence, one after another.
 template <class S>
 void drop_sequences(const Sequences<S>& q) {
-  constexpr bool in_vectors = !std::is_same_v<S, double>;
   parallel_for((q.count + tile - 1) / tile, 1, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       const int64_t start = t * tile, n = std::min(tile, q.count - start);
-      if (in_vectors && q.width % Vec<uint32_t>::width == 0) {
-        if constexpr (in_vectors) drop_vectors(q, start, n);
-      } else if (in_vectors && q.width == 1) {
-        if constexpr (in_vectors) drop_elements(q, start, n);
-      } else {
-        drop_pieces(q, start, n);
+      if constexpr (!std::is_same_v<S, double>) {
+        if (q.width % Vec<uint32_t>::width == 0) {
+          drop_vectors(q, start, n);
+          continue;
+        }
+        if (q.width == 1) {
+          drop_elements(q, start, n);
+          continue;
+        }
       }
+      drop_pieces(q, start, n);
     }
   });
 }

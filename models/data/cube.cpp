@@ -68,11 +68,11 @@ Arrays arrays_of(const std::string& path) {
   } else if (ending == ".npz") {
     const auto npz = std::make_shared<Npz>(path);
     for (const std::string& name : npz->names()) {
-      const Tensor t = npz->load(name);
+      Tensor t = npz->load(name);
       arrays.entries.push_back({name, t.shape(), [t] { return t; }});
     }
   } else {
-    const Tensor t = load_npy(path);
+    Tensor t = load_npy(path);
     arrays.entries.push_back({"data", t.shape(), [t] { return t; }});
   }
   return arrays;
@@ -157,7 +157,7 @@ Tensor not_zero(const Tensor& map, const Cube& cube, const std::string& path,
 Tensor load_map(const std::string& path) {
   const std::string ending = lower_ending(path);
   if (ending == ".bmp") {
-    const Tensor picture = load_bmp(path);
+    Tensor picture = load_bmp(path);
     if (picture.rank() == 2) return picture;
     Tensor brightest = picture.select(2, 0).clone();  // of red, green and blue
     const auto to = brightest.host_mutable<uint8_t>();
@@ -196,7 +196,7 @@ Tensor image_of(const Arrays& arrays, const CubeFile& file) {
            "no array of three dimensions [rows, columns, bands]; there are: ", arrays.list(),
            " (an image of bands x pixels needs its rows and columns)");
   }
-  const Tensor image = as_values(chosen->load(), arrays.path);
+  Tensor image = as_values(chosen->load(), arrays.path);
   if (image.rank() == 3) return image;
   if (image.rank() != 2 || file.rows * file.columns != image.size(1) || file.rows < 1)
     fail(arrays.path, "'", chosen->name, "' has shape ", image.shape(),
@@ -335,6 +335,7 @@ Cube synthetic_cube(const SyntheticCubeOptions& o, const Rng& rng) {
     return s;
   };
   std::vector<std::vector<double>> materials;
+  materials.reserve(static_cast<size_t>(o.materials));
   for (int64_t m = 0; m < o.materials; ++m) materials.push_back(spectrum());
   const std::vector<double> target = spectrum();
   // softmax of one smooth wave per material says how much of it a pixel has
@@ -342,6 +343,7 @@ Cube synthetic_cube(const SyntheticCubeOptions& o, const Rng& rng) {
     double down, across, phase;
   };
   std::vector<Wave> waves;
+  waves.reserve(static_cast<size_t>(o.materials));
   for (int64_t m = 0; m < o.materials; ++m)
     waves.push_back({6 * numbers.uniform(), 6 * numbers.uniform(), 6.3 * numbers.uniform()});
 

@@ -23,7 +23,7 @@ namespace tessera::simt {
 
 using Clock = std::vector<uint32_t>;
 
-void join(Clock& to, const Clock& from) {
+inline void join(Clock& to, const Clock& from) {
   if (to.size() < from.size()) to.resize(from.size());
   for (size_t i = 0; i < from.size(); ++i) to[i] = std::max(to[i], from[i]);
 }
@@ -65,7 +65,7 @@ class Tracer {
     ++group_;
     blocks_ = blocks;
     count_ = count;
-    threads_per_block_ = static_cast<uint32_t>(launch_->block.count());
+    threads_per_block_ = static_cast<uint32_t>(launch().block.count());
     const size_t threads = size_t{count} * threads_per_block_;
     clocks_.assign(threads, Clock(threads, 0));
     for (size_t t = 0; t < threads; ++t) clocks_[t][t] = 1;
@@ -76,18 +76,18 @@ class Tracer {
     started_.assign(threads, 0);
     visits_.assign(count, {});
   }
-  void end_group() { traffic_.end_group(counters_[launch_->name]); }
+  void end_group() { traffic_.end_group(counters_[launch().name]); }
   void end_launch() {
-    KernelCounters& c = counters_[launch_->name];
-    c.kernel = launch_->name;
+    KernelCounters& c = counters_[launch().name];
+    c.kernel = launch().name;
     ++c.launches;
     traffic_.end_launch(c);
   }
   void wait() {
-    ++counters_[launch_->name].barriers;
+    ++counters_[launch().name].barriers;
     ++barriers_[rank(current_thread())];
   }
-  void operate(uint64_t operations) { counters_[launch_->name].tensor_operations += operations; }
+  void operate(uint64_t operations) { counters_[launch().name].tensor_operations += operations; }
 
   void meet(Thread* const* threads, uint32_t count) {
     Clock all;
@@ -147,7 +147,7 @@ class Tracer {
     if (!shared && !in_global(thread, address, bytes, write, site)) return;
     if (kind != Access::atomic) {
       if (!shared && bytes > 16)
-        traffic_.move(counters_[launch_->name], thread.warp, address, bytes);
+        traffic_.move(counters_[launch().name], thread.warp, address, bytes);
       else if (!proxy)  // which passes whole lines to the banks
         traffic_.request(from(thread, site), thread.lane, address, bytes, shared);
     }
@@ -326,8 +326,8 @@ class Tracer {
               site);
       return true;
     }
-    const auto argument = reinterpret_cast<uintptr_t>(launch_->argument);
-    if (!write && address >= argument && address + bytes <= argument + launch_->argument_bytes)
+    const auto argument = reinterpret_cast<uintptr_t>(launch().argument);
+    if (!write && address >= argument && address + bytes <= argument + launch().argument_bytes)
       return false;
     if (in_module(address)) return false;
     fault(concat("access outside of device memory: ", write ? "store" : "load", " of ", bytes,
@@ -422,6 +422,11 @@ class Tracer {
     if (!place) place = &word.seen[turn_++ % slots_per_word];
     *place = {site,  launch_number_, group_, clocks_[me][me], static_cast<uint16_t>(me), mask,
               write, atomic,         proxy};
+  }
+
+  const Launch& launch() const {
+    TS_CHECK(launch_, "simt: an access outside of a launch");
+    return *launch_;
   }
 
   const Launch* launch_ = nullptr;

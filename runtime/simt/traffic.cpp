@@ -26,7 +26,7 @@ void Traffic::request(const SiteOfWarp& from, uint32_t lane, uintptr_t address, 
 
 void Traffic::move(KernelCounters& c, const void* warp, uintptr_t address, size_t bytes) {
   ++c.global_requests;
-  ++moves_[warp];
+  c.busiest_warp = std::max(c.busiest_warp, ++moves_[warp]);
   for (uintptr_t s = address / 32; s <= (address + bytes - 1) / 32; ++s) sectors_.insert(s);
   c.global_sectors += (address + bytes - 1) / 32 - address / 32 + 1;
   c.ideal_sectors += (bytes + 31) / 32;
@@ -39,9 +39,8 @@ void Traffic::end_group(KernelCounters& c) {
     for (const Request& r : requests.list) {
       if (r.lanes == 0) continue;  // copies of nothing
       r.shared ? count_shared(r, c) : count_global(r, c);
-      ++of_warps[key.warp];
+      c.busiest_warp = std::max(c.busiest_warp, ++of_warps[key.warp]);
     }
-  for (const auto& [warp, number] : of_warps) c.busiest_warp = std::max(c.busiest_warp, number);
   c.warps += of_warps.size();
   requests_.clear();
 }

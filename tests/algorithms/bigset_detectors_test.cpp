@@ -118,6 +118,7 @@ std::vector<Doubles> spectra_of(const Scene& s) {
   const Doubles all = test::to_doubles(s.spectra);
   const auto bands = static_cast<size_t>(s.spectra.size(1));
   std::vector<Doubles> rows;
+  rows.reserve(s.valid.size());
   for (size_t p = 0; p < s.valid.size(); ++p)
     rows.emplace_back(all.begin() + static_cast<std::ptrdiff_t>(p * bands),
                       all.begin() + static_cast<std::ptrdiff_t>((p + 1) * bands));

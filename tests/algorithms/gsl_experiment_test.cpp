@@ -15,7 +15,6 @@
 namespace tessera::algorithms::gsl {
 namespace {
 
-using test::at;
 using test::expect_error;
 using test::shared_data;
 using test::TemporaryFolder;

@@ -346,7 +346,7 @@ TEST_F(Program, InterruptedAndResumedRunsAreWholeRuns) {
 
 TEST_F(Program, InterruptedAndResumedTrainingsOfEigensrAreWholeOnes) {
   stop_and_resume(folder, {"run", "eigensr", "--config",
-                           TESSERA_SOURCE_DIR "/algorithms/eigensr/config.smoke.json", "--set",
+                           (TESSERA_SOURCE_DIR "/algorithms/eigensr/config.smoke.json"), "--set",
                            "rgb_steps=150", "--set", "fine_steps=100", "--set", "eigen_steps=150",
                            "--set", "checkpoint_every=10"});
 }

@@ -14,7 +14,6 @@ namespace {
 
 using test::at;
 using test::distance;
-using test::expect_close;
 using test::from_doubles;
 using test::identity;
 using test::largest;

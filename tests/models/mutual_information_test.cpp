@@ -13,7 +13,6 @@
 namespace tessera::models {
 namespace {
 
-using test::at;
 using test::expect_error;
 
 struct Sample {
@@ -50,7 +49,8 @@ double of_two_normals(double mean0, double deviation0, double mean1, double devi
   };
   double sum = 0;
   const double step = 1e-3;
-  for (double x = -40; x < 40; x += step) {
+  for (int i = 0; i < 80000; ++i) {
+    const double x = -40 + i * step;
     const double p0 = density(x, mean0, deviation0), p1 = density(x, mean1, deviation1),
                  q = (p0 + p1) / 2;
     for (const double p : {p0, p1})

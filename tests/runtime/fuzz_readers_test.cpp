@@ -31,7 +31,7 @@ using test::TemporaryFolder;
 
 int iterations() {
   const char* text = std::getenv("TESSERA_FUZZ");
-  return text ? std::atoi(text) : 2000;
+  return text ? std::stoi(text) : 2000;
 }
 
 std::string read_text(const std::string& path) {

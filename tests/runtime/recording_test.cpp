@@ -113,7 +113,8 @@ TEST_P(Recordings, WhatRefreshesFillIsNotWrittenByTheWork) {
     });
     copy.copy_from(number);
   });
-  for (value = 1; value < 4; ++value) {
+  for (const float now : {1.0f, 2.0f, 3.0f}) {
+    value = now;
     recording.replay();
     EXPECT_EQ(copy.values<float>(), (std::vector<float>{value, -value}));
   }

@@ -75,7 +75,9 @@ TEST(Interpreter, CollectivesFollowTheirDefinitions) {
   std::vector<int> out(256);
   launch(stream(), {"shuffles", {1}, {32}}, shuffles, out.data());
   for (int lane = 0; lane < 32; ++lane) {
-    const auto at = [&](int k) { return out[static_cast<size_t>(k * 32 + lane)]; };
+    const auto at = [&](int k) {
+      return out[static_cast<size_t>(k) * 32 + static_cast<size_t>(lane)];
+    };
     EXPECT_EQ(at(0), 5);
     EXPECT_EQ(at(1), lane ^ 3);
     EXPECT_EQ(at(2), lane % 8 >= 2 ? lane - 2 : lane);

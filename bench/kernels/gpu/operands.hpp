@@ -163,6 +163,7 @@ void expect_elements(const std::string& what, const Tensor& y, const std::vector
       return numbers(t.reshape({n}).narrow(0, begin, length));
     };
     std::vector<Numbers> from;
+    from.reserve(inputs.size());
     for (const Tensor& t : inputs) from.push_back(part(t));
     Numbers wanted;
     for (size_t i = 0; i < static_cast<size_t>(length); ++i) wanted.push_back(formula(from, i));

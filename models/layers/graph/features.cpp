@@ -96,6 +96,7 @@ NodeFeatures node_features(const GraphData& graph, FeatureScaling scaling, Devic
     values.push_back(static_cast<float>(x * to.inverse_deviation[f]));
   });
   std::vector<float> shift;
+  shift.reserve(to.mean.size());
   for (size_t f = 0; f < to.mean.size(); ++f)
     shift.push_back(static_cast<float>(-to.mean[f] * to.inverse_deviation[f]));
   const CsrMatrix& x = graph.sparse_features;
@@ -115,7 +116,7 @@ int64_t NodeFeatures::nodes() const { return sparse_ ? sparse_->rows() : dense_.
 int64_t NodeFeatures::width() const { return sparse_ ? sparse_->columns() : dense_.size(1); }
 
 Var NodeFeatures::times(const Var& weight, double dropout, ForwardContext& context) const {
-  const Var y = product(weight, dropout, context);
+  Var y = product(weight, dropout, context);
   if (!shift_.defined()) return y;
   const Shape out(std::span(weight.shape().begin() + 1, weight.shape().end()));
   const Var of_shift =

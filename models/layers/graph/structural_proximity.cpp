@@ -44,6 +44,7 @@ std::vector<std::vector<Sequence>> rings_of(const Neighbours& neighbours, int64_
     seen[start] = start;
     for (int64_t k = 0; k < radii && !ring.empty(); ++k) {
       std::vector<int64_t> degrees;
+      degrees.reserve(ring.size());
       for (const int64_t i : ring) degrees.push_back(neighbours.degree(i));
       std::sort(degrees.begin(), degrees.end());
       Sequence sequence;

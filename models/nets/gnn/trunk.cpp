@@ -89,8 +89,7 @@ Var TrunkBlock::operator()(const GraphOperators& graph, const Var& x,
       break;
     case TrunkModule::gt:
     case TrunkModule::gt_sep: {
-      const Var y =
-          x + drop(output(with_self(dot(graph.pattern(self_loops), normal))), dropout, context);
+      Var y = x + drop(output(with_self(dot(graph.pattern(self_loops), normal))), dropout, context);
       if (!feed_forward.first.weight.defined()) return y;
       return y + feed_forward(feed_forward_norm(y), context);
     }

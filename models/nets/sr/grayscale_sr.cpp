@@ -43,7 +43,7 @@ GrayscaleSr GrayscaleSr::make(const GrayscaleSrConfig& c, Rng& rng) {
 Var GrayscaleSr::operator()(const Var& x) const {
   TS_CHECK(x.rank() == 4 && x.size(1) == 1, "GrayscaleSr: wants images [batch, 1, h, w], got ", x);
   const Var z = head(x);
-  const Var y = tail(z + body(z));
+  Var y = tail(z + body(z));
   if (!bicubic_skip) return y;
   return y + autograd::resample2d(x, scale * x.size(2), scale * x.size(3),
                                   {.mode = autograd::ResampleMode::imresize});
