@@ -2,7 +2,8 @@
 // shared memory before they go to y, by atomic adds of integers. Weights are floats, which are not
 // added atomically: elements are grouped by bin, and the weights of a bin are summed by warps that
 // take fixed slices of them, in f64. Elements meet in the banks of their bins: 2 passes for each
-// ideal one where values have no order; the weights of a bin come from wherever they lie.
+// ideal one where values have no order; the weights of a bin come from wherever they lie, a sector
+// each where the ideal is an eighth, after positions that are neighbours: (8 + 1) / 2 of the ideal.
 #include "tessera/kernels/copy.hpp"
 #include "tessera/kernels/cuda/backend.hpp"
 #include "tessera/kernels/cuda/sort.cuh"

@@ -46,7 +46,8 @@ TEST(Evaluate, AgreesWithItsDefinitions) {
   EXPECT_NEAR(e.auc_pd_tau, pd / anomalies, 1e-12);
   EXPECT_NEAR(e.auc_pf_tau, pf / background, 1e-12);
   EXPECT_NEAR(e.auc_odp, e.auc + e.auc_pd_tau - e.auc_pf_tau, 1e-12);
-  for (double threshold = 60; threshold >= 0; --threshold) {  // every distinct score
+  for (int score = 60; score >= 0; --score) {  // every distinct one
+    const double threshold = score;
     double hits = 0, all = 0, here = 0;
     for (size_t i = 0; i < 200; ++i) {
       if (!valid[i]) continue;
