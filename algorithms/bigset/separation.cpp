@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 #include "tessera/autograd/launch.hpp"
 #include "tessera/autograd/ops/arithmetic.hpp"

@@ -1,13 +1,12 @@
 #pragma once
 
 #include <functional>
-#include <optional>
 #include <span>
 #include <vector>
 
 #include "tessera/algorithms/bigset/evaluation.hpp"
 #include "tessera/algorithms/bigset/scene.hpp"
-#include "tessera/autograd/ops/sparse.hpp"
+#include "tessera/autograd/op.hpp"
 #include "tessera/models/optim/adam.hpp"
 #include "tessera/models/train.hpp"
 

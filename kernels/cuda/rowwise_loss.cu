@@ -4,8 +4,7 @@
 // as far as they hold it. Binary cross-entropy is a thread per element. Sums: each block adds up
 // its rows, whose number follows from the sizes, and one block adds up the blocks. A list of rows
 // is grouped by row, so that what a row named twice receives is added in the order of the list.
-// What a row has for itself, its target's logit or a partial sum, is a part of a sector: 1.02 of
-// the ideal for rows of 256.
+// A row's target logit and partial sum are parts of a sector: up to 1.015 of the ideal, 256 wide.
 #include "tessera/kernels/cuda/exponentials.cuh"
 #include "tessera/kernels/cuda/rowwise.cuh"
 #include "tessera/kernels/cuda/spmm.cuh"
