@@ -71,14 +71,14 @@ inline constexpr int pack_length = [] {
   return static_cast<int>(16 / largest);
 }();
 
-/// The elements [0, count) of a pack, or its only element for all.
+/// The elements [0, count) of a pack.
 template <class T, int n>
-TS_DEVICE Pack<T, n> load_pack(const T* from, bool dense, uint32_t count) {
+TS_DEVICE Pack<T, n> load_pack(const T* from, uint32_t count) {
+  if (count >= n) return load_vector(reinterpret_cast<const Pack<T, n>*>(from));
   Pack<T, n> pack{};
-  if (dense && count >= n) return load_vector(reinterpret_cast<const Pack<T, n>*>(from));
 #pragma unroll
   for (uint32_t i = 0; i < n; ++i)
-    if (i < count) pack.lane[i] = from[dense ? i : 0];
+    if (i < count) pack.lane[i] = from[i];
   return pack;
 }
 template <class T, int n>
@@ -90,6 +90,17 @@ TS_DEVICE void store_pack(const Pack<T, n>& pack, T* to, uint32_t count) {
 #pragma unroll
   for (uint32_t i = 0; i < n; ++i)
     if (i < count) to[i] = pack.lane[i];
+}
+
+/// A pack of neighbours, or of one element again and again.
+template <class T, int n>
+TS_DEVICE Pack<T, n> load_neighbours(const T* from, bool repeated) {
+  if (!repeated) return load_vector(reinterpret_cast<const Pack<T, n>*>(from));
+  Pack<T, n> pack;
+  const T element = *from;
+#pragma unroll
+  for (int i = 0; i < n; ++i) pack.lane[i] = element;
+  return pack;
 }
 
 template <class R, int n, class F, class... T>
@@ -110,21 +121,21 @@ TS_DEVICE void map_elements(const Elements& e, F f) {
              threads = static_cast<uint32_t>(element_step());
   R* y = e.as<R>(inputs);
   int64_t at[inputs + 1];
+  const uint32_t packs = e.packed ? e.size / n : 0;
   [&]<int... k>(std::integer_sequence<int, k...>) {
-    if (e.packed) {
-      for (uint32_t i = thread; i * n < e.size; i += threads) {
-        e.locate(i, at);
-        const uint32_t count = e.size - i * n;
-        store_pack(map_pack<R, n>(
-                       f, load_pack<T, n>(e.as<const T>(k) + at[k], e.stride[k][0] != 0, count)...),
-                   y + at[inputs], count);
-      }
-    } else {
+    for (uint32_t i = thread; i < packs; i += threads) {
+      e.locate(i, at);
+      store_vector(
+          reinterpret_cast<Pack<R, n>*>(y + at[inputs]),
+          map_pack<R, n>(f, load_neighbours<T, n>(e.as<const T>(k) + at[k], !e.stride[k][0])...));
+    }
 #pragma unroll 2
-      for (uint32_t i = thread; i < e.size; i += threads) {
+    for (uint32_t i = packs * n + thread; i < e.size; i += threads) {
+      if (e.packed)  // then the rest is the end of a single row
+        ((at[k] = e.stride[k][0] ? i : 0), ..., (at[inputs] = i));
+      else
         e.locate(i, at);
-        y[at[inputs]] = narrow<R>(f(widen(e.as<const T>(k)[at[k]])...));
-      }
+      y[at[inputs]] = narrow<R>(f(widen(e.as<const T>(k)[at[k]])...));
     }
   }
   (std::make_integer_sequence<int, inputs>{});

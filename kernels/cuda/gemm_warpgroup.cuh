@@ -92,6 +92,16 @@ struct WarpgroupProduct {
   template <class Put>
   TS_DEVICE static void run(Shared& shared, const TensorMap& a, const TensorMap& b,
                             const Operands& operands, const WarpgroupCut& cut, Put&& put) {
+    if constexpr (has_warpgroup_instructions)
+      run_groups(shared, a, b, operands, cut, put);
+    else
+      warpgroup_fence();  // traps
+  }
+
+ private:
+  template <class Put>
+  TS_DEVICE static void run_groups(Shared& shared, const TensorMap& a, const TensorMap& b,
+                                   const Operands& operands, const WarpgroupCut& cut, Put& put) {
     if (thread_index().x == 0) {
       for (int i = 0; i < stages; ++i) {
         init_mbarrier(shared.full[i], 1);
@@ -111,7 +121,6 @@ struct WarpgroupProduct {
     sync_cluster();  // neither block ends while the other may still reach for its memory
   }
 
- private:
   struct Place {
     int64_t batch, row, column;
 

@@ -29,6 +29,14 @@
 /// multiples of eight spans.
 namespace tessera::kernels::cuda {
 
+/// Whether these instructions exist where this is compiled for. Where they do not, the wrappers
+/// trap, and a kernel that is built of them need not be compiled at all.
+#if defined(__CUDACC__) && !TS_SM90A
+inline constexpr bool has_warpgroup_instructions = false;
+#else
+inline constexpr bool has_warpgroup_instructions = true;
+#endif
+
 enum class Major { depth, rows };
 
 /// The widths of products that there are wrappers for.
@@ -341,7 +349,7 @@ template <class T, int n, Major a_major = Major::depth, Major b_major = Major::d
 requires ProductWidth<n> TS_DEVICE void warpgroup_multiply(float (&d)[n / 2], uint64_t a,
                                                            uint64_t b, bool accumulates) {
   static_assert(std::is_same_v<T, f16> || std::is_same_v<T, bf16>);
-  constexpr bool a_rows = a_major == Major::rows, b_rows = b_major == Major::rows;
+  [[maybe_unused]] constexpr bool a_rows = a_major == Major::rows, b_rows = b_major == Major::rows;
 #if defined(__CUDACC__)
 #if TS_SM90A
   if constexpr (std::is_same_v<T, f16>)

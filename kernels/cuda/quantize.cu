@@ -53,7 +53,7 @@ struct GridValues {
     for (int i = 0; i < n; i += wide) {
       const auto left = count > static_cast<uint32_t>(i) ? count - i : 0u;
       const Pack<float, wide> part =
-          from ? load_pack<float, wide>(from + at + i, true, left) : Pack<float, wide>{};
+          from ? load_pack<float, wide>(from + at + i, left) : Pack<float, wide>{};
 #pragma unroll
       for (int j = 0; j < wide; ++j) value[i + j] = static_cast<C>(part.lane[j]);
     }
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(threads, 2)
     quantize_packs(Grid grid, const T* x, Code* code, CodeRange range) {
   using C = compute_t<T>;
   for_packs<C, n>(grid, [&](int64_t at, uint32_t count, const auto& scale, const auto& zero) {
-    const Pack<T, n> from = load_pack<T, n>(x + at, true, count);
+    const Pack<T, n> from = load_pack<T, n>(x + at, count);
     Pack<Code, n> to;
 #pragma unroll
     for (int i = 0; i < n; ++i)
@@ -108,7 +108,7 @@ template <class T, class Code, int n>
 __global__ void __launch_bounds__(threads, 2) dequantize_packs(Grid grid, const Code* code, T* x) {
   using C = compute_t<T>;
   for_packs<C, n>(grid, [&](int64_t at, uint32_t count, const auto& scale, const auto& zero) {
-    const Pack<Code, n> from = load_pack<Code, n>(code + at, true, count);
+    const Pack<Code, n> from = load_pack<Code, n>(code + at, count);
     Pack<T, n> to;
 #pragma unroll
     for (int i = 0; i < n; ++i)
@@ -122,7 +122,7 @@ __global__ void __launch_bounds__(threads, 2)
     fake_quantize_packs(Grid grid, const T* x, T* y, bool* inside, T* slope, CodeRange range) {
   using C = compute_t<T>;
   for_packs<C, n>(grid, [&](int64_t at, uint32_t count, const auto& scale, const auto& zero) {
-    const Pack<T, n> from = load_pack<T, n>(x + at, true, count);
+    const Pack<T, n> from = load_pack<T, n>(x + at, count);
     Pack<T, n> value, derivative;
     Pack<bool, n> kept;
 #pragma unroll
@@ -237,8 +237,7 @@ __global__ void __launch_bounds__(threads)
       for (int64_t k = teams.size * slice / teams.slices + member; k < end; k += teams.team) {
         const int64_t at = base + blocks.offset_in_entry(k * n);
         const int64_t left = blocks.rank == 1 ? blocks.inner() - at : n;
-        const Pack<T, n> pack =
-            load_pack<T, n>(x + at, true, left < n ? static_cast<uint32_t>(left) : n);
+        const Pack<T, n> pack = load_pack<T, n>(x + at, left < n ? static_cast<uint32_t>(left) : n);
 #pragma unroll
         for (int i = 0; i < n; ++i)
           if (i < left) {
@@ -402,7 +401,7 @@ struct PackingPart {
 /// Rows of odd length begin anywhere, so pairs of codes are not one access.
 template <class Code, int n>
 TS_DEVICE Pack<Code, n> load_codes(const Code* from, uint32_t count) {
-  if constexpr (n > 2) return load_pack<Code, n>(from, true, count);
+  if constexpr (n > 2) return load_pack<Code, n>(from, count);
   Pack<Code, n> codes{};
   for (uint32_t i = 0; i < count && i < n; ++i) codes.lane[i] = from[i];
   return codes;
@@ -437,7 +436,7 @@ __global__ void __launch_bounds__(threads)
     unpack_codes(Packing p, const uint8_t* bytes, Code* code) {
   for (int64_t i = first_element(); i * pairs < p.rows * p.width; i += element_step()) {
     const PackingPart<pairs> part(p, i);
-    const auto from = load_pack<uint8_t, pairs>(bytes + part.byte, true, (part.codes + 1) / 2);
+    const auto from = load_pack<uint8_t, pairs>(bytes + part.byte, (part.codes + 1) / 2);
     Pack<Code, 2 * pairs> to;
 #pragma unroll
     for (int j = 0; j < 2 * pairs; ++j)

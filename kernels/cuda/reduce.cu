@@ -113,7 +113,7 @@ TS_DEVICE typename K::Partial combine_terms(const Elements& terms, const S* x, u
   for (uint32_t i = begin; i < end; i += step) {
     terms.locate(i, at);
     const uint32_t count = terms.size - i * n;
-    const Pack<S, n> pack = load_pack<S, n>(x + at[0], true, count);
+    const Pack<S, n> pack = load_pack<S, n>(x + at[0], count);
 #pragma unroll
     for (uint32_t j = 0; j < n; ++j)
       if (j < count) values[j] = K{}(values[j], K::term(widen(pack.lane[j]), int64_t{i} * n + j));
@@ -381,8 +381,8 @@ __global__ void __launch_bounds__(element_threads, 3)
   C sum = 0;
   int64_t i = begin + thread_index().x * length;
   for (; packed && i + length <= end; i += element_threads * length) {
-    const Pack<S, length> a = load_pack<S, length>(x0 + i, true, length),
-                          b = load_pack<S, length>(x1 + i, true, length);
+    const Pack<S, length> a = load_pack<S, length>(x0 + i, length),
+                          b = load_pack<S, length>(x1 + i, length);
 #pragma unroll
     for (int j = 0; j < length; ++j) sum = functors::fma(widen(a.lane[j]), widen(b.lane[j]), sum);
   }

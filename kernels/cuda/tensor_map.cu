@@ -44,7 +44,7 @@ void check(const char* operation, const TensorShape& t) {
 }
 
 #if defined(__CUDACC__)
-CUtensorMapDataType type_of(const char* operation, DType dtype) {
+CUtensorMapDataType type_of(DType dtype) {
   switch (dtype) {
     case DType::f32:
       return CU_TENSOR_MAP_DATA_TYPE_FLOAT32;
@@ -97,7 +97,7 @@ TensorMap make_tensor_map(const char* operation, const TensorShape& t) {
   constexpr CUtensorMapSwizzle swizzles[] = {CU_TENSOR_MAP_SWIZZLE_NONE, CU_TENSOR_MAP_SWIZZLE_32B,
                                              CU_TENSOR_MAP_SWIZZLE_64B, CU_TENSOR_MAP_SWIZZLE_128B};
   const CUresult status =
-      encoder()(reinterpret_cast<CUtensorMap*>(&map), type_of(operation, t.dtype),
+      encoder()(reinterpret_cast<CUtensorMap*>(&map), type_of(t.dtype),
                 static_cast<cuuint32_t>(t.rank), const_cast<void*>(t.data), extent, stride, box,
                 step, CU_TENSOR_MAP_INTERLEAVE_NONE, swizzles[static_cast<int>(t.swizzle)],
                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);

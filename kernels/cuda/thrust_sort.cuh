@@ -32,6 +32,12 @@ struct MakeKey {
   }
 };
 
+/// Keys and their positions in the order of the keys, stably.
+template <class Policy, class Key>
+void sort_pairs(const Policy& policy, Key* keys, int64_t n, uint32_t* positions) {
+  thrust::stable_sort_by_key(policy, keys, keys + n, positions);
+}
+
 /// Positions in the order of their elements.
 template <class Policy>
 void sort_positions(const Policy& policy, const View& x, bool descending, uint32_t* positions,
@@ -42,10 +48,8 @@ void sort_positions(const Policy& policy, const View& x, bool descending, uint32
     auto* const key = static_cast<order_key_t<T>*>(keys);
     thrust::transform(policy, x.as<const T>(), x.as<const T>() + n, key, MakeKey<T>{descending});
   });
-  for_bits(x.dtype, [&]<class Key>() {
-    auto* const key = static_cast<Key*>(keys);
-    thrust::stable_sort_by_key(policy, key, key + n, positions);
-  });
+  for_bits(x.dtype,
+           [&]<class Key>() { sort_pairs(policy, static_cast<Key*>(keys), n, positions); });
 }
 
 /// What a position means in rows of `width` elements.
@@ -90,7 +94,7 @@ void sort(const Policy& policy, Stream& stream, const View& x, const View& y, co
   if (width < n) {
     auto* const rows = keys.as<uint32_t>();
     thrust::transform(policy, at, at + n, rows, RowOf{width});
-    thrust::stable_sort_by_key(policy, rows, rows + n, at);
+    sort_pairs(policy, rows, n, at);
   }
   fetch(policy, x, at, width, y, index);
 }
@@ -111,7 +115,7 @@ void segmented_sort(const Policy& policy, Stream& stream, const View& x, const V
     const I* const cuts = offsets.as<const I>();
     thrust::upper_bound(policy, cuts, cuts + segments, at, at + n, parts);
   });
-  thrust::stable_sort_by_key(policy, parts, parts + n, at);
+  sort_pairs(policy, parts, n, at);
   fetch(policy, x, at, n, y, index);
 }
 

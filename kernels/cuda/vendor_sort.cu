@@ -1,6 +1,8 @@
-// Sorting by Thrust, on a stream and without waiting for it. What the functions of thrust_sort.cuh
-// give is proven on the host (tests/vendor); that they run on a GPU, by nothing yet.
+// Sorting by Thrust and CUB, on a stream and without waiting for it. What the functions of
+// thrust_sort.cuh give is proven on the host (tests/vendor); that they run on a GPU, by nothing
+// yet.
 #define THRUST_FORCE_32_BIT_OFFSET_TYPE  // halves the kernels that are compiled
+#include <cub/device/device_radix_sort.cuh>
 #include <list>
 
 #include "tessera/kernels/cuda/thrust_sort.cuh"
@@ -28,12 +30,53 @@ class PoolMemory {
   std::list<Scratch> blocks_;
 };
 
+using ThrustPolicy = decltype(thrust::cuda::par_nosync(std::declval<PoolMemory&>()).on(nullptr));
+
+struct OnStream : ThrustPolicy {
+  Stream& stream;
+};
+
+void check_sort(cudaError_t status, const Stream& stream) {
+  if (status != cudaSuccess)
+    throw Error(ErrorKind::device,
+                concat("sort by CUB on ", stream.device(), ": ", cudaGetErrorString(status)));
+}
+
+/// CUB's own function, in place of the generic one of thrust_sort.cuh: Thrust's compiles its
+/// kernels a second time, for values of the type of the keys.
+template <class Key>
+void sort_pairs(const OnStream& on, Key* keys, int64_t n, uint32_t* positions) {
+  const auto count = static_cast<size_t>(n);
+  const Scratch other_keys = on.stream.scratch(count * sizeof(Key)),
+                other_positions = on.stream.scratch(count * sizeof(uint32_t));
+  cub::DoubleBuffer<Key> key(keys, other_keys.as<Key>());
+  cub::DoubleBuffer<uint32_t> position(positions, other_positions.as<uint32_t>());
+  const auto stream = static_cast<cudaStream_t>(on.stream.native());
+  const auto sort = [&](void* temporary, size_t& bytes) {
+    check_sort(cub::DeviceRadixSort::SortPairs(temporary, bytes, key, position, static_cast<int>(n),
+                                               0, 8 * static_cast<int>(sizeof(Key)), stream),
+               on.stream);
+  };
+  size_t bytes = 0;
+  sort(nullptr, bytes);
+  const Scratch temporary = on.stream.scratch(bytes);
+  sort(temporary.as<void>(), bytes);
+  const auto bring = [&](void* to, const void* from, size_t element) {
+    if (from != to)
+      check_sort(cudaMemcpyAsync(to, from, count * element, cudaMemcpyDeviceToDevice, stream),
+                 on.stream);
+  };
+  bring(keys, key.Current(), sizeof(Key));
+  bring(positions, position.Current(), sizeof(uint32_t));
+}
+
 /// body(policy); what Thrust throws becomes an Error.
 template <class Body>
 void on_stream(const char* operation, Stream& stream, Body&& body) {
   PoolMemory memory(stream);
   try {
-    body(thrust::cuda::par_nosync(memory).on(static_cast<cudaStream_t>(stream.native())));
+    body(OnStream{thrust::cuda::par_nosync(memory).on(static_cast<cudaStream_t>(stream.native())),
+                  stream});
   } catch (const thrust::system_error& error) {
     throw Error(ErrorKind::device,
                 concat(operation, " by Thrust on ", stream.device(), ": ", error.what()));
