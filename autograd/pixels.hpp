@@ -19,7 +19,8 @@ struct PixelParams {
 void add_gram(const Tensor& x, const Tensor& g, const Tensor& sums, const PixelParams& params = {});
 
 /// y [.., k] = (x - shift) basis; basis f64 [bands, k]; y f32 or f64, x's leading extents, any
-/// strides. Pixels that are not valid become 0.
+/// strides. Pixels that are not valid become 0. A contiguous f64 y of x's leading extents alone
+/// gets the squared lengths of these rows.
 void project(const Tensor& x, const Tensor& basis, const Tensor& y, const PixelParams& params = {});
 
 }  // namespace tessera::autograd

@@ -73,7 +73,9 @@ struct LinalgKernels {
   void (*gram)(Stream&, View x, View g, View sums, const SpectralParams&);
   /// y [.., k] = (x - shift) basis, with x as in `gram`; basis [n, k] f64, contiguous; y f32 or
   /// f64, x's leading extents, any strides, so that eigenimages may be written band after band.
-  /// Products and sums in f64. Rows that are not valid give 0.
+  /// Products and sums in f64. Rows that are not valid give 0. A contiguous
+  /// f64 y of x's leading extents alone gets the squared lengths of those rows: Mahalanobis
+  /// distances, where basis basis^T is the inverse of a covariance.
   void (*project)(Stream&, View x, View basis, View y, const SpectralParams&);
 };
 

@@ -183,10 +183,17 @@ inline Pixels check_project(const View& x, const View& basis, const View& y,
                basis.contiguous(),
            "project: x ", x.dims(), " needs contiguous f64 basis [", pixels.bands, ", k], got ",
            basis.dtype, " ", basis.dims());
-  Shape expected = Pixels::leading(x);
-  expected.push_back(basis.shape[1]);
-  TS_CHECK(y.dims() == expected && (y.dtype == DType::f32 || y.dtype == DType::f64),
-           "project: expected y f32 or f64 ", expected, ", got ", y.dtype, " ", y.dims());
+  const Shape leading = Pixels::leading(x);
+  if (y.dims() == leading) {
+    TS_CHECK(y.dtype == DType::f64 && y.contiguous(), "project: squared lengths ", leading,
+             " must be contiguous f64, got ", y.dtype);
+    return pixels;
+  }
+  Shape rows = leading;
+  rows.push_back(basis.shape[1]);
+  TS_CHECK(y.dims() == rows && (y.dtype == DType::f32 || y.dtype == DType::f64),
+           "project: expected y f32 or f64 ", rows, ", or ", leading, " for squared lengths, got ",
+           y.dtype, " ", y.dims());
   return pixels;
 }
 

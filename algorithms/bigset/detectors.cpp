@@ -24,7 +24,6 @@ using autograd::Var;
 
 constexpr double nan = std::numeric_limits<double>::quiet_NaN();
 constexpr int64_t batch_pixels = 64;
-constexpr int64_t slab_pixels = 512;  // whose whitened spectra stay in the caches
 /// A ring of one spectrum is given this share of the scene's spread: what is left of the rounding
 /// of its inner products is less, and a pixel unlike the ring is far from it, not infinitely far.
 constexpr double least_spread = 1e-8;
@@ -194,19 +193,13 @@ std::vector<double> global_rx(const Scene& scene) {
   const Var gram(Tensor::from(sum.gram(mean), {bands, bands}, Device::cpu()));
   const Var factor =
       factor_with_ridge((gram * (1 / static_cast<double>(sum.pixels() - 1))).value());
-  // |L^-1 d|^2: L^-1 is small and triangular, and spectra stay where they are
+  // |L^-1 d|^2, and L^-1 is triangular
   const Var inverse = autograd::triangular_solve(factor, Var(identity(bands)));
   const Tensor basis = autograd::contiguous(autograd::transpose(inverse, 0, 1).value()),
                shift = Tensor::from(mean, {bands}, Device::cpu());
-  std::vector<double> scores;
-  for (int64_t first = 0; first < pixels; first += slab_pixels) {
-    const int64_t count = std::min(slab_pixels, pixels - first);
-    const Tensor white = Tensor::empty({count, bands}, DType::f64, Device::cpu());
-    autograd::project(scene.spectra.narrow(0, first, count), basis, white,
-                      {.shift = shift, .upper = true});
-    const auto squares = autograd::sum(Var(white) * Var(white), {1}).value().values<double>();
-    scores.insert(scores.end(), squares.begin(), squares.end());
-  }
+  const Tensor distances = Tensor::empty({pixels}, DType::f64, Device::cpu());
+  autograd::project(scene.spectra, basis, distances, {.shift = shift, .upper = true});
+  std::vector<double> scores = distances.values<double>();
   for (size_t p = 0; p < scores.size(); ++p)
     if (!scene.valid[p]) scores[p] = nan;
   return scores;

@@ -260,12 +260,26 @@ void store_rows(const double* from, int64_t first, int64_t rows, const Pixels& t
     for (int64_t r = 0; r < rows; ++r) y[offset[r] + j * to.band] = static_cast<Y>(from[r * k + j]);
 }
 
+double squared_length(const double* x, int64_t n) {
+  using V = Vec<double>;
+  V sums[4] = {V(0.0), V(0.0), V(0.0), V(0.0)};
+  int64_t j = 0;
+  for (; j + 4 * V::width <= n; j += 4 * V::width)
+    unrolled<4>([&](auto i) __attribute__((always_inline)) {
+      const V v = load(x + j + i * V::width);
+      sums[i] = fma(v, v, sums[i]);
+    });
+  double sum = horizontal_sum((sums[0] + sums[1]) + (sums[2] + sums[3]));
+  for (; j < n; ++j) sum += x[j] * x[j];
+  return sum;
+}
+
 }  // namespace
 
 void project(Stream& stream, View x, View basis, View y, const SpectralParams& params) {
-  const Pixels pixels = check_project(x, basis, y, params), to("project", y, {});
+  const Pixels pixels = check_project(x, basis, y, params);
   constexpr int64_t panel = tile_columns<double>;
-  const int64_t m = pixels.count, n = pixels.bands, k = to.bands, stride = slab_stride(n);
+  const int64_t m = pixels.count, n = pixels.bands, k = basis.shape[1], stride = slab_stride(n);
   const int64_t slab_size = slab_rows * stride, room = slab_size + slab_rows * k;
   const Scratch buffers = stream.scratch(bytes(max_threads() * room));
   const Scratch packed = stream.scratch(bytes(divide_up(k, panel) * panel * n));
@@ -283,7 +297,10 @@ void project(Stream& stream, View x, View basis, View y, const SpectralParams& p
         const int64_t first = block * slab_rows, count = std::min(slab_rows, m - first);
         rows.widen(first, count, slab, stride);
         project_slab(slab, count, stride, n, packed.as<double>(), params.upper, k, out);
-        store_rows(out, first, count, to, y.as<Y>());
+        if (y.rank == x.rank)
+          return store_rows(out, first, count, Pixels("project", y, {}), y.as<Y>());
+        for (int64_t r = 0; r < count; ++r)
+          y.as<Y>()[first + r] = static_cast<Y>(squared_length(out + r * k, k));
       });
     });
   });

@@ -10,6 +10,7 @@
 // more: 1.07 to 1.21 of the ideal.
 #include "tessera/kernels/cuda/project.cuh"
 
+#include "tessera/kernels/cuda/warp.cuh"
 #include "tessera/kernels/linalg_operands.hpp"
 
 namespace tessera::kernels::cuda {
@@ -152,6 +153,19 @@ __global__ void __launch_bounds__(spectral_threads, 1)
   wait_all_copies();
 }
 
+/// y [pixels] = the squared lengths of rows [pixels, k], a warp for each.
+__global__ void __launch_bounds__(spectral_threads, 2)
+    square_lengths(const double* rows, int64_t pixels, int64_t k, double* y) {
+  const int64_t warps = int64_t{grid_size().x} * spectral_warps;
+  for (int64_t p = int64_t{block_index().x} * spectral_warps + warp_index(); p < pixels;
+       p += warps) {
+    double sum = 0;
+    for (int64_t j = lane_index(); j < k; j += warp_size) sum += rows[p * k + j] * rows[p * k + j];
+    sum = warp_reduce(sum, [](double a, double b) { return a + b; });
+    if (lane_index() == 0) y[p] = sum;
+  }
+}
+
 }  // namespace
 
 void launch_project(Stream& stream, const Cube& cube, const View& basis, const View& y, bool upper,
@@ -200,6 +214,26 @@ void launch_project(Stream& stream, const Cube& cube, const View& basis, const V
             shared_bytes(columns, tiles)},
            cube.along_bands ? project_slabs<Y, true> : project_slabs<Y, false>, job, y.as<Y>());
   });
+}
+
+void launch_squared_lengths(Stream& stream, const View& x, const View& basis, const View& y,
+                            const SpectralParams& params, bool clusters, int64_t room) {
+  const int64_t k = basis.shape[1], columns = x.rank == 3 ? x.shape[1] : 1, line = columns * k;
+  const int64_t most = std::clamp<int64_t>(room / line, 1, x.shape[0]);
+  const Scratch rows = stream.scratch(static_cast<size_t>(most * line) * sizeof(double));
+  for (int64_t first = 0; first < x.shape[0]; first += most) {
+    View part = x;
+    part.shape[0] = std::min(most, x.shape[0] - first);
+    part.data = x.as<char>() + first * x.stride[0] * static_cast<int64_t>(size_of(x.dtype));
+    SpectralParams of_part = params;
+    if (params.valid) of_part.valid.data = params.valid.as<bool>() + first * columns;
+    View made{rows.as<double>(), DType::f64, 2, {part.shape[0], k}, {k, 1}};
+    if (x.rank == 3) made = {made.data, DType::f64, 3, {part.shape[0], columns, k}, {line, k, 1}};
+    launch_project(stream, Cube(part, of_part, made), basis, made, params.upper, clusters);
+    const int64_t pixels = part.shape[0] * columns;
+    launch(stream, {"project", {blocks_for(pixels, spectral_warps)}, {spectral_threads}},
+           square_lengths, made.as<const double>(), pixels, k, y.as<double>() + first * columns);
+  }
 }
 
 }  // namespace tessera::kernels::cuda

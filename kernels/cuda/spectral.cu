@@ -22,6 +22,8 @@ void own_project(Stream& stream, View x, View basis, View y, const SpectralParam
   check_project(x, basis, y, params);
   if (y.numel() == 0) return;
   if (basis.numel() == 0) return copy_kernels.fill(stream, 0, y);
+  if (y.rank < x.rank)
+    return launch_squared_lengths(stream, x, basis, y, params, has_warpgroups(stream));
   launch_project(stream, Cube(x, params, y), basis, y, params.upper, has_warpgroups(stream));
 }
 

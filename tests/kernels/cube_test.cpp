@@ -267,6 +267,32 @@ TEST_P(Cube, ProjectOnATriangleReadsNothingBelowIt) {
   EXPECT_THROW(gram(stream(), x.view(), g.view(), {}, {.upper = true}), Error);
 }
 
+TEST_P(Cube, ProjectGivesSquaredLengths) {
+  for (const Interleave& from : interleaves)
+    for (const bool upper : {false, true}) {
+      const int64_t m = 5 * 48, n = 40, k = 23;
+      const Values values = numbers(m * n, dtype(), false),
+                   weights = numbers(n * k, DType::f64, false, 3),
+                   shift = numbers(n, DType::f64, false, 2);
+      const std::vector<bool> valid = some(m);
+      const Tensor x = cube(values, {5, 48, n}, dtype(), from, device()),
+                   basis = on_device(test::from_doubles(weights, {n, k}, DType::f64)),
+                   shift_tensor = f64(shift), mask_of = mask(valid, {5, 48}),
+                   y = empty({5, 48}, DType::f64);
+      project(stream(), x.view(), basis.view(), y.view(),
+              {.shift = shift_tensor.view(), .valid = mask_of.view(), .upper = upper});
+      Values wanted(at(m));
+      for (int64_t p = 0; p < m; ++p)
+        for (int64_t j = 0; j < k && valid[at(p)]; ++j) {
+          double sum = 0;
+          for (int64_t i = 0; i < (upper ? j + 1 : n); ++i)
+            sum += (values[at(p * n + i)] - shift[at(i)]) * weights[at(i * k + j)];
+          wanted[at(p)] += sum * sum;
+        }
+      EXPECT_EQ(to_doubles(y), wanted) << from.name << " " << upper;
+    }
+}
+
 class FloatCube : public Cube {};
 INSTANTIATE_TEST_SUITE_P(Targets, FloatCube, test::targets(test::float_dtypes, &Backend::linalg),
                          test::target_name);
@@ -297,6 +323,9 @@ TEST_P(Cube, WithoutPixelsOrBands) {
                zeros = on_device(test::uniform({6, 2}, DType::f64, 1));
   project(stream(), no_bands.view(), no_basis.view(), zeros.view());
   EXPECT_EQ(to_doubles(zeros), Values(12));
+  const Tensor lengths = on_device(test::uniform({6}, DType::f64, 1));
+  project(stream(), no_bands.view(), no_basis.view(), lengths.view());
+  EXPECT_EQ(to_doubles(lengths), Values(6));
 }
 
 }  // namespace

@@ -152,6 +152,7 @@ TEST_P(Spectral, ProjectsEveryDtypeAndInterleave) {
       const Plain wanted = p.used * Plain(n, k, to_doubles(basis));
       Shape shape;
       for (int d = 0; d + 1 < p.x.rank(); ++d) shape.push_back(p.x.size(d));
+      const Tensor lengths = empty(shape, DType::f64);
       shape.push_back(k);
       for (const DType dtype : {DType::f32, DType::f64}) {
         const Tensor y = empty(shape, dtype);
@@ -165,6 +166,11 @@ TEST_P(Spectral, ProjectsEveryDtypeAndInterleave) {
         project(p.x.view(), basis.view(), image.view(), p.params());
         EXPECT_EQ(to_doubles(image.clone()), to_doubles(y));
       }
+      project(p.x.view(), basis.view(), lengths.view(), p.params());
+      test::Values squares(at(p.used.rows));
+      for (int64_t i = 0; i < wanted.rows * k; ++i)
+        squares[at(i / k)] += wanted.v[at(i)] * wanted.v[at(i)];
+      test::expect_close(lengths, squares, test::Tolerance{1e-13, 1e-12});
     }
   });
 }
@@ -315,6 +321,10 @@ TEST_P(Spectral, RejectsWhatDoesNotFit) {
       },
       "expected y f32 or f64");
   refused([&] { project(x.view(), basis.view(), y.view(), {.accumulate = true}); }, "accumulate");
+  refused([&] { project(x.view(), basis.view(), empty({6}, DType::f32).view()); },
+          "squared lengths [6] must be contiguous f64");
+  refused([&] { project(x.view(), basis.view(), empty({5}, DType::f64).view()); },
+          "or [6] for squared lengths, got f64 [5]");
 }
 
 INSTANTIATE_TEST_SUITE_P(Levels, Spectral, test::cpu_levels(), test::level_name);

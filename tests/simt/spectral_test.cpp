@@ -65,6 +65,36 @@ TEST(Spectral, ProjectWithAndWithoutRoomForTheBasis) {
       }
 }
 
+// Rows are made for some of the pixels at a time: all, some image rows, one.
+TEST(Spectral, SquaredLengthsWithLittleRoom) {
+  const int64_t n = 33, k = 40;
+  for (const Shape& leading : {Shape{70}, Shape{7, 10}}) {
+    Shape shape = leading;
+    shape.push_back(n);
+    const Tensor x = test::integers(shape, DType::f32, 1),
+                 basis = test::integers({n, k}, DType::f64, 2),
+                 shift = test::integers({n}, DType::f64, 3),
+                 y = Tensor::empty(leading, DType::f64, Device::cpu());
+    Tensor valid = Tensor::empty(leading, DType::bool_, Device::cpu());
+    for (size_t p = 0; p < 70; ++p) valid.host_mutable<bool>()[p] = p % 3 != 0;
+    const test::Values from = test::to_doubles(x), weights = test::to_doubles(basis),
+                       less = test::to_doubles(shift);
+    test::Values wanted(70);
+    for (int64_t p = 0; p < 70; ++p)
+      for (int64_t j = 0; j < k && p % 3 != 0; ++j) {
+        double sum = 0;
+        for (int64_t i = 0; i < n; ++i)
+          sum += (from[at(p * n + i)] - less[at(i)]) * weights[at(i * k + j)];
+        wanted[at(p)] += sum * sum;
+      }
+    for (const int64_t room : {int64_t{1} << 20, 25 * k, int64_t{1}}) {
+      launch_squared_lengths(stream(), x.view(), basis.view(), y.view(),
+                             {.shift = shift.view(), .valid = valid.view()}, false, room);
+      EXPECT_EQ(test::to_doubles(y), wanted) << concat(leading, " ", room);
+    }
+  }
+}
+
 TEST(Spectral, SameBitsInEverySchedule) {
   const int64_t m = 200, n = 200, k = 24;
   const Tensor x = test::uniform({m, n}, DType::f32, 1),
