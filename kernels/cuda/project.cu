@@ -231,7 +231,7 @@ void launch_squared_lengths(Stream& stream, const View& x, const View& basis, co
     if (x.rank == 3) made = {made.data, DType::f64, 3, {part.shape[0], columns, k}, {line, k, 1}};
     launch_project(stream, Cube(part, of_part, made), basis, made, params.upper, clusters);
     const int64_t pixels = part.shape[0] * columns;
-    launch(stream, {"project", {blocks_for(pixels, spectral_warps)}, {spectral_threads}},
+    launch(stream, {"squared lengths", {blocks_for(pixels, spectral_warps)}, {spectral_threads}},
            square_lengths, made.as<const double>(), pixels, k, y.as<double>() + first * columns);
   }
 }

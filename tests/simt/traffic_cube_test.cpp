@@ -95,6 +95,10 @@ TEST_F(CubeTraffic, Project) {
             what + ", project",
             [&](Stream& s) { project(s, x.view(), basis.view(), images.view()); }, pinned);
     }
+    const Tensor lengths = empty({rows, columns}, DType::f64);
+    expect_ideal(
+        what + ", project", [&](Stream& s) { project(s, x.view(), basis.view(), lengths.view()); },
+        pinned);
   }
 }
 
