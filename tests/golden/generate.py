@@ -20,6 +20,7 @@ import optimizers
 import ops
 import philox
 import samples
+import separation
 import super_resolution
 import training
 import trunk_modules
@@ -33,6 +34,7 @@ FILES = {
     "mlp": training.mlp,
     "gcn": training.gcn,
     "mutual_information": mutual_information.tensors,
+    "separation": separation.tensors,
     "graph_networks": graph_networks.tensors,
     "trunk_modules": trunk_modules.tensors,
     "super_resolution": super_resolution.tensors,
