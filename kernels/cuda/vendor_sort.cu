@@ -1,6 +1,7 @@
 // Sorting by Thrust and CUB, on a stream and without waiting for it. What the functions of
 // thrust_sort.cuh give is proven on the host (tests/vendor); that they run on a GPU, by nothing
-// yet.
+// yet. The 4 to 40 bytes that ptxas (13.0) reports as spilled are CUB's, with keys of 8 and 16
+// bits.
 #define THRUST_FORCE_32_BIT_OFFSET_TYPE  // halves the kernels that are compiled
 #include <cub/device/device_radix_sort.cuh>
 #include <list>
