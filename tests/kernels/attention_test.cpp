@@ -211,7 +211,7 @@ TEST_P(AttentionTest, Masks) {
   c.params.causal = true;
   c.bias = test::uniform({3, 37, 150}, compute_dtype(dtype()), seed).reshape({1, 3, 37, 150});
   c.mask = bools({2, 1, 1, 150}, 5);
-  expect_match(c, seed += 10, "everything");
+  expect_match(c, seed + 10, "everything");
 }
 
 TEST_P(AttentionTest, Dropout) {
