@@ -8,6 +8,7 @@
 
 #include "tessera/kernels/cuda/thrust_sort.cuh"
 #include "tessera/kernels/cuda/vendor.hpp"
+#include "tessera/runtime/cuda/check.hpp"
 
 namespace tessera::kernels::cuda {
 namespace {
@@ -33,15 +34,10 @@ class PoolMemory {
 
 using ThrustPolicy = decltype(thrust::cuda::par_nosync(std::declval<PoolMemory&>()).on(nullptr));
 
+/// Where Thrust runs, and whose memory `sort_pairs` takes.
 struct OnStream : ThrustPolicy {
   Stream& stream;
 };
-
-void check_sort(cudaError_t status, const Stream& stream) {
-  if (status != cudaSuccess)
-    throw Error(ErrorKind::device,
-                concat("sort by CUB on ", stream.device(), ": ", cudaGetErrorString(status)));
-}
 
 /// CUB's own function, in place of the generic one of thrust_sort.cuh: Thrust's compiles its
 /// kernels a second time, for values of the type of the keys.
@@ -54,9 +50,10 @@ void sort_pairs(const OnStream& on, Key* keys, int64_t n, uint32_t* positions) {
   cub::DoubleBuffer<uint32_t> position(positions, other_positions.as<uint32_t>());
   const auto stream = static_cast<cudaStream_t>(on.stream.native());
   const auto sort = [&](void* temporary, size_t& bytes) {
-    check_sort(cub::DeviceRadixSort::SortPairs(temporary, bytes, key, position, static_cast<int>(n),
-                                               0, 8 * static_cast<int>(sizeof(Key)), stream),
-               on.stream);
+    tessera::cuda::check(
+        cub::DeviceRadixSort::SortPairs(temporary, bytes, key, position, static_cast<int>(n), 0,
+                                        8 * static_cast<int>(sizeof(Key)), stream),
+        "cub::DeviceRadixSort::SortPairs");
   };
   size_t bytes = 0;
   sort(nullptr, bytes);
@@ -64,8 +61,9 @@ void sort_pairs(const OnStream& on, Key* keys, int64_t n, uint32_t* positions) {
   sort(temporary.as<void>(), bytes);
   const auto bring = [&](void* to, const void* from, size_t element) {
     if (from != to)
-      check_sort(cudaMemcpyAsync(to, from, count * element, cudaMemcpyDeviceToDevice, stream),
-                 on.stream);
+      tessera::cuda::check(
+          cudaMemcpyAsync(to, from, count * element, cudaMemcpyDeviceToDevice, stream),
+          "cudaMemcpyAsync");
   };
   bring(keys, key.Current(), sizeof(Key));
   bring(positions, position.Current(), sizeof(uint32_t));
